@@ -1,0 +1,272 @@
+"""The HetConv layer as a module."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hetconv.errors import UsageError
+from hetconv.ops.arguments import Padding, Size2, geometry, same_padding
+from hetconv.ops.explain import Explanation, explain
+from hetconv.ops.functional import het_conv2d
+from hetconv.ops.weights import from_dense_weight, to_dense_weight
+from hetconv.pattern import ARRANGEMENTS, Arrangement, HetPattern
+
+PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
+
+
+class HetConv2d(nn.Module):
+    """Heterogeneous convolution (Singh et al., CVPR 2019): K×K kernels on 1/P of the channels, 1×1 on the rest.
+
+    It replaces an `nn.Conv2d` one for one and takes the same arguments, with `p` and `arrangement` for `groups`.
+
+    Shape:
+        input (B, M, H, W) or (M, H, W); output (B, N, H', W') or (N, H', W'), sizes as for `nn.Conv2d`.
+
+    Attributes:
+        weight_spatial: (N, M/P, K, K)
+        weight_pointwise: (N, M − M/P); where the K×K kernels have their centre tap, these have their only one
+        bias: (N), or None
+
+    Args:
+        kernel_size: odd K, or (K_height, K_width).
+        p: P, which must divide in_channels and out_channels; 1 is a standard convolution.
+        padding: numbers, "same" or "valid".
+        padding_mode: "zeros", "reflect", "replicate" or "circular".
+        arrangement: "shifted", the paper's, or "blocked", which grouped convolutions compute.
+
+    Raises:
+        UsageError: an argument is out of its range, or p does not divide the channel counts.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size2,
+        stride: Size2 = 1,
+        padding: Padding = 0,
+        dilation: Size2 = 1,
+        p: int = 4,
+        bias: bool = True,
+        padding_mode: PaddingMode = "zeros",
+        arrangement: Arrangement = "shifted",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.pattern = HetPattern(in_channels, out_channels, kernel_size, p, arrangement)
+        if padding_mode not in ("zeros", "reflect", "replicate", "circular"):
+            raise UsageError(f"padding_mode={padding_mode!r} must be zeros, reflect, replicate or circular")
+        checked = geometry(stride, padding, dilation, self.pattern.kernel_hw)
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.kernel_size = self.pattern.kernel_hw
+        self.stride, self.dilation = checked.stride, checked.dilation
+        self.padding: tuple[int, int] | str = padding if isinstance(padding, str) else checked.padding
+        self.p, self.arrangement, self.padding_mode = p, arrangement, padding_mode
+        self.weight_spatial = nn.Parameter(torch.empty(self.pattern.spatial_shape, device=device, dtype=dtype))
+        self.weight_pointwise = nn.Parameter(torch.empty(self.pattern.pointwise_shape, device=device, dtype=dtype))
+        if bias:
+            self.bias: nn.Parameter | None = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype))
+        else:
+            self.register_parameter("bias", None)
+        self.reset_parameters()
+
+    @property
+    def fan_in(self) -> int:
+        """Weights of one filter, K²·M/P + M − M/P: how many products each output sums."""
+        return self.pattern.weights // self.out_channels
+
+    def reset_parameters(self) -> None:
+        """Draw weights and bias uniformly from ±1/√fan_in, as `nn.Conv2d` does, with this layer's own fan-in."""
+        bound = 1 / math.sqrt(self.fan_in)
+        for parameter in (self.weight_spatial, self.weight_pointwise, self.bias):
+            if parameter is not None and parameter.numel():
+                nn.init.uniform_(parameter, -bound, bound)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.padding_mode == "zeros":
+            padding: Any = self.padding
+        else:
+            x, padding = functional.pad(x, self._pad_sides(), mode=self.padding_mode), 0
+        return het_conv2d(
+            x,
+            self.weight_spatial,
+            self.weight_pointwise,
+            self.bias,
+            stride=self.stride,
+            padding=padding,
+            dilation=self.dilation,
+            arrangement=self.arrangement,
+        )
+
+    def _pad_sides(self) -> tuple[int, int, int, int]:
+        """Padding in pixels as (left, right, top, bottom)."""
+        if self.padding == "same":
+            height, width = same_padding(self.kernel_size, self.dilation)
+        else:
+            height, width = (0, 0) if isinstance(self.padding, str) else self.padding
+        return (width, width, height, height)
+
+    def explain(self, x: Tensor) -> Explanation:
+        """Which path a call with this input takes, what it executes, and why not the others."""
+        if self.padding_mode != "zeros":
+            x = functional.pad(x, self._pad_sides(), mode=self.padding_mode)
+        padding: Any = self.padding if self.padding_mode == "zeros" else 0
+        return explain(
+            x,
+            self.weight_spatial,
+            self.weight_pointwise,
+            self.bias,
+            stride=self.stride,
+            padding=padding,
+            dilation=self.dilation,
+            arrangement=self.arrangement,
+        )
+
+    def to_dense(self) -> nn.Conv2d:
+        """The standard convolution that computes the same, its kernel zero where this layer has none."""
+        conv = nn.Conv2d(
+            self.in_channels,
+            self.out_channels,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.dilation,
+            bias=self.bias is not None,
+            padding_mode=self.padding_mode,
+            device="meta",
+            dtype=self.weight_spatial.dtype,
+        )
+        weight = to_dense_weight(self.weight_spatial.detach(), self.weight_pointwise.detach(), self.pattern)
+        conv.weight = nn.Parameter(weight, self.weight_spatial.requires_grad)
+        if self.bias is not None:
+            conv.bias = nn.Parameter(self.bias.detach().clone(), self.bias.requires_grad)
+        return conv.train(self.training)
+
+    @classmethod
+    def from_dense(cls, conv: nn.Conv2d, p: int = 4, arrangement: Arrangement = "shifted") -> Self:
+        """A HetConv layer with what its pattern keeps of a standard convolution; 1×1 kernels are the centre taps.
+
+        It computes the same only if the rest of the kernel was zero; otherwise it wants fine-tuning.
+
+        Raises:
+            UsageError: the convolution is grouped or transposed, has an even kernel, or p does not divide its channels.
+        """
+        if type(conv) is not nn.Conv2d:
+            raise UsageError(f"from_dense takes an nn.Conv2d, not {type(conv).__name__}")
+        if conv.groups != 1:
+            raise UsageError(f"groups={conv.groups} must be 1: a grouped convolution has no dense kernel to project")
+        layer = cls._shell(conv, p, arrangement)
+        spatial, pointwise = from_dense_weight(conv.weight.detach(), layer.pattern)
+        layer._take(spatial, pointwise, None if conv.bias is None else conv.bias.detach().clone())
+        layer.requires_grad_(conv.weight.requires_grad)
+        if layer.bias is not None and conv.bias is not None:
+            layer.bias.requires_grad_(conv.bias.requires_grad)
+        return layer.train(conv.training)
+
+    @classmethod
+    def _shell(cls, conv: nn.Conv2d, p: int, arrangement: Arrangement) -> Self:
+        """The layer of a convolution's sizes, its weights still to be given."""
+        return cls(
+            conv.in_channels,
+            conv.out_channels,
+            conv.kernel_size,
+            conv.stride,  # type: ignore[arg-type]
+            conv.padding,
+            conv.dilation,
+            p,
+            conv.bias is not None,
+            conv.padding_mode,  # type: ignore[arg-type]
+            arrangement,
+            device="meta",
+            dtype=conv.weight.dtype,
+        )
+
+    def _take(self, spatial: Tensor, pointwise: Tensor, bias: Tensor | None) -> None:
+        self.weight_spatial = nn.Parameter(spatial.contiguous())
+        self.weight_pointwise = nn.Parameter(pointwise.contiguous())
+        self.bias = None if bias is None else nn.Parameter(bias)
+
+    def get_extra_state(self) -> Tensor:
+        """[P, arrangement] for the state dict: the weights' shapes alone do not tell the arrangement."""
+        return torch.tensor([self.p, ARRANGEMENTS.index(self.arrangement)])
+
+    def set_extra_state(self, state: Tensor) -> None:
+        p, arrangement = int(state[0]), ARRANGEMENTS[int(state[1])]
+        if (p, arrangement) != (self.p, self.arrangement):
+            raise UsageError(
+                f"the checkpoint's layer has p={p}, arrangement={arrangement!r} and this one p={self.p}, "
+                f"arrangement={self.arrangement!r}; build the model as the checkpoint was trained"
+            )
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        if f"{prefix}weight" in state_dict:
+            raise UsageError(
+                f"{prefix}weight is a dense kernel; load it into the dense network and convert that "
+                f"(hetconv.convert_ or HetConv2d.from_dense)"
+            )
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def extra_repr(self) -> str:
+        parts = [
+            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}, p={self.p}"
+        ]
+        if self.padding != (0, 0):
+            parts.append(f"padding={self.padding}")
+        if self.dilation != (1, 1):
+            parts.append(f"dilation={self.dilation}")
+        if self.bias is None:
+            parts.append("bias=False")
+        if self.padding_mode != "zeros":
+            parts.append(f"padding_mode={self.padding_mode}")
+        if self.arrangement != "shifted":
+            parts.append(f"arrangement={self.arrangement}")
+        return ", ".join(parts)
+
+
+def fold_pointwise(grouped: nn.Conv2d, pointwise: nn.Conv2d) -> HetConv2d:
+    """Fold `grouped(x) + pointwise(x)` into the one blocked HetConv layer that computes exactly the same.
+
+    Args:
+        grouped: M → N, K×K, groups=P.
+        pointwise: M → N, 1×1, on the same output positions; on the channels that `grouped` sees, its weights join
+            the centre taps (section 1 of the equivalences: the same function, (1 − 1/P)-th of whose 1×1 remains).
+
+    Raises:
+        UsageError: the two do not add up position by position.
+    """
+    p = grouped.groups
+    same = ("in_channels", "out_channels", "stride")
+    for name in same:
+        if getattr(grouped, name) != getattr(pointwise, name):
+            raise UsageError(
+                f"{name} differs: {getattr(grouped, name)} of the grouped convolution, {getattr(pointwise, name)} of "
+                f"the 1×1; they must be equal to add up"
+            )
+    if pointwise.kernel_size != (1, 1) or pointwise.groups != 1:
+        raise UsageError(f"the second convolution must be a full 1×1, not {pointwise}")
+    layer = HetConv2d._shell(grouped, p, "blocked")
+    offset = tuple(a - b for a, b in zip(same_padding(layer.kernel_size, layer.dilation), _pads(grouped), strict=True))
+    if offset != tuple(-pad for pad in _pads(pointwise)):
+        raise UsageError(
+            f"padding={grouped.padding} puts the centre tap off the 1×1's input; with a 1×1 of padding="
+            f"{pointwise.padding} it must be {same_padding(layer.kernel_size, layer.dilation)}"
+        )
+    parts = HetPattern(layer.in_channels, layer.out_channels, 1, p, "blocked")
+    own, others = from_dense_weight(pointwise.weight.detach(), parts)
+    spatial = grouped.weight.detach().clone()
+    spatial[:, :, layer.kernel_size[0] // 2, layer.kernel_size[1] // 2] += own[:, :, 0, 0]
+    biases = [conv.bias.detach() for conv in (grouped, pointwise) if conv.bias is not None]
+    layer._take(spatial, others, torch.stack(biases).sum(0) if biases else None)
+    return layer.train(grouped.training)
+
+
+def _pads(conv: nn.Conv2d) -> tuple[int, int]:
+    if conv.padding == "same":
+        return same_padding(conv.kernel_size, conv.dilation)  # type: ignore[arg-type]
+    return (0, 0) if isinstance(conv.padding, str) else conv.padding  # type: ignore[return-value]

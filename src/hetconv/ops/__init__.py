@@ -1,0 +1,6 @@
+"""The operator `het_conv2d`: what it computes, on which path, and its gradients."""
+
+from hetconv.ops.explain import Explanation, explain
+from hetconv.ops.functional import het_conv2d
+
+__all__ = ["Explanation", "explain", "het_conv2d"]

@@ -1,0 +1,132 @@
+"""What a call of `het_conv2d` means: its arguments checked once and brought to one form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from hetconv.errors import UsageError
+from hetconv.pattern import ARRANGEMENTS, HetPattern
+
+Size2 = int | tuple[int, int]
+Padding = Size2 | Literal["same", "valid"]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Stride, padding and dilation as (height, width), in pixels."""
+
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+
+    def output_hw(self, input_hw: tuple[int, int], kernel_hw: tuple[int, int]) -> tuple[int, int]:
+        """Output (height, width), as `torch.nn.Conv2d` defines it."""
+        height, width = (
+            (size + 2 * pad - dilation * (k - 1) - 1) // stride + 1
+            for size, pad, dilation, k, stride in zip(
+                input_hw, self.padding, self.dilation, kernel_hw, self.stride, strict=True
+            )
+        )
+        return height, width
+
+
+def pair(name: str, value: Size2, minimum: int) -> tuple[int, int]:
+    """One number or two as (height, width), each at least `minimum`."""
+    both = (value, value) if isinstance(value, int) else tuple(value)
+    if len(both) != 2:
+        raise UsageError(f"{name}={value} must be one number or two (height, width)")
+    if any(not isinstance(v, int) or v < minimum for v in both):
+        raise UsageError(f"{name}={value} must be an integer of at least {minimum}")
+    return both[0], both[1]
+
+
+def same_padding(kernel_hw: tuple[int, int], dilation: tuple[int, int]) -> tuple[int, int]:
+    """The padding with which stride 1 keeps the size; exact, since kernel sizes are odd."""
+    return dilation[0] * (kernel_hw[0] // 2), dilation[1] * (kernel_hw[1] // 2)
+
+
+def geometry(stride: Size2, padding: Padding, dilation: Size2, kernel_hw: tuple[int, int]) -> Geometry:
+    """Check stride, padding and dilation.
+
+    Raises:
+        UsageError: one of them is out of its range, or padding="same" is asked for with a stride above 1.
+    """
+    strides = pair("stride", stride, 1)
+    dilations = pair("dilation", dilation, 1)
+    if not isinstance(padding, str):
+        return Geometry(strides, pair("padding", padding, 0), dilations)
+    if padding not in ("same", "valid"):
+        raise UsageError(f"padding={padding!r} must be 'same', 'valid', or numbers")
+    if padding == "valid":
+        return Geometry(strides, (0, 0), dilations)
+    if strides != (1, 1):
+        raise UsageError(f"padding='same' needs stride=1, not stride={stride}; give padding as a number")
+    return Geometry(strides, same_padding(kernel_hw, dilations), dilations)
+
+
+def pattern_of(weight_spatial: Tensor, weight_pointwise: Tensor, arrangement: str) -> HetPattern:
+    """Recover the layer's structure from the shapes of its weights.
+
+    Raises:
+        UsageError: the two weights are not those of one layer.
+    """
+    if arrangement not in ARRANGEMENTS:
+        raise UsageError(f"arrangement={arrangement!r} must be one of {', '.join(ARRANGEMENTS)}")
+    if weight_spatial.dim() != 4 or weight_pointwise.dim() != 2:
+        raise UsageError(
+            f"weight_spatial must be (N, M/P, K, K) and weight_pointwise (N, M - M/P), not "
+            f"{tuple(weight_spatial.shape)} and {tuple(weight_pointwise.shape)}"
+        )
+    out_channels, spatial, kernel_height, kernel_width = weight_spatial.shape
+    if weight_pointwise.shape[0] != out_channels:
+        raise UsageError(
+            f"weight_spatial has {out_channels} filters and weight_pointwise {weight_pointwise.shape[0]}; "
+            f"both must have the same number"
+        )
+    in_channels = spatial + weight_pointwise.shape[1]
+    if spatial < 1 or in_channels % spatial:
+        raise UsageError(
+            f"weight_spatial has {spatial} channels of {in_channels} (with weight_pointwise's); it must have M/P of M"
+        )
+    return HetPattern(
+        in_channels,
+        out_channels,
+        (kernel_height, kernel_width),
+        in_channels // spatial,
+        "shifted" if arrangement == "shifted" else "blocked",
+    )
+
+
+def check_tensors(
+    x: Tensor,
+    weight_spatial: Tensor,
+    weight_pointwise: Tensor,
+    bias: Tensor | None,
+    pattern: HetPattern,
+    where: Geometry,
+) -> None:
+    """Check that the input, the weights and the bias go together.
+
+    Raises:
+        UsageError: a shape, type or device does not fit, or the kernel is larger than the padded input.
+    """
+    if x.dim() != 4:
+        raise UsageError(f"x has shape {tuple(x.shape)}; it must be (batch, channels, height, width)")
+    if x.shape[1] != pattern.in_channels:
+        raise UsageError(f"x has {x.shape[1]} channels; the weights are for in_channels={pattern.in_channels}")
+    if bias is not None and bias.shape != (pattern.out_channels,):
+        raise UsageError(f"bias has shape {tuple(bias.shape)}; it must be ({pattern.out_channels},)")
+    named = {"weight_spatial": weight_spatial, "weight_pointwise": weight_pointwise, "bias": bias}
+    for name, tensor in named.items():
+        if tensor is not None and (tensor.dtype != x.dtype or tensor.device != x.device):
+            raise UsageError(
+                f"{name} is {tensor.dtype} on {tensor.device} and x is {x.dtype} on {x.device}; convert one of them"
+            )
+    if min(where.output_hw((x.shape[2], x.shape[3]), pattern.kernel_hw)) < 1:
+        raise UsageError(
+            f"kernel_size={pattern.kernel_hw} with dilation={where.dilation} is larger than the input "
+            f"{tuple(x.shape[2:])} with padding={where.padding}; pad more or feed a larger input"
+        )

@@ -1,0 +1,64 @@
+"""Which path a call of `het_conv2d` takes, and why not the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from hetconv.ops import decomposed, reference
+from hetconv.ops.arguments import Padding, Size2, check_tensors, geometry, pattern_of
+from hetconv.pattern import Arrangement
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What `hetconv.explain` found.
+
+    `macs` is the layer's own count for the whole batch; `executed_macs` is what each path that could run executes;
+    `refused` gives, path by path, the reason why it is not taken.
+    """
+
+    backend: str
+    macs: int
+    executed_macs: dict[str, int]
+    refused: dict[str, str]
+
+    def __str__(self) -> str:
+        lines = [f"takes: {self.backend}", f"MACs of the layer: {self.macs:,}"]
+        for name, executed in self.executed_macs.items():
+            lines.append(f"MACs executed by {name}: {executed:,} ({executed / max(self.macs, 1) - 1:+.1%})")
+        lines.extend(f"not {name}: {reason}" for name, reason in self.refused.items())
+        return "\n".join(lines)
+
+
+def explain(
+    x: Tensor,
+    weight_spatial: Tensor,
+    weight_pointwise: Tensor,
+    bias: Tensor | None = None,
+    *,
+    stride: Size2 = 1,
+    padding: Padding = 0,
+    dilation: Size2 = 1,
+    arrangement: Arrangement = "shifted",
+) -> Explanation:
+    """Say which path the same call of `het_conv2d` takes, what it executes, and why the others are refused.
+
+    Raises:
+        UsageError: as `het_conv2d` does.
+    """
+    pattern = pattern_of(weight_spatial, weight_pointwise, arrangement)
+    where = geometry(stride, padding, dilation, pattern.kernel_hw)
+    check_tensors(x, weight_spatial, weight_pointwise, bias, pattern, where)
+    height, width = where.output_hw((x.shape[2], x.shape[3]), pattern.kernel_hw)
+    positions = x.shape[0] * height * width
+    return Explanation(
+        backend="decomposed",
+        macs=positions * pattern.macs_per_position,
+        executed_macs={
+            "decomposed": positions * decomposed.executed_macs_per_position(pattern),
+            "reference": positions * reference.executed_macs_per_position(pattern),
+        },
+        refused={"reference": "it executes a whole dense convolution; it is there to check the others"},
+    )

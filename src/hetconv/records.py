@@ -1,0 +1,168 @@
+"""The plain records that measuring and training write, and that reports read.
+
+Pure data without torch: times in milliseconds or seconds as the suffix says, accuracies as fractions of 1,
+multiply-adds (MACs) and parameters as counts for one example.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from hetconv.errors import DamagedFileError
+from hetconv.files import write_atomically
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """Cost of one layer for one example.
+
+    `kind` is one of het, dense, grouped, depthwise, pointwise, linear and other; `p` and `arrangement` are set for
+    het layers only; `output_size` is (height, width), empty for a linear layer. `calls` counts how often a shared
+    layer runs in one forward pass; `macs` includes them all.
+    """
+
+    name: str
+    kind: str
+    in_channels: int
+    out_channels: int
+    kernel_size: tuple[int, ...]
+    stride: tuple[int, ...]
+    output_size: tuple[int, ...]
+    macs: int
+    params: int
+    paper_flops: int
+    groups: int = 1
+    p: int | None = None
+    arrangement: str | None = None
+    calls: int = 1
+    latency_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """Cost of one model for one example: totals, its layers, and what could not be counted.
+
+    `paper_flops` is the HetConv paper's count (multiply-adds, biases included, a het layer's bias counted 1/P).
+    `extra_layers` is the paper's "latency": how many more layers than the dense network run one after another.
+    `uncounted` names operators that have no formula here, or modules that no forward pass reached.
+    """
+
+    macs: int
+    params: int
+    paper_flops: int
+    extra_layers: int
+    layers: tuple[LayerCost, ...] = ()
+    uncounted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Measured time of one forward pass of a batch, over `samples` interleaved rounds."""
+
+    median_ms: float
+    p20_ms: float
+    p80_ms: float
+    samples: int
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """Where and how something was measured."""
+
+    date: str
+    processor: str
+    cores: int
+    threads: int
+    device: str
+    dtype: str
+    memory_format: str
+    batch_size: int
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch of training showed; accuracy and validation_loss are on the held-out split."""
+
+    epoch: int
+    learning_rate: float
+    train_loss: float
+    validation_loss: float
+    accuracy: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of one variant from one seed. `accuracy` is the last epoch's, never the best one's."""
+
+    variant: str
+    seed: int
+    state: Literal["running", "done", "failed"]
+    epochs: tuple[Epoch, ...] = ()
+    error: str | None = None
+
+    @property
+    def accuracy(self) -> float | None:
+        return self.epochs[-1].accuracy if self.epochs else None
+
+
+@dataclass(frozen=True)
+class VariantCost:
+    """What one variant of the network costs: counted, and measured interleaved with the others.
+
+    `speedup_theory` is MACs of the dense network over this variant's.
+    """
+
+    variant: str
+    complexity: Complexity
+    latency: Latency
+    speedup_theory: float
+
+
+@dataclass(frozen=True)
+class StudySettings:
+    """What a study compares, and how each run is trained (`recipe` in the terms of hetconv.train.Recipe)."""
+
+    network: str
+    data: str
+    num_classes: int
+    input_size: tuple[int, int, int]
+    train_images: int
+    test_images: int
+    variants: tuple[str, ...]
+    seeds: tuple[int, ...]
+    recipe: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Results:
+    """All that a study has found so far."""
+
+    settings: StudySettings
+    circumstances: Circumstances
+    runs: tuple[Run, ...] = ()
+    costs: tuple[VariantCost, ...] = ()
+
+
+def save_record(record: Any, path: Path) -> None:
+    """Write a record as JSON, whole or not at all."""
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
+
+
+def load_record(kind: type[T], path: Path) -> T:
+    """Read a record of this kind.
+
+    Raises:
+        DamagedFileError: the file is cut short, is not JSON, or has fields of other names or types.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DamagedFileError(path, f"not a whole {kind.__name__} record ({error})") from error
