@@ -1,7 +1,26 @@
 """HetConv layers for PyTorch: the layer, its exact cost, conversion, and an honest comparison."""
 
+from hetconv.convert import ConversionReport, convert_, convertible, swap_
+from hetconv.cost import LatencyReport, complexity, latency, speedup_theory
+from hetconv.models import create_model
 from hetconv.nn import HetConv2d, fold_pointwise
 from hetconv.ops import Explanation, explain, het_conv2d
 from hetconv.pattern import HetPattern
 
-__all__ = ["Explanation", "HetConv2d", "HetPattern", "explain", "fold_pointwise", "het_conv2d"]
+__all__ = [
+    "ConversionReport",
+    "Explanation",
+    "HetConv2d",
+    "HetPattern",
+    "LatencyReport",
+    "complexity",
+    "convert_",
+    "convertible",
+    "create_model",
+    "explain",
+    "fold_pointwise",
+    "het_conv2d",
+    "latency",
+    "speedup_theory",
+    "swap_",
+]

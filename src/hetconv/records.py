@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import msgspec
+from pydantic import TypeAdapter, ValidationError
 
 from hetconv.errors import DamagedFileError
 from hetconv.files import write_atomically
@@ -69,6 +69,7 @@ class Latency:
     p20_ms: float
     p80_ms: float
     samples: int
+    memory_format: str = "channels_last"
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ class Results:
 
 def save_record(record: Any, path: Path) -> None:
     """Write a record as JSON, whole or not at all."""
-    write_atomically(path, msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
+    write_atomically(path, TypeAdapter(type(record)).dump_json(record, indent=1) + b"\n")
 
 
 def load_record(kind: type[T], path: Path) -> T:
@@ -163,6 +164,8 @@ def load_record(kind: type[T], path: Path) -> T:
         DamagedFileError: the file is cut short, is not JSON, or has fields of other names or types.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DamagedFileError(path, f"not a whole {kind.__name__} record ({error})") from error
+        return TypeAdapter(kind).validate_json(path.read_bytes(), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise DamagedFileError(path, f"not a whole {kind.__name__} record ({where}: {first['msg']})") from error

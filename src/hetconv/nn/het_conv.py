@@ -170,18 +170,18 @@ class HetConv2d(nn.Module):
         return layer.train(conv.training)
 
     @classmethod
-    def _shell(cls, conv: nn.Conv2d, p: int, arrangement: Arrangement) -> Self:
+    def _shell(cls, conv: Any, p: int, arrangement: Arrangement) -> Self:
         """The layer of a convolution's sizes, its weights still to be given."""
         return cls(
             conv.in_channels,
             conv.out_channels,
             conv.kernel_size,
-            conv.stride,  # type: ignore[arg-type]
+            conv.stride,
             conv.padding,
             conv.dilation,
             p,
             conv.bias is not None,
-            conv.padding_mode,  # type: ignore[arg-type]
+            conv.padding_mode,
             arrangement,
             device="meta",
             dtype=conv.weight.dtype,
@@ -268,5 +268,5 @@ def fold_pointwise(grouped: nn.Conv2d, pointwise: nn.Conv2d) -> HetConv2d:
 
 def _pads(conv: nn.Conv2d) -> tuple[int, int]:
     if conv.padding == "same":
-        return same_padding(conv.kernel_size, conv.dilation)  # type: ignore[arg-type]
+        return same_padding(conv.kernel_size, conv.dilation)
     return (0, 0) if isinstance(conv.padding, str) else conv.padding  # type: ignore[return-value]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import Tensor
 
@@ -11,7 +10,8 @@ from hetconv.errors import UsageError
 from hetconv.pattern import ARRANGEMENTS, HetPattern
 
 Size2 = int | tuple[int, int]
-Padding = Size2 | Literal["same", "valid"]
+Padding = Size2 | str
+"""Pixels, or "same" or "valid"."""
 
 
 @dataclass(frozen=True)

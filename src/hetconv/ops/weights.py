@@ -39,7 +39,7 @@ def to_dense_weight(weight_spatial: Tensor, weight_pointwise: Tensor, pattern: H
     dense = weight_spatial.new_zeros(out_channels, in_channels, taps).scatter(1, index, weight_spatial.flatten(2))
     centre = weight_pointwise.new_zeros(out_channels, in_channels).scatter(1, pointwise, weight_pointwise)
     dense = dense + torch.nn.functional.pad(centre[:, :, None], (taps // 2, taps // 2))
-    return dense.unflatten(2, (height, width))
+    return dense.reshape(out_channels, in_channels, height, width)
 
 
 def from_dense_weight(weight: Tensor, pattern: HetPattern) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,60 @@
+"""Progress of a comparison in a terminal; a few plain lines where there is none."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from hetconv.records import Epoch
+from hetconv.study import CompareProgress
+
+
+class TerminalProgress(CompareProgress):
+    """Two bars with the time left, for all epochs and for the steps of this one; used as a context manager."""
+
+    def __init__(self, console: Console, runs: int, epochs: int) -> None:
+        self.console, self.epochs = console, epochs
+        self.bars = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+            console=console, transient=True, disable=not console.is_terminal,
+        )  # fmt: skip
+        self.whole = self.bars.add_task("all epochs", total=runs * epochs)
+        self.part = self.bars.add_task("steps", total=None)
+        self.name = ""
+
+    def __enter__(self) -> Self:
+        self.bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.bars.stop()
+
+    def run(self, variant: str, seed: int, epochs_done: int, epochs: int) -> None:
+        self.name = f"{variant} seed {seed}"
+        if epochs_done == epochs:
+            self.console.print(f"{self.name}: done before", highlight=False)
+            self.bars.advance(self.whole, epochs)
+
+    def resumed(self, epochs: tuple[Epoch, ...]) -> None:
+        self.console.print(f"{self.name}: going on after epoch {len(epochs)}", highlight=False)
+        self.bars.advance(self.whole, len(epochs))
+
+    def step(self, epoch: int, step: int, steps: int) -> None:
+        self.bars.update(self.part, description=f"{self.name}, epoch {epoch}", completed=step, total=steps)
+
+    def epoch(self, found: Epoch) -> None:
+        self.bars.advance(self.whole)
+        if found.epoch == self.epochs:
+            self.console.print(
+                f"{self.name}: accuracy {found.accuracy:.2%} after {found.epoch} epochs, {found.seconds:.1f} s each",
+                highlight=False,
+            )
+
+    def costing(self, variants: tuple[str, ...]) -> None:
+        self.console.print(f"measuring the time of {len(variants)} variants, interleaved", highlight=False)
+
+    def notice(self, text: str) -> None:
+        self.console.print(text, highlight=False, markup=False)

@@ -1,0 +1,180 @@
+"""Measured time of a forward pass, each model interleaved with what it is compared with."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from hetconv.cost.circumstances import circumstances
+from hetconv.cost.complexity import evaluating
+from hetconv.errors import HetconvError, UsageError
+from hetconv.records import Circumstances, Latency
+
+MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+WARMUP_CALLS = 3
+SAMPLE_SECONDS = 0.01
+"""One sample repeats the call until it lasts about this long, so that the clock's grain does not matter."""
+
+
+@dataclass(frozen=True)
+class LatencyReport:
+    """Latencies by model name, measured interleaved, and under which circumstances."""
+
+    latencies: dict[str, Latency]
+    circumstances: Circumstances
+
+    def speedup(self, name: str, over: str = "dense") -> float:
+        """Ratio of medians: how many times faster `name` is than `over`."""
+        return self.latencies[over].median_ms / self.latencies[name].median_ms
+
+
+def latency(
+    models: Mapping[str, nn.Module],
+    example: Tensor,
+    *,
+    threads: int | None = None,
+    samples: int = 20,
+    memory_format: str = "fastest",
+) -> LatencyReport:
+    """Measure the forward pass of each model on the same input, in turns, so that the machine's drift hits all alike.
+
+    Outputs are checked to be finite before anything is timed. The models are left as they were.
+
+    Args:
+        example: (B, C, H, W), on the models' device.
+        threads: PyTorch's threads while measuring (its present number by default), set back afterwards.
+        samples: timed rounds; a round times every model once, each for at least 10 ms.
+        memory_format: channels_last, contiguous, or fastest: both are measured and each model's faster one is kept.
+
+    Raises:
+        UsageError: no models, a bad number, or a name that is unknown.
+        HetconvError: a model's output is not finite.
+    """
+    formats = _formats(memory_format)
+    if not models or samples < 1 or (threads is not None and threads < 1):
+        raise UsageError(f"latency needs models, and samples={samples} and threads={threads} of at least 1")
+    with _threads(threads) as count, torch.inference_mode():
+        per_format = {name: _measure(models, example, name, samples) for name in formats}
+    latencies = {
+        name: min((timed[name] for timed in per_format.values()), key=lambda found: found.median_ms) for name in models
+    }
+    dtype = str(example.dtype).removeprefix("torch.")
+    return LatencyReport(latencies, circumstances(example.device, dtype, memory_format, example.shape[0], count))
+
+
+def layer_latencies(model: nn.Module, example: Tensor, names: list[str], samples: int = 20) -> dict[str, float]:
+    """Median milliseconds that each named layer takes inside the model's forward pass, all its calls together."""
+    started: dict[str, float] = {}
+    spent: dict[str, float] = {}
+    synchronize = _synchronizer(example)
+
+    def start(name: str) -> Callable[..., None]:
+        def hook(*_: object) -> None:
+            synchronize()
+            started[name] = time.perf_counter()
+
+        return hook
+
+    def stop(name: str) -> Callable[..., None]:
+        def hook(*_: object) -> None:
+            synchronize()
+            spent[name] = spent.get(name, 0.0) + time.perf_counter() - started[name]
+
+        return hook
+
+    modules = dict(model.named_modules())
+    handles = [modules[name].register_forward_pre_hook(start(name)) for name in names]
+    handles += [modules[name].register_forward_hook(stop(name)) for name in names]
+    rounds: dict[str, list[float]] = {name: [] for name in names}
+    try:
+        with evaluating(model), torch.inference_mode():
+            for sample in range(WARMUP_CALLS + samples):
+                spent.clear()
+                model(example)
+                if sample >= WARMUP_CALLS:
+                    for name in names:
+                        rounds[name].append(spent.get(name, 0.0))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {name: 1000 * statistics.median(times) for name, times in rounds.items()}
+
+
+def _formats(memory_format: str) -> list[str]:
+    if memory_format == "fastest":
+        return list(MEMORY_FORMATS)
+    if memory_format not in MEMORY_FORMATS:
+        raise UsageError(f"memory_format={memory_format!r} must be fastest, {' or '.join(MEMORY_FORMATS)}")
+    return [memory_format]
+
+
+def _measure(models: Mapping[str, nn.Module], example: Tensor, memory_format: str, samples: int) -> dict[str, Latency]:
+    layout = MEMORY_FORMATS[memory_format]
+    example = example.to(memory_format=layout)
+    synchronize = _synchronizer(example)
+    with _in_format(models.values(), layout):
+        repeats = {name: _warm_up(name, model, example, synchronize) for name, model in models.items()}
+        times: dict[str, list[float]] = {name: [] for name in models}
+        gc.collect()
+        for _ in range(samples):
+            for name, model in models.items():
+                begin = time.perf_counter()
+                for _ in range(repeats[name]):
+                    model(example)
+                synchronize()
+                times[name].append(1000 * (time.perf_counter() - begin) / repeats[name])
+    return {name: _summary(values, memory_format) for name, values in times.items()}
+
+
+def _warm_up(name: str, model: nn.Module, example: Tensor, synchronize: Callable[[], None]) -> int:
+    """Check the output, and find how many calls make one sample."""
+    output = model(example)
+    if isinstance(output, Tensor) and not torch.isfinite(output).all():
+        raise HetconvError(f"{name} gives an output that is not finite; it is not timed")
+    for _ in range(WARMUP_CALLS):
+        begin = time.perf_counter()
+        model(example)
+        synchronize()
+        seconds = time.perf_counter() - begin
+    return max(1, round(SAMPLE_SECONDS / max(seconds, 1e-6)))
+
+
+def _summary(times: list[float], memory_format: str) -> Latency:
+    low, high = (times[0], times[0]) if len(times) == 1 else _p20_p80(times)
+    return Latency(statistics.median(times), low, high, len(times), memory_format)
+
+
+def _p20_p80(times: list[float]) -> tuple[float, float]:
+    cuts = statistics.quantiles(times, n=5, method="inclusive")
+    return cuts[0], cuts[3]
+
+
+def _synchronizer(example: Tensor) -> Callable[[], None]:
+    return torch.cuda.synchronize if example.is_cuda else lambda: None
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if count is None else count)
+    try:
+        yield torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _in_format(models: Iterable[nn.Module], layout: torch.memory_format) -> Iterator[None]:
+    """Evaluation mode and this memory format within; each module's own mode again after. Values never change."""
+    with ExitStack() as stack:
+        for model in models:
+            stack.enter_context(evaluating(model))
+            model.to(memory_format=layout)
+        yield

@@ -1,0 +1,116 @@
+"""Networks by name: the study's own, any of torchvision's classifiers, and any `module:function`."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from hetconv.convert import swap_
+from hetconv.errors import UsageError
+from hetconv.models.layers import Layers
+from hetconv.models.mobilenet import MobileNetV1
+from hetconv.models.resnet import ResNetCifar
+from hetconv.models.variant import Variant, parse_variant
+from hetconv.models.vgg import VGG16Cifar
+
+OWN_MODELS: dict[str, Callable[..., nn.Module]] = {
+    "vgg16_cifar": VGG16Cifar,
+    "resnet20_cifar": partial(ResNetCifar, blocks=3),
+    "resnet56_cifar": partial(ResNetCifar, blocks=9),
+    "mobilenet_v1": MobileNetV1,
+}
+
+DEFAULT_INPUT_SIZE = {"vgg16_cifar": (3, 32, 32), "resnet20_cifar": (3, 32, 32), "resnet56_cifar": (3, 32, 32)}
+"""(channels, height, width) of one example where it is not 3×224×224."""
+
+
+def input_size_of(name: str) -> tuple[int, int, int]:
+    """The input a named network is meant for: (channels, height, width)."""
+    return DEFAULT_INPUT_SIZE.get(name, (3, 224, 224))
+
+
+def create_model(name: str, variant: str = "dense", num_classes: int = 10, *, width: float = 1.0) -> nn.Module:
+    """Build a network, untrained, with one kind of layer in the place of its K×K convolutions.
+
+    Args:
+        name: vgg16_cifar, resnet20_cifar, resnet56_cifar, mobilenet_v1, a torchvision classifier (resnet50, …), or
+            `module:function`, which is called with `num_classes` if it takes one.
+        variant: see `hetconv.models.variant.GRAMMAR`. The first convolution always stays standard. In other networks
+            than the four named, layers are swapped by `hetconv.convert`'s rules.
+        width: the four own networks' channels times this.
+
+    Raises:
+        UsageError: a name or variant is unknown, or the network has no convolution to replace.
+    """
+    parsed = parse_variant(variant)
+    if num_classes < 1:
+        raise UsageError(f"num_classes={num_classes} must be at least 1")
+    if name in OWN_MODELS:
+        _check_width(width)
+        layers = Layers(parsed)
+        model = OWN_MODELS[name](layers, num_classes=num_classes, width=width)
+        layers.warn_if_lowered(name)
+        return model
+    if width != 1.0:
+        raise UsageError(f"width={width} is for {', '.join(OWN_MODELS)} only")
+    model = _from_function(name, num_classes) if ":" in name else _from_torchvision(name, num_classes)
+    return _with_variant(model, name, parsed)
+
+
+def _check_width(width: float) -> None:
+    if not 0 < width <= 16 or (width * 16) % 1:
+        raise UsageError(f"width={width} must be a multiple of 1/16 between 1/16 and 16, so that channels are whole")
+
+
+def _from_torchvision(name: str, num_classes: int) -> nn.Module:
+    from torchvision import models
+
+    known = models.list_models(module=models)
+    if name not in known:
+        every = [*OWN_MODELS, *known]
+        near = difflib.get_close_matches(name, every, n=3) or list(OWN_MODELS)
+        raise UsageError(f"unknown network {name!r}; nearest: {', '.join(near)}; or give module:function")
+    options: dict[str, Any] = {"weights": None, "num_classes": num_classes}
+    if name in ("googlenet", "inception_v3"):
+        options |= {"init_weights": True, "aux_logits": False}
+    return models.get_model(name, **options)  # type: ignore[no-any-return]
+
+
+def _from_function(name: str, num_classes: int) -> nn.Module:
+    module_name, _, function_name = name.partition(":")
+    try:
+        function = getattr(importlib.import_module(module_name), function_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(f"cannot find network {name!r}: {error}; write it as module:function") from error
+    if not callable(function):
+        raise UsageError(f"{name!r} is no function or class that makes a network")
+    parameters = inspect.signature(function).parameters
+    takes_classes = "num_classes" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    model = function(num_classes=num_classes) if takes_classes else function()
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"{name!r} made a {type(model).__name__}, not a torch.nn.Module")
+    return model
+
+
+def _with_variant(model: nn.Module, name: str, variant: Variant) -> nn.Module:
+    if variant.squeeze_excitation:
+        raise UsageError(
+            f"variant {variant.spec!r}: -se is for {', '.join(OWN_MODELS)}; elsewhere its place is not defined"
+        )
+    if variant.layer == "dense":
+        return model
+    layers = Layers(variant)
+
+    def replacement(_: str, conv: Any) -> nn.Module:
+        sizes = (conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation)
+        return layers.conv(*sizes, bias=conv.bias is not None)
+
+    swap_(model, replacement)
+    layers.warn_if_lowered(name)
+    return model

@@ -1,0 +1,59 @@
+"""Variants: one spec string says which kind of layer stands where the dense network has a K×K convolution."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from hetconv.errors import UsageError
+from hetconv.pattern import Arrangement
+
+Layer = Literal["dense", "het", "gwc-pwc", "dwc-pwc"]
+
+GRAMMAR = "dense, het-p<P>, het-pc, gwc<G>-pwc or dwc-pwc; then, where wanted, -blocked (het only) and -se"
+EXAMPLES = ("dense", "het-p4", "het-pc", "het-p4-se", "het-p4-blocked", "gwc4-pwc", "dwc-pwc")
+
+_SPEC = re.compile(
+    r"(?:(?P<dense>dense)|het-p(?P<p>[1-9]\d*|c)(?P<blocked>-blocked)?|gwc(?P<groups>[1-9]\d*)-pwc|(?P<dwc>dwc-pwc))"
+    r"(?P<se>-se)?"
+)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A parsed spec.
+
+    `p` is P of het layers and `groups` G of gwc-pwc blocks; `None` there means "as many as there are input channels"
+    (het-pc, dwc-pwc). `squeeze_excitation` adds such a block (reduction 8) after each replaced convolution.
+    """
+
+    spec: str
+    layer: Layer
+    p: int | None = None
+    groups: int | None = None
+    arrangement: Arrangement = "shifted"
+    squeeze_excitation: bool = False
+
+
+def parse_variant(spec: str) -> Variant:
+    """Parse a spec such as het-p4, het-pc-se, gwc4-pwc or dwc-pwc.
+
+    Raises:
+        UsageError: the spec is of no known form.
+    """
+    match = _SPEC.fullmatch(spec)
+    if match is None:
+        near = difflib.get_close_matches(spec, EXAMPLES, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise UsageError(f"unknown variant {spec!r}{hint}; a variant is {GRAMMAR}")
+    se = match["se"] is not None
+    if match["dense"]:
+        return Variant(spec, "dense", squeeze_excitation=se)
+    if match["dwc"]:
+        return Variant(spec, "dwc-pwc", squeeze_excitation=se)
+    if match["groups"]:
+        return Variant(spec, "gwc-pwc", groups=int(match["groups"]), squeeze_excitation=se)
+    p = None if match["p"] == "c" else int(match["p"])
+    return Variant(spec, "het", p, None, "blocked" if match["blocked"] else "shifted", se)

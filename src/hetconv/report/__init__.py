@@ -1,0 +1,10 @@
+"""Results as a terminal table, as figures and as one self-contained page; nothing is measured or computed here.
+
+Charts and the page (`hetconv.report.figures`, `hetconv.report.html`) load matplotlib and jinja2 when they are used.
+"""
+
+from hetconv.report.html import write_report
+from hetconv.report.table import Row, summarize
+from hetconv.report.terminal import print_layers, print_results
+
+__all__ = ["Row", "print_layers", "print_results", "summarize", "write_report"]

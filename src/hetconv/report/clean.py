@@ -1,0 +1,24 @@
+"""Names and messages in results come from outside: control characters are made visible before they are shown."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+
+def cleaned(record: T) -> T:
+    """The same record with every character that a terminal or XML cannot show replaced by � in all its texts."""
+    return msgspec.convert(_clean(msgspec.to_builtins(record)), type(record))
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in value)
+    if isinstance(value, dict):
+        return {_clean(key): _clean(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(entry) for entry in value]
+    return value

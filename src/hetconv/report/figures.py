@@ -1,0 +1,170 @@
+"""The report's charts, made from records; also for saving as pictures.
+
+Each chart says in words what it shows, and where it cannot be drawn says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hetconv.records import Epoch, Results
+from hetconv.report.axes import report_style
+from hetconv.report.numbers import accuracy_decimals, decimals_for, percent_text, ratio_text, scale_for
+from hetconv.report.table import Row, summarize
+
+_Quantity = Callable[[Epoch], float]
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure with its title, a line on how to read it, and its data in words; without a figure, `why_not` says why.
+
+    `name` prefixes the ids in its SVG: `<name>-point-<slot>` and the like, slots as in `palette.looks`.
+    """
+
+    name: str
+    title: str
+    caption: str
+    alternative: str
+    figure: Figure | None
+    why_not: str | None = None
+
+
+def charts(results: Results) -> tuple[Chart, ...]:
+    """Every chart of the report, in its order."""
+    return (
+        accuracy_against_macs(results),
+        accuracy_against_time(results),
+        accuracy_curves(results),
+        loss_curves(results),
+        speedup(results),
+    )
+
+
+def accuracy_against_macs(results: Results) -> Chart:
+    """Mean accuracy against multiply-adds."""
+    from hetconv.report.scatter import Spot, scatter
+
+    rows, decimals = summarize(results), accuracy_decimals(results.settings.test_images)
+    scale = scale_for(row.macs for row in rows)
+    spots, words = [], {}
+    for row in rows:
+        if row.accuracy is not None and row.macs is not None:
+            x = row.macs / scale.divisor
+            spots.append(Spot(row.variant, x, (x, x), *_accuracy(row)))
+            words[row.variant] = f"{_percent(row, decimals)} at {scale.text(row.macs)} {scale.unit}"
+    title = "Accuracy against MACs"
+    if not spots:
+        return _missing("accuracy-macs", title, "no variant has both a finished run and a count")
+    figure = scatter(rows, spots, "accuracy-macs", f"multiply-adds of one image, {scale.unit}".rstrip(", "))
+    caption = _caption("Up and to the left is better. Bars: ± 1 standard deviation over seeds.", rows, words)
+    return Chart("accuracy-macs", title, caption, _sentence(title, words), figure)
+
+
+def accuracy_against_time(results: Results) -> Chart:
+    """Mean accuracy against the measured time of one batch."""
+    from hetconv.report.scatter import Spot, scatter
+
+    rows, decimals = summarize(results), accuracy_decimals(results.settings.test_images)
+    digits = decimals_for(row.latency.median_ms for row in rows if row.latency is not None)
+    spots, words = [], {}
+    for row in rows:
+        if row.accuracy is not None and row.latency is not None:
+            time = row.latency
+            bar = (min(time.p20_ms, time.median_ms), max(time.p80_ms, time.median_ms))
+            spots.append(Spot(row.variant, time.median_ms, bar, *_accuracy(row)))
+            words[row.variant] = f"{_percent(row, decimals)} at {time.median_ms:.{digits}f} ms"
+    title = "Accuracy against measured time"
+    if not spots:
+        return _missing("accuracy-time", title, "no variant has both a finished run and a measured time")
+    figure = scatter(rows, spots, "accuracy-time", f"median time, batch {results.circumstances.batch_size}, ms")
+    bars = "Up and to the left is better. Bars: ± 1 standard deviation over seeds, and p20 to p80 of the times."
+    return Chart("accuracy-time", title, _caption(bars, rows, words), _sentence(title, words), figure)
+
+
+def speedup(results: Results) -> Chart:
+    """Speed-up against dense, measured beside counted."""
+    from hetconv.report.bars import speedups
+
+    rows = summarize(results)
+    known = [row for row in rows if row.speedup_measured is not None or row.speedup_theory is not None]
+    title = "Speed-up, measured beside counted"
+    if not known:
+        return _missing("speedup", title, "no cost has been measured")
+    words = {
+        row.variant: f"{_ratio(row.speedup_measured)} measured, {_ratio(row.speedup_theory)} by count" for row in known
+    }
+    caption = "Full bars: dense network’s median time over this variant’s. Outlines: the same ratio of MACs."
+    return Chart("speedup", title, _caption(caption, rows, words), _sentence(title, words), speedups(known, "speedup"))
+
+
+def accuracy_curves(results: Results) -> Chart:
+    """Held-out accuracy after every epoch."""
+    return _curves(results, "curves-accuracy", "Held-out accuracy", "Accuracy, %", lambda epoch: 100 * epoch.accuracy)
+
+
+def loss_curves(results: Results) -> Chart:
+    """Training loss of every epoch."""
+    return _curves(results, "curves-loss", "Training loss", "Loss", lambda epoch: epoch.train_loss)
+
+
+def save_picture(chart: Chart, path: Path, dots_per_inch: int = 200) -> None:
+    """Write a chart as PNG on white, for a README.
+
+    Raises:
+        ValueError: there is nothing to draw; the message is the chart's `why_not`.
+    """
+    if chart.figure is None:
+        raise ValueError(f"{chart.title}: {chart.why_not}")
+    with report_style():
+        chart.figure.savefig(path, dpi=dots_per_inch, facecolor="white", metadata={"Software": None})
+
+
+def _curves(results: Results, name: str, title: str, axis: str, of: _Quantity) -> Chart:
+    from hetconv.report.curves import curves
+
+    rows = summarize(results)
+    runs = [run for run in results.runs if any(isfinite(of(epoch)) for epoch in run.epochs)]
+    if not runs:
+        return _missing(name, title, "no epoch is finished")
+    words = {
+        f"{run.variant} seed {run.seed}": f"ends at {of(run.epochs[-1]):.4g} after epoch {run.epochs[-1].epoch}"
+        for run in runs
+    }
+    single = max(len(run.epochs) for run in runs) == 1
+    caption = "Thick: mean over seeds. Thin: each run." + (" One epoch only, so there are no lines yet." * single)
+    return Chart(name, title, caption, _sentence(title, words), curves(rows, runs, of, name, axis))
+
+
+def _accuracy(row: Row) -> tuple[float, float]:
+    """Accuracy and its standard deviation in %, 0 where one run leaves it unknown."""
+    accuracy = row.accuracy if row.accuracy is not None else 0.0
+    return 100 * accuracy, 100 * row.accuracy_std if row.accuracy_std is not None else 0.0
+
+
+def _percent(row: Row, decimals: int) -> str:
+    return f"{percent_text(row.accuracy, row.accuracy_std, decimals)} %"
+
+
+def _ratio(ratio: float | None) -> str:
+    return "not" if ratio is None else ratio_text(ratio)
+
+
+def _caption(text: str, rows: Sequence[Row], words: Mapping[str, str]) -> str:
+    absent = [row.variant for row in rows if row.variant not in words]
+    return f"{text} Not shown, for want of data: {', '.join(absent)}." if absent else text
+
+
+def _sentence(title: str, words: Mapping[str, str]) -> str:
+    return f"{title}: {'; '.join(f'{name} {text}' for name, text in words.items())}."
+
+
+def _missing(name: str, title: str, why: str) -> Chart:
+    return Chart(name, title, "", f"{title}: {why}.", None, why)

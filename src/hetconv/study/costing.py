@@ -1,0 +1,52 @@
+"""What each variant of a network costs, counted and measured together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from hetconv.cost import complexity, latency, layer_latencies
+from hetconv.records import Circumstances, Complexity, VariantCost
+
+
+def measure_costs(
+    models: Mapping[str, nn.Module],
+    dense: nn.Module,
+    input_size: tuple[int, int, int],
+    *,
+    batch_size: int = 1,
+    samples: int = 30,
+) -> tuple[Circumstances, tuple[VariantCost, ...]]:
+    """Count and time untrained variants of one network; neither depends on the values of the weights.
+
+    Args:
+        dense: the network against which MACs are compared.
+        batch_size: images in the batch that is timed; counts are for one image.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    for model in models.values():
+        model.to(device)
+    dense_macs = complexity(dense, input_size).macs
+    counted = {variant: complexity(model, input_size) for variant, model in models.items()}
+    example = torch.randn(batch_size, *input_size, generator=torch.Generator().manual_seed(0)).to(device)
+    measured = latency(models, example, samples=samples)
+    costs = tuple(
+        VariantCost(
+            variant,
+            timed_by_layer(counted[variant], model, example, samples),
+            measured.latencies[variant],
+            dense_macs / counted[variant].macs,
+        )
+        for variant, model in models.items()
+    )
+    return measured.circumstances, costs
+
+
+def timed_by_layer(counted: Complexity, model: nn.Module, example: Tensor, samples: int = 20) -> Complexity:
+    """The same counts with each layer's measured share of the forward pass of `example`."""
+    names = [layer.name for layer in counted.layers if layer.kind != "other"]
+    times = layer_latencies(model, example, names, samples)
+    return replace(counted, layers=tuple(replace(layer, latency_ms=times.get(layer.name)) for layer in counted.layers))

@@ -1,0 +1,7 @@
+"""Training: data, recipes, and one loop for every method."""
+
+from hetconv.train.data import Data, load_data
+from hetconv.train.loop import Progress, train
+from hetconv.train.recipe import Recipe
+
+__all__ = ["Data", "Progress", "Recipe", "load_data", "train"]

@@ -1,0 +1,99 @@
+"""Training state in one file: tensors as safetensors, everything else as JSON in its header."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from hetconv.errors import DamagedFileError, UsageError
+from hetconv.files import write_atomically
+from hetconv.records import Epoch
+
+FORMAT = "hetconv-checkpoint-1"
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a checkpoint is of: `identity` names the run (network, variant, seed, recipe, …) it may be used for."""
+
+    format: str
+    identity: dict[str, Any]
+    epochs: tuple[Epoch, ...]
+
+
+def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None, identity: dict[str, Any],
+                    epochs: tuple[Epoch, ...]) -> None:  # fmt: skip
+    """Write model and optimizer whole or not at all: a crash leaves the previous checkpoint.
+
+    Raises:
+        HetconvError: the disk is full or the folder cannot be written to.
+    """
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    if optimizer is not None:
+        for index, state in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{key}": v for key, v in state.items() if isinstance(v, Tensor)}
+    header = TypeAdapter(Header).dump_json(Header(FORMAT, identity, epochs)).decode()
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_atomically(path, save(contiguous, metadata={"hetconv": header}))
+
+
+def read_header(path: Path) -> Header:
+    """The checkpoint's header alone.
+
+    Raises:
+        UsageError: there is no such file, or it is no checkpoint of this package.
+        DamagedFileError: it is cut short or changed.
+    """
+    return _read(path)[0]
+
+
+def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None,
+                    identity: dict[str, Any]) -> tuple[Epoch, ...]:  # fmt: skip
+    """Put a checkpoint's state into the model and the optimizer, and return the epochs it has behind it.
+
+    Raises:
+        UsageError: the checkpoint is of another run: it names what differs.
+        DamagedFileError: the file is cut short or changed.
+    """
+    header, tensors = _read(path)
+    different = [key for key in identity | header.identity if identity.get(key) != header.identity.get(key)]
+    if different:
+        was, now = ({key: side.get(key) for key in different} for side in (header.identity, identity))
+        raise UsageError(f"{path} is a checkpoint of another run: it has {was}, this one {now}")
+    states: dict[int, dict[str, Tensor]] = {}
+    weights: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        owner, _, rest = name.partition(".")
+        if owner == "model":
+            weights[rest] = tensor
+        else:
+            index, _, key = rest.partition(".")
+            states.setdefault(int(index), {})[key] = tensor
+    model.load_state_dict(weights)
+    if optimizer is not None:
+        optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+    return header.epochs
+
+
+def _read(path: Path) -> tuple[Header, dict[str, Tensor]]:
+    if not path.is_file():
+        raise UsageError(f"looked for the checkpoint {path}; it is not there")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = (file.metadata() or {}).get("hetconv")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise DamagedFileError(path, f"not a whole safetensors file ({error})") from error
+    if header is None:
+        raise UsageError(f"{path} is a safetensors file but no checkpoint of hetconv")
+    try:
+        return TypeAdapter(Header).validate_json(header), tensors
+    except ValidationError as error:
+        raise DamagedFileError(path, f"its header cannot be read ({error})") from error

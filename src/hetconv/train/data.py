@@ -1,0 +1,155 @@
+"""The data sets, by name: what is trained on, and what is held out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from hetconv.errors import UsageError
+from hetconv.train.images import ImageFolderSplit, TensorSplit, random_crop, random_flip
+
+KINDS = "digits, cifar10:<folder> or imagefolder:<folder>"
+CIFAR_FOLDER = "cifar-10-batches-py"
+DIGITS_TEST_IMAGES = 360
+"""A fifth of scikit-learn's 1,797 digits is held out; the split is fixed, stratified and independent of any seed."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set split into what is trained on and what is held out; images are normalized (B, 3, H, W)."""
+
+    name: str
+    num_classes: int
+    input_size: tuple[int, int, int]
+    train: Dataset[Any]
+    test: Dataset[Any]
+    workers: int = 0
+
+    def train_loader(self, batch_size: int) -> DataLoader[Any]:
+        """Batches of augmented images in an order drawn from PyTorch's global generator; the last, partial one is
+        dropped unless it is the only one."""
+        drop_last = self.train_images >= batch_size
+        return self._loader(self.train, batch_size, shuffle=True, drop_last=drop_last)
+
+    def test_loader(self, batch_size: int) -> DataLoader[Any]:
+        return self._loader(self.test, batch_size, shuffle=False, drop_last=False)
+
+    @property
+    def train_images(self) -> int:
+        return len(self.train)  # type: ignore[arg-type]
+
+    @property
+    def test_images(self) -> int:
+        return len(self.test)  # type: ignore[arg-type]
+
+    def _loader(self, split: Dataset[Any], batch_size: int, shuffle: bool, drop_last: bool) -> DataLoader[Any]:
+        collate: Callable[[Any], Any] | None = _whole_batch if isinstance(split, TensorSplit) else None
+        workers = 0 if isinstance(split, TensorSplit) else self.workers
+        return DataLoader(
+            split, batch_size, shuffle=shuffle, drop_last=drop_last, collate_fn=collate, num_workers=workers,
+            persistent_workers=workers > 0,
+        )  # fmt: skip
+
+
+def _whole_batch(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """`TensorSplit` makes whole batches; there is nothing to put together. A named function so that it pickles."""
+    return batch
+
+
+def load_data(spec: str, *, image_size: int = 224, train_limit: int | None = None, workers: int = 2) -> Data:
+    """Open a data set.
+
+    Args:
+        spec: digits (scikit-learn's 1,797 real handwritten digits, made 3×32×32), cifar10:<folder> (the folder that
+            holds cifar-10-batches-py, or that folder), imagefolder:<folder> (train/<class>/ and val/<class>/).
+        image_size: height and width that an image folder's images are brought to.
+        train_limit: train on this many images only, the first of a fixed shuffle; the held-out split stays whole.
+
+    Raises:
+        UsageError: the name is unknown, or the data is missing or damaged; the message says what was looked for where.
+    """
+    kind, _, folder = spec.partition(":")
+    if kind == "digits" and not folder:
+        data = _digits()
+    elif kind == "cifar10" and folder:
+        data = _cifar10(Path(folder).expanduser())
+    elif kind == "imagefolder" and folder:
+        data = _imagefolder(Path(folder).expanduser(), image_size, workers)
+    else:
+        raise UsageError(f"unknown data set {spec!r}; it must be {KINDS}")
+    return data if train_limit is None else _limited(data, train_limit)
+
+
+def _digits() -> Data:
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    digits = load_digits()
+    train, test = train_test_split(
+        range(len(digits.target)), test_size=DIGITS_TEST_IMAGES, random_state=0, stratify=digits.target
+    )
+    grey = torch.from_numpy(digits.images).float()[:, None] * (255 / 16)
+    images = torch.nn.functional.interpolate(grey, size=32, mode="bilinear").round().byte().expand(-1, 3, -1, -1)
+    labels = torch.from_numpy(digits.target).long()
+    return _in_memory("digits", (images[train], labels[train]), (images[test], labels[test]), 10, [random_crop])
+
+
+def _cifar10(folder: Path) -> Data:
+    import pickle
+
+    from torchvision.datasets import CIFAR10
+
+    root = folder.parent if folder.name == CIFAR_FOLDER else folder
+    where = root / CIFAR_FOLDER
+    if not where.is_dir():
+        raise UsageError(f"cifar10: looked for the folder {where}; it is not there. It holds data_batch_1 … test_batch")
+    try:
+        splits = [CIFAR10(str(root), train=train, download=False) for train in (True, False)]
+    except (RuntimeError, OSError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        raise UsageError(
+            f"cifar10: {where} is missing files or they are damaged ({error}); unpack it afresh"
+        ) from error
+    tensors = [(torch.from_numpy(s.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(s.targets)) for s in splits]
+    return _in_memory("cifar10", tensors[0], tensors[1], 10, [random_flip, random_crop])
+
+
+def _in_memory(name: str, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], num_classes: int,
+               augment: list[Callable[[Tensor], Tensor]]) -> Data:  # fmt: skip
+    pixels = train[0].float() / 255
+    mean, std = pixels.mean((0, 2, 3)), pixels.std((0, 2, 3))
+    channels, height, width = train[0].shape[1:]
+    return Data(
+        name, num_classes, (channels, height, width),
+        TensorSplit(*train, mean, std, tuple(augment)), TensorSplit(*test, mean, std, ()),
+    )  # fmt: skip
+
+
+def _imagefolder(folder: Path, image_size: int, workers: int) -> Data:
+    splits = {}
+    for split in ("train", "val"):
+        if not (folder / split).is_dir():
+            raise UsageError(
+                f"imagefolder: looked for {folder / split}/<class>/<image>; the folder {split} is not there"
+            )
+        splits[split] = ImageFolderSplit(folder / split, image_size, augment=split == "train")
+    if splits["train"].classes != splits["val"].classes:
+        difference = sorted(set(splits["train"].classes) ^ set(splits["val"].classes))
+        raise UsageError(f"imagefolder: {folder}/train and /val have different classes: {', '.join(difference[:5])}")
+    classes = len(splits["train"].classes)
+    return Data("imagefolder", classes, (3, image_size, image_size), splits["train"], splits["val"], workers)
+
+
+def _limited(data: Data, train_limit: int) -> Data:
+    from dataclasses import replace
+
+    if not 1 <= train_limit <= data.train_images:
+        raise UsageError(f"train_limit={train_limit} must be between 1 and the {data.train_images} training images")
+    order = torch.randperm(data.train_images, generator=torch.Generator().manual_seed(0))
+    train: Any = data.train
+    return replace(data, train=train.subset(order[:train_limit].tolist()))

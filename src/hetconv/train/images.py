@@ -1,0 +1,96 @@
+"""Labelled images as PyTorch data sets: whole batches from memory, or files from class folders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from hetconv.errors import UsageError
+
+CROP_PADDING = 4
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class TensorSplit(Dataset[tuple[Tensor, Tensor]]):
+    """Images in memory as bytes (n, C, H, W); a batch is normalized and augmented whole, which needs no workers."""
+
+    images: Tensor
+    labels: Tensor
+    mean: Tensor
+    std: Tensor
+    augment: tuple[Callable[[Tensor], Tensor], ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        images, labels = self.__getitems__([index])
+        return images[0], labels[0]
+
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        """One whole batch: images (B, C, H, W) as floats, labels (B)."""
+        images = self.images[indices]
+        for change in self.augment:
+            images = change(images)
+        scaled = (images.float() / 255 - self.mean[:, None, None]) / self.std[:, None, None]
+        return scaled, self.labels[indices]
+
+    def subset(self, indices: list[int]) -> Self:
+        return replace(self, images=self.images[indices], labels=self.labels[indices])
+
+
+def random_flip(images: Tensor) -> Tensor:
+    """Mirror each image left to right with probability one half."""
+    flip = torch.rand(len(images)) < 0.5
+    return torch.where(flip[:, None, None, None], images.flip(3), images)
+
+
+def random_crop(images: Tensor) -> Tensor:
+    """Pad each image (n, C, H, W) by 4 black pixels on every side and cut the original size out at a random place."""
+    count, _, height, width = images.shape
+    padded = torch.nn.functional.pad(images, (CROP_PADDING,) * 4)
+    rows = torch.randint(2 * CROP_PADDING + 1, (count, 1)) + torch.arange(height)
+    columns = torch.randint(2 * CROP_PADDING + 1, (count, 1)) + torch.arange(width)
+    picked = padded[torch.arange(count)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
+    return picked.permute(0, 3, 1, 2)
+
+
+class ImageFolderSplit(Dataset[tuple[Tensor, int]]):
+    """Image files in one folder a class, brought to one size; ImageNet's usual cropping and normalization."""
+
+    def __init__(self, folder: Path, image_size: int, augment: bool) -> None:
+        from torchvision.datasets import ImageFolder
+        from torchvision.transforms import v2
+
+        resize: list[object] = (
+            [v2.RandomResizedCrop(image_size, antialias=True), v2.RandomHorizontalFlip()]
+            if augment
+            else [v2.Resize(round(image_size * 256 / 224), antialias=True), v2.CenterCrop(image_size)]
+        )
+        as_float = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(IMAGENET_MEAN, IMAGENET_STD)]
+        try:
+            self.files = ImageFolder(str(folder), v2.Compose([*resize, *as_float]))
+        except (FileNotFoundError, RuntimeError) as error:
+            raise UsageError(f"imagefolder: looked for {folder}/<class>/<image>: {error}") from error
+        self.classes: list[str] = self.files.classes
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        try:
+            return self.files[index]  # type: ignore[no-any-return]
+        except OSError as error:
+            path = self.files.samples[index][0]
+            raise UsageError(f"imagefolder: {path} is damaged ({error}); replace or delete it") from error
+
+    def subset(self, indices: list[int]) -> Dataset[tuple[Tensor, int]]:
+        return torch.utils.data.Subset(self, indices)

@@ -1,0 +1,161 @@
+"""The one training loop. It knows networks, data and a recipe, and nothing of HetConv."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import set_seed
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from hetconv.errors import DamagedFileError, NotFiniteError
+from hetconv.records import Epoch
+from hetconv.train.checkpoint import load_checkpoint, save_checkpoint
+from hetconv.train.data import Data
+from hetconv.train.recipe import Recipe
+
+EVALUATION_BATCH = 500
+
+
+class Progress:
+    """What the loop tells while it runs; this one keeps silent."""
+
+    def resumed(self, epochs: tuple[Epoch, ...]) -> None:
+        """Training goes on from a checkpoint with these epochs behind it."""
+
+    def step(self, epoch: int, step: int, steps: int) -> None:
+        """`step` of `steps` of this epoch is done."""
+
+    def epoch(self, found: Epoch) -> None:
+        """An epoch is done, evaluated and saved."""
+
+    def notice(self, text: str) -> None:
+        """Something that the user should know."""
+
+
+def train(
+    model: nn.Module,
+    data: Data,
+    recipe: Recipe,
+    seed: int,
+    *,
+    checkpoint: Path | None = None,
+    identity: dict[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> tuple[Epoch, ...]:
+    """Train a classifier in place and evaluate it on the held-out split after every epoch.
+
+    All randomness of an epoch comes from (seed, epoch), so that a run continued from its checkpoint ends as an
+    undisturbed one does, bit for bit on a CPU.
+
+    Args:
+        checkpoint: written after every epoch; if it is there already, training goes on from it.
+        identity: what the checkpoint is of; one of another identity is refused.
+
+    Returns:
+        One record an epoch. The result of the training is the last one's accuracy.
+
+    Raises:
+        NotFiniteError: the loss became NaN or infinite.
+        HetconvError: a checkpoint could not be written.
+    """
+    progress = progress or Progress()
+    AcceleratorState._reset_state()  # a run's precision must not bind the next one's in the same process
+    accelerator = Accelerator(mixed_precision=recipe.mixed_precision)
+    model = model.to(memory_format=torch.channels_last)
+    optimizer = _optimizer(model, recipe)
+    epochs = _resume(checkpoint, model, optimizer, identity or {}, progress)
+    prepared, optimizer, batches, test = accelerator.prepare(
+        model, optimizer, data.train_loader(recipe.batch_size), data.test_loader(EVALUATION_BATCH)
+    )
+    for epoch in range(len(epochs), recipe.epochs):
+        set_seed(seed * 100_003 + epoch)
+        begin = time.perf_counter()
+        train_loss = _train_epoch(accelerator, prepared, optimizer, batches, recipe, epoch, progress)
+        _check_finite(train_loss, epoch, recipe)
+        validation_loss, accuracy = evaluate(accelerator, prepared, test)
+        _check_finite(validation_loss, epoch, recipe)
+        seconds = time.perf_counter() - begin
+        rate = recipe.learning_rate_at(epoch + 1)
+        found = Epoch(epoch + 1, rate, train_loss, validation_loss, accuracy, seconds)
+        epochs = (*epochs, found)
+        if checkpoint is not None and accelerator.is_main_process:
+            save_checkpoint(checkpoint, accelerator.unwrap_model(prepared), optimizer, identity or {}, epochs)
+        progress.epoch(found)
+    return epochs
+
+
+def evaluate(
+    accelerator: Accelerator, model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]
+) -> tuple[float, float]:
+    """Mean cross-entropy and share of right answers on the held-out split."""
+    model.eval()
+    loss, right, count = 0.0, 0, 0
+    with torch.no_grad():
+        for images, labels in batches:
+            logits, labels = accelerator.gather_for_metrics((model(_channels_last(images)).float(), labels))
+            loss += cross_entropy(logits, labels, reduction="sum").item()
+            right += int((logits.argmax(1) == labels).sum())
+            count += len(labels)
+    return loss / count, right / count
+
+
+def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
+    """SGD whose weight decay is for weights only: parameters of one dimension (biases, norms) are left alone."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.dim() > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
+
+
+def _resume(checkpoint: Path | None, model: nn.Module, optimizer: torch.optim.Optimizer, identity: dict[str, Any],
+            progress: Progress) -> tuple[Epoch, ...]:  # fmt: skip
+    if checkpoint is None or not checkpoint.exists():
+        return ()
+    try:
+        epochs = load_checkpoint(checkpoint, model, optimizer, identity)
+    except DamagedFileError as error:
+        progress.notice(f"{error}; starting this run afresh")
+        return ()
+    progress.resumed(epochs)
+    return epochs
+
+
+def _train_epoch(accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer, batches: Any,
+                 recipe: Recipe, epoch: int, progress: Progress) -> float:  # fmt: skip
+    """One pass over the training images; returns the mean loss."""
+    model.train()
+    total = torch.zeros((), device=accelerator.device)
+    steps = len(batches)
+    for step, (images, labels) in enumerate(batches):
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.learning_rate_at(epoch + step / steps)
+        with accelerator.autocast():
+            loss = cross_entropy(model(_channels_last(images)).float(), labels, label_smoothing=recipe.label_smoothing)
+        optimizer.zero_grad(set_to_none=True)
+        accelerator.backward(loss)
+        optimizer.step()
+        total += loss.detach()
+        progress.step(epoch + 1, step + 1, steps)
+    return float(total) / steps
+
+
+def _check_finite(loss: float, epoch: int, recipe: Recipe) -> None:
+    if not math.isfinite(loss):
+        raise NotFiniteError(
+            f"the loss became {loss} in epoch {epoch + 1}; lower the learning rate (now {recipe.learning_rate}) or "
+            f"lengthen the warm-up (now {recipe.warmup_epochs} epochs)"
+        )
+
+
+def _channels_last(images: Tensor) -> Tensor:
+    return images.to(memory_format=torch.channels_last)

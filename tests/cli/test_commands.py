@@ -1,0 +1,126 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hetconv.cli import run
+from hetconv.records import Run, load_record
+
+SMALL = ["--width", "0.25", "--train-limit", "64", "--epochs", "2", "--batch-size", "32"]
+
+
+def test_compare_ends_in_a_table_and_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["compare", "--out", str(tmp_path / "out"), "--variants", "dense,het-p4", *SMALL]) == 0
+    printed = capsys.readouterr().out
+    for word in ("dense", "het-p4", "MACs", "report.html", "Measured on"):
+        assert word in printed
+    assert "<html" in (tmp_path / "out" / "report.html").read_text()
+    assert run(["report", str(tmp_path / "out")]) == 0
+    assert "het-p4" in capsys.readouterr().out
+
+
+def test_train_leaves_weights_that_load(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from hetconv.models import create_model
+    from hetconv.train.checkpoint import load_checkpoint, read_header
+
+    assert run(["train", "--out", str(tmp_path), "--variant", "het-p4", "--seed", "3", *SMALL]) == 0
+    path = Path(capsys.readouterr().out.split("weights: ")[1].strip().replace("\n", ""))
+    model = create_model("resnet20_cifar", "het-p4", width=0.25)
+    header = read_header(path)
+    assert len(load_checkpoint(path, model, None, header.identity)) == 2
+
+
+def test_profile(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["profile", "resnet20_cifar", "--variant", "het-p4", "--input", "3,16,16"]) == 0
+    assert "het P4" in capsys.readouterr().out
+
+
+def test_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["table", "vgg16-cifar10"]) == 0
+    printed = capsys.readouterr().out
+    for word in ("313.74 M", "93.93", "CVPR 2019", "nothing measured"):
+        assert word in printed
+
+
+def test_check(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["check"]) == 0
+    assert "0 outside their error budget" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["compare", "--variants", "het-4"], "unknown variant 'het-4' (did you mean het-p4?)"),
+        (["compare", "--variants", ""], "unknown variant ''"),
+        (["compare", "--data", "mnist"], "unknown data set 'mnist'"),
+        (["compare", "--data", "cifar10:/no/such"], "looked for the folder /no/such"),
+        (["compare", "--model", "resnet51"], "unknown network 'resnet51'"),
+        (["compare", "--lr", "-1"], "learning_rate=-1.0 must be at least 0"),
+        (["compare", "--schedule", "step", "--step-epochs", "5,x"], "--step-epochs '5,x' must be whole numbers"),
+        (["compare", "--seeds", "0"], "--seeds"),
+        (["compare", "--out", "/proc/nothing/here"], "cannot write to /proc/nothing/here"),
+        (["profile", "vgg16_cifar", "--input", "3,32"], "--input '3,32' must be channels,height,width"),
+        (["profile", "vgg16_cifar", "--input", "3,8,8"], "the model does not take this input"),
+        (["table", "table-9"], "unknown table 'table-9'; there is vgg16-cifar10"),
+        (["report", "/no/such"], "looked for /no/such/results.json"),
+        (["frobnicate"], "No such command 'frobnicate'"),
+        (["profile"], "Missing argument"),
+    ],
+)
+def test_wrong_use_is_one_line_and_exit_code_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_diverging_run_is_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        run(["compare", "--out", str(tmp_path), "--variants", "dense", "--lr", "1e30", "--warmup-epochs", "0", *SMALL])
+        == 1
+    )
+    assert "1 of 1 runs failed: dense seed 0" in capsys.readouterr().err
+
+
+def start(out: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "hetconv", "compare", "--out", str(out), "--variants", "dense", "--threads", "1"]
+    options = ["--width", "0.25", "--train-limit", "64", "--epochs", "20", "--batch-size", "32"]
+    return subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_epochs(out: Path, count: int) -> None:
+    record = out / "runs" / "dense" / "seed-0" / "run.json"
+    for _ in range(1200):
+        if record.exists() and len(load_record(Run, record).epochs) >= count:
+            return
+        time.sleep(0.05)
+    raise AssertionError("the run did not begin")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_kill_9_and_ctrl_c_lose_nothing(tmp_path: Path) -> None:
+    """Killed, then interrupted, then run to the end: no epoch that was kept is trained twice."""
+    out = tmp_path / "out"
+    killed = start(out)
+    wait_for_epochs(out, 2)
+    killed.kill()
+    killed.communicate()
+    kept = len(load_record(Run, out / "runs" / "dense" / "seed-0" / "run.json").epochs)
+    interrupted = start(out)
+    wait_for_epochs(out, kept + 2)
+    interrupted.send_signal(signal.SIGINT)
+    _, error = interrupted.communicate()
+    assert interrupted.returncode == 130
+    assert "stopped; nothing is lost" in error.splitlines()[-1]
+    assert "Traceback" not in error
+    finished = start(out)
+    printed, error = finished.communicate()
+    assert finished.returncode == 0, error
+    assert "dense seed 0: going on after epoch" in error
+    assert "report.html" in printed

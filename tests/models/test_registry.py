@@ -1,0 +1,107 @@
+import pytest
+import torch
+from torch import nn
+
+from hetconv import HetConv2d
+from hetconv.errors import UsageError
+from hetconv.models import create_model, input_size_of
+from hetconv.nn import GroupwisePointwise, SqueezeExcitation
+
+VARIANTS = ("dense", "het-p4", "het-pc", "het-p4-blocked", "het-p4-se", "gwc4-pwc", "dwc-pwc")
+REPLACED = {"vgg16_cifar": 12, "resnet20_cifar": 18, "mobilenet_v1": 13}
+
+
+def count(model: nn.Module, kind: type[nn.Module]) -> int:
+    return sum(isinstance(module, kind) for module in model.modules())
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("name", REPLACED)
+def test_own_networks_run_and_train_in_every_variant(name: str, variant: str) -> None:
+    model = create_model(name, variant, num_classes=7, width=0.25)
+    logits = model(torch.randn(2, *input_size_of("vgg16_cifar")))
+    assert logits.shape == (2, 7)
+    logits.sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    layers = {"het": HetConv2d, "gwc": GroupwisePointwise, "dwc": GroupwisePointwise}.get(variant[:3])
+    if layers is not None:
+        assert count(model, layers) == REPLACED[name]
+    if variant.endswith("-se"):
+        assert count(model, SqueezeExcitation) == (9 if name == "resnet20_cifar" else REPLACED[name])
+
+
+def test_the_first_convolution_stays_standard() -> None:
+    for name in REPLACED:
+        first = next(module for module in create_model(name, "het-p4").modules() if isinstance(module, nn.Conv2d))
+        assert first.in_channels == 3
+
+
+def test_resnet56_has_56_weighted_layers() -> None:
+    model = create_model("resnet56_cifar", "het-p4")
+    assert count(model, HetConv2d) == 54
+    assert count(model, nn.Conv2d) + count(model, nn.Linear) == 2
+
+
+def test_a_residual_shortcut_is_the_subsampled_input_with_zero_channels() -> None:
+    block = create_model("resnet20_cifar").get_submodule("stages.3")
+    x = torch.randn(1, 16, 4, 4)
+    shortcut = block._shortcut(x)
+    assert torch.equal(shortcut[:, 8:24], x[:, :, ::2, ::2])
+    assert not shortcut[:, :8].any()
+    assert not shortcut[:, 24:].any()
+
+
+@pytest.mark.parametrize(("name", "replaced"), [("resnet18", 16), ("resnet50", 16), ("vgg16_bn", 12)])
+def test_torchvision_networks(name: str, replaced: int) -> None:
+    with torch.device("meta"):
+        model = create_model(name, "het-p4", num_classes=11)
+    assert count(model, HetConv2d) == replaced
+    assert count(create_model("resnet18", "dwc-pwc"), GroupwisePointwise) == 16
+
+
+def test_p_that_does_not_divide_is_lowered_with_a_warning() -> None:
+    with pytest.warns(UserWarning, match="p=16 instead of 64"):
+        model = create_model("resnet20_cifar", "het-p64")
+    assert [m.p for m in model.modules() if isinstance(m, HetConv2d)] == [16] * 7 + [32] * 6 + [64] * 5
+
+
+def net_without_classes() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3))
+
+
+def net_with_classes(num_classes: int) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(8, 8, 3), nn.Conv2d(8, num_classes, 1))
+
+
+def no_module() -> int:
+    return 3
+
+
+def test_module_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "my_networks", sys.modules[__name__])
+    assert count(create_model("my_networks:net_without_classes", "het-p4"), HetConv2d) == 1
+    model = create_model("my_networks:net_with_classes", "gwc4-pwc", num_classes=5)
+    assert model(torch.randn(1, 8, 4, 4)).shape[1] == 5
+    with pytest.raises(UsageError, match="made a int, not a torch.nn.Module"):
+        create_model("my_networks:no_module")
+    with pytest.raises(UsageError, match="write it as module:function"):
+        create_model("my_networks:nothing")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "resnet51"}, r"unknown network 'resnet51'; nearest: resnet"),
+        ({"name": "nowhere:at_all"}, "cannot find network 'nowhere:at_all'"),
+        ({"name": "vgg16_cifar", "num_classes": 0}, "num_classes=0 must be at least 1"),
+        ({"name": "vgg16_cifar", "width": 0.3}, "width=0.3 must be a multiple of 1/16"),
+        ({"name": "vgg16_cifar", "width": 0}, "width=0 must be"),
+        ({"name": "resnet18", "width": 0.5}, "width=0.5 is for vgg16_cifar"),
+        ({"name": "resnet18", "variant": "het-p4-se"}, "-se is for vgg16_cifar"),
+    ],
+)
+def test_wrong_arguments(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        create_model(**arguments)  # type: ignore[arg-type]

@@ -1,0 +1,141 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hetconv.errors import DamagedFileError, UsageError
+from hetconv.records import Epoch, Results
+from hetconv.study import Comparison, CompareProgress, Store, compare
+from hetconv.train import Recipe
+
+SMALL = Comparison(
+    "resnet20_cifar", ("dense", "het-p4"), (0, 1), "digits", Recipe(epochs=2, batch_size=32), width=0.25,
+    train_limit=64, latency_samples=2,
+)  # fmt: skip
+
+
+class Stopped(Exception):
+    pass
+
+
+class Watch(CompareProgress):
+    """Notes what is trained, and can end the comparison as a kill would after so many epochs."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.stop_after = stop_after
+        self.epochs: list[int] = []
+        self.runs: list[tuple[str, int, int]] = []
+        self.notices: list[str] = []
+
+    def run(self, variant: str, seed: int, epochs_done: int, epochs: int) -> None:
+        self.runs.append((variant, seed, epochs_done))
+
+    def epoch(self, found: Epoch) -> None:
+        self.epochs.append(found.epoch)
+        if len(self.epochs) == self.stop_after:
+            raise Stopped
+
+    def notice(self, text: str) -> None:
+        self.notices.append(text)
+
+
+def without_times(results: Results) -> list[object]:
+    return [replace(run, epochs=tuple(replace(epoch, seconds=0) for epoch in run.epochs)) for run in results.runs]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, Path]:
+    folder = tmp_path_factory.mktemp("study")
+    return compare(SMALL, folder), folder
+
+
+def test_every_variant_is_trained_from_every_seed_and_costed(undisturbed: tuple[Results, Path]) -> None:
+    results, folder = undisturbed
+    assert [(run.variant, run.seed, run.state, len(run.epochs)) for run in results.runs] == [
+        ("dense", 0, "done", 2), ("dense", 1, "done", 2), ("het-p4", 0, "done", 2), ("het-p4", 1, "done", 2)
+    ]  # fmt: skip
+    assert results.runs[0].epochs != results.runs[1].epochs
+    dense, het = results.costs
+    assert (dense.variant, dense.speedup_theory, het.variant) == ("dense", 1.0, "het-p4")
+    assert het.speedup_theory == dense.complexity.macs / het.complexity.macs
+    assert all(layer.latency_ms is not None and layer.latency_ms > 0 for layer in het.complexity.layers)
+    assert results.settings.network == "resnet20_cifar × 0.25"
+    assert Store(folder).load_results() == results
+
+
+def test_run_again_it_trains_nothing(undisturbed: tuple[Results, Path]) -> None:
+    results, folder = undisturbed
+    watch = Watch()
+    assert compare(SMALL, folder, watch) == results
+    assert watch.epochs == []
+    assert watch.runs == [("dense", 0, 2), ("het-p4", 0, 2), ("dense", 1, 2), ("het-p4", 1, 2)]
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3])
+def test_stopped_anywhere_it_goes_on_to_the_same_results(
+    undisturbed: tuple[Results, Path], tmp_path: Path, stop_after: int
+) -> None:
+    with pytest.raises(Stopped):
+        compare(SMALL, tmp_path, Watch(stop_after))
+    watch = Watch()
+    results = compare(SMALL, tmp_path, watch)
+    assert len(watch.epochs) == 8 - stop_after
+    assert without_times(results) == without_times(undisturbed[0])
+
+
+def test_variants_and_seeds_may_be_added(undisturbed: tuple[Results, Path], tmp_path: Path) -> None:
+    first = replace(SMALL, variants=("dense",), seeds=(0,))
+    compare(first, tmp_path)
+    watch = Watch()
+    results = compare(SMALL, tmp_path, watch)
+    assert len(watch.epochs) == 6
+    assert without_times(results) == without_times(undisturbed[0])
+
+
+def test_another_recipe_in_the_same_folder_is_refused(undisturbed: tuple[Results, Path]) -> None:
+    other = replace(SMALL, recipe=Recipe(epochs=3, batch_size=32))
+    with pytest.raises(UsageError, match=r"holds another study: recipe was .*'epochs': 2.* Give another folder"):
+        compare(other, undisturbed[1])
+
+
+def test_a_run_that_diverges_is_kept_with_its_reason_and_the_others_go_on(tmp_path: Path) -> None:
+    wild = replace(SMALL, recipe=Recipe(epochs=1, batch_size=32, learning_rate=1e30, warmup_epochs=0), seeds=(0,))
+    watch = Watch()
+    results = compare(wild, tmp_path, watch)
+    assert [run.state for run in results.runs] == ["failed", "failed"]
+    assert "lower the learning rate" in str(results.runs[0].error)
+    assert len(watch.notices) == 2
+    assert len(results.costs) == 2
+
+
+def test_two_processes_in_one_folder_are_kept_apart(tmp_path: Path) -> None:
+    with Store(tmp_path).locked(), pytest.raises(UsageError, match="in use by another hetconv"):
+        compare(SMALL, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["study.json", "costs.json", "runs/dense/seed-0/run.json"])
+def test_a_cut_record_is_named(undisturbed: tuple[Results, Path], tmp_path: Path, name: str) -> None:
+    import shutil
+
+    shutil.copytree(undisturbed[1], tmp_path / "copy")
+    path = tmp_path / "copy" / name
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(DamagedFileError, match="is damaged"):
+        compare(SMALL, tmp_path / "copy")
+    path.unlink()
+    assert without_times(compare(SMALL, tmp_path / "copy")) == without_times(undisturbed[0])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"variants": ()}, {"variants": ("dense", "dense")}, {"seeds": ()}, {"variants": ("het",)}, {"latency_batch": 0}],
+)
+def test_wrong_comparisons(wrong: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        replace(SMALL, **wrong)  # type: ignore[arg-type]
+
+
+def test_nothing_is_written_for_an_unknown_network(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown network"):
+        compare(replace(SMALL, network="resnet51", width=1.0), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

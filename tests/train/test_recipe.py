@@ -1,0 +1,35 @@
+import pytest
+
+from hetconv.errors import UsageError
+from hetconv.train import Recipe
+
+
+def test_cosine_rises_and_falls() -> None:
+    recipe = Recipe(epochs=11, learning_rate=0.2, warmup_epochs=1)
+    rates = [recipe.learning_rate_at(epoch) for epoch in (0.5, 1, 6, 11)]
+    assert rates == pytest.approx([0.1, 0.2, 0.1, 0.0], abs=1e-12)
+
+
+def test_step_falls_at_each_milestone() -> None:
+    recipe = Recipe(epochs=200, schedule="step", step_epochs=(50, 100), step_factor=0.1, warmup_epochs=0)
+    rates = [recipe.learning_rate_at(epoch) for epoch in (0, 49.9, 50, 100, 200)]
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.001, 0.001], rel=1e-12)
+
+
+def test_constant_stays() -> None:
+    recipe = Recipe(schedule="constant", warmup_epochs=0)
+    assert {recipe.learning_rate_at(epoch) for epoch in (0, 15, 30)} == {0.1}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"epochs": 0}, {"batch_size": 0}, {"learning_rate": -1}, {"learning_rate": float("nan")}, {"momentum": 1},
+        {"label_smoothing": 1.5}, {"schedule": "linear"}, {"schedule": "step"}, {"mixed_precision": "fp8"},
+        {"weight_decay": -1e-4}, {"warmup_epochs": -1},
+    ],
+)  # fmt: skip
+def test_wrong_settings_name_themselves(wrong: dict[str, object]) -> None:
+    name = next(iter(wrong))
+    with pytest.raises(UsageError, match=f"{name}="):
+        Recipe(**wrong)  # type: ignore[arg-type]
