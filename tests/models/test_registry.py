@@ -84,7 +84,7 @@ def test_module_function(monkeypatch: pytest.MonkeyPatch) -> None:
     assert count(create_model("my_networks:net_without_classes", "het-p4"), HetConv2d) == 1
     model = create_model("my_networks:net_with_classes", "gwc4-pwc", num_classes=5)
     assert model(torch.randn(1, 8, 4, 4)).shape[1] == 5
-    with pytest.raises(UsageError, match="made a int, not a torch.nn.Module"):
+    with pytest.raises(UsageError, match=r"made a int, not a torch\.nn\.Module"):
         create_model("my_networks:no_module")
     with pytest.raises(UsageError, match="write it as module:function"):
         create_model("my_networks:nothing")

@@ -26,15 +26,17 @@ def test_a_large_layer_shows_its_period() -> None:
 
 def test_a_long_period_is_cut_and_says_so() -> None:
     grid = cells(HetPattern(512, 512, 3, 512))
-    assert (len(grid.spatial), len(grid.spatial[0])) == (32, 32)
+    assert (len(grid.spatial), len(grid.spatial[0])) == (16, 16)
     assert "every 512 filters" in grid.scope
-    assert "first 32 × 32" in grid.scope
+    assert "first 16 × 16" in grid.scope
 
 
 def test_blocks_are_drawn_as_blocks() -> None:
     grid = cells(HetPattern(64, 128, 3, 4, "blocked"))
     assert grid.spatial == tuple(tuple(row == column for column in range(4)) for row in range(4))
-    assert (grid.filters_per_cell, grid.channels_per_cell) == (32, 16)
+    (drawing,) = drawings([het_layer(0, (64, 128, 4), 4, "blocked")])
+    assert drawing.cells == grid
+    assert drawing.layers[0][1].endswith("a block is 32 filters × 16 channels")
 
 
 def test_layers_of_one_picture_are_drawn_once() -> None:

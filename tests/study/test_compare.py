@@ -5,7 +5,7 @@ import pytest
 
 from hetconv.errors import DamagedFileError, UsageError
 from hetconv.records import Epoch, Results
-from hetconv.study import Comparison, CompareProgress, Store, compare
+from hetconv.study import CompareProgress, Comparison, Store, compare
 from hetconv.train import Recipe
 
 SMALL = Comparison(
@@ -14,7 +14,7 @@ SMALL = Comparison(
 )  # fmt: skip
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     pass
 
 
@@ -33,7 +33,7 @@ class Watch(CompareProgress):
     def epoch(self, found: Epoch) -> None:
         self.epochs.append(found.epoch)
         if len(self.epochs) == self.stop_after:
-            raise Stopped
+            raise StoppedError
 
     def notice(self, text: str) -> None:
         self.notices.append(text)
@@ -75,7 +75,7 @@ def test_run_again_it_trains_nothing(undisturbed: tuple[Results, Path]) -> None:
 def test_stopped_anywhere_it_goes_on_to_the_same_results(
     undisturbed: tuple[Results, Path], tmp_path: Path, stop_after: int
 ) -> None:
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         compare(SMALL, tmp_path, Watch(stop_after))
     watch = Watch()
     results = compare(SMALL, tmp_path, watch)

@@ -26,7 +26,7 @@ def network() -> nn.Module:
     )
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     pass
 
 
@@ -38,7 +38,7 @@ class StopAfter(Progress):
 
     def epoch(self, found: Epoch) -> None:
         if found.epoch == self.last:
-            raise Stopped
+            raise StoppedError
 
 
 def weights(model: nn.Module) -> list[Tensor]:
@@ -75,7 +75,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(data: Data, tmp_path: Path, stop
     whole = network()
     expected = train(whole, data, RECIPE, 0)
     checkpoint = tmp_path / "run" / "checkpoint.safetensors"
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         train(network(), data, RECIPE, 0, checkpoint=checkpoint, progress=StopAfter(stopped_after))
     resumed = network()
     epochs = train(resumed, data, RECIPE, 0, checkpoint=checkpoint)
@@ -133,7 +133,7 @@ def test_other_files_are_no_checkpoints(tmp_path: Path) -> None:
 
 def test_a_full_disk_keeps_the_last_checkpoint(data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint = tmp_path / "checkpoint.safetensors"
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         train(network(), data, RECIPE, 0, checkpoint=checkpoint, progress=StopAfter(1))
 
     def no_space(_: int) -> None:

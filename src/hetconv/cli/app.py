@@ -67,11 +67,11 @@ def compare(
         epochs, batch_size, lr, momentum, weight_decay, schedule, _numbers("step-epochs", step_epochs), step_factor,
         warmup_epochs, label_smoothing, mixed_precision,
     )  # fmt: skip
-    comparison = Comparison(
-        model, tuple(variants.split(",")), tuple(range(seeds)), data, recipe, width, image_size, train_limit, latency_batch
-    )  # fmt: skip
+    specs = tuple(variants.split(","))
     _set_threads(threads)
-    _compare(comparison, out)
+    _compare(
+        Comparison(model, specs, tuple(range(seeds)), data, recipe, width, image_size, train_limit, latency_batch), out
+    )
 
 
 @app.command()

@@ -78,8 +78,8 @@ def name_axes(axes: Axes, x: str, y: str) -> None:
     axes.set_title(y, loc="left", fontsize=9.0, color=MUTED[1], pad=9, x=0)
 
 
-def name_ticks(axis: Axis) -> None:
-    """Few round numbers, written plainly on a logarithmic axis too."""
+def name_ticks(axis: Axis, whole: bool = False) -> None:
+    """Few round numbers (`whole` ones for counts), written plainly on a logarithmic axis too."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     if axis.get_scale() == "log":
@@ -87,4 +87,4 @@ def name_ticks(axis: Axis) -> None:
         axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
         axis.set_minor_formatter(NullFormatter())
     else:
-        axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+        axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10] if whole else [1, 2, 2.5, 5, 10], integer=whole))

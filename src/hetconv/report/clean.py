@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-import msgspec
+from pydantic import TypeAdapter
 
 T = TypeVar("T")
 
 
 def cleaned(record: T) -> T:
     """The same record with every character that a terminal or XML cannot show replaced by � in all its texts."""
-    return msgspec.convert(_clean(msgspec.to_builtins(record)), type(record))
+    adapter = TypeAdapter(type(record))
+    return adapter.validate_python(_clean(adapter.dump_python(record)))
 
 
 def _clean(value: Any) -> Any:

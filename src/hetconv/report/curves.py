@@ -72,13 +72,11 @@ def _mean_line(
 
 
 def _count_epochs(axes: Axes, runs: Sequence[Run]) -> None:
-    from matplotlib.ticker import MaxNLocator
-
     numbers = [epoch.epoch for run in runs for epoch in run.epochs]
     first, last = min(numbers), max(numbers)
     room = max(0.02 * (last - first), 0.2)
     axes.set_xlim(first - room, last + room)
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+    name_ticks(axes.xaxis, whole=True)
     name_ticks(axes.yaxis)
 
 

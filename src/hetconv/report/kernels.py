@@ -12,7 +12,8 @@ from hetconv.pattern import Arrangement, HetPattern
 from hetconv.records import LayerCost
 
 PERIOD_AT_LEAST = 8
-WINDOW_AT_MOST = 32
+PERIOD_AT_MOST = 32
+CUT_AT = 16
 CELL = 15.0
 GAP = 3.0
 
@@ -21,13 +22,11 @@ GAP = 3.0
 class Cells:
     """A grid of kernels: `spatial[row][column]` is true for K×K.
 
-    A cell stands for `filters_per_cell` × `channels_per_cell` equal kernels; `scope` says in words what is drawn.
+    `scope` says in words what is drawn.
     """
 
     kernel_hw: tuple[int, int]
     spatial: tuple[tuple[bool, ...], ...]
-    filters_per_cell: int
-    channels_per_cell: int
     scope: str
 
 
@@ -64,18 +63,18 @@ def pattern_of(layer: LayerCost) -> HetPattern | None:
 def cells(pattern: HetPattern) -> Cells:
     """The part of a layer that is worth drawing: all of it, or one period of it."""
     filters, channels, p = pattern.out_channels, pattern.in_channels, pattern.p
-    if max(filters, channels) <= max(p, PERIOD_AT_LEAST) and max(filters, channels) <= WINDOW_AT_MOST:
-        return _grid(pattern, range(filters), range(channels), (1, 1), "The whole layer.")
+    if max(filters, channels) <= max(p, PERIOD_AT_LEAST) and max(filters, channels) <= PERIOD_AT_MOST:
+        return _grid(pattern, range(filters), range(channels), "The whole layer.")
     if pattern.arrangement == "blocked":
-        step = (filters // p, channels // p)
-        shown = min(p, WINDOW_AT_MOST)
-        scope = "Each square stands for a block of filters × channels" + _cut(shown, p)
-        return _grid(pattern, range(0, shown * step[0], step[0]), range(0, shown * step[1], step[1]), step, f"{scope}.")
+        rows, columns = range(0, filters, filters // p), range(0, channels, channels // p)
+        shown = p if p <= PERIOD_AT_MOST else CUT_AT
+        cut = "" if shown == p else f"; the first {shown} of {p} blocks are drawn"
+        return _grid(pattern, rows[:shown], columns[:shown], f"A square stands for a whole block of kernels{cut}.")
     period = p * -(-PERIOD_AT_LEAST // p)
-    shown = min(period, WINDOW_AT_MOST)
+    shown = period if period <= PERIOD_AT_MOST else CUT_AT
     scope = f"The pattern repeats every {p} filters and channels" if p > 1 else "All kernels are alike"
     scope += f"; its first {min(shown, filters)} × {min(shown, channels)} are drawn."
-    return _grid(pattern, range(min(shown, filters)), range(min(shown, channels)), (1, 1), scope)
+    return _grid(pattern, range(min(shown, filters)), range(min(shown, channels)), scope)
 
 
 def kernel_paths(grid: Cells) -> tuple[str, str, float, float]:
@@ -93,13 +92,9 @@ def kernel_paths(grid: Cells) -> tuple[str, str, float, float]:
     return "".join(spatial), "".join(pointwise), width, height
 
 
-def _grid(pattern: HetPattern, filters: range, channels: range, per_cell: tuple[int, int], scope: str) -> Cells:
+def _grid(pattern: HetPattern, filters: range, channels: range, scope: str) -> Cells:
     rows = tuple(tuple(c in spatial for c in channels) for n in filters for spatial in (pattern.spatial_channels(n),))
-    return Cells(pattern.kernel_hw, rows, *per_cell, scope)
-
-
-def _cut(shown: int, p: int) -> str:
-    return "" if shown == p else f"; the first {shown} of {p} blocks are drawn"
+    return Cells(pattern.kernel_hw, rows, scope)
 
 
 def _taps(x: float, y: float, kernel_hw: tuple[int, int]) -> list[str]:
@@ -119,7 +114,10 @@ def _square(x: float, y: float, width: float, height: float) -> str:
 
 def _describe(pattern: HetPattern) -> str:
     k = "×".join(map(str, pattern.kernel_hw))
-    return (
+    words = (
         f"{pattern.in_channels} → {pattern.out_channels} channels; each filter has "
         f"{pattern.spatial_per_filter} {k} and {pattern.pointwise_per_filter} 1×1 kernels"
     )
+    if pattern.arrangement == "shifted":
+        return words
+    return f"{words}; a block is {pattern.out_channels // pattern.p} filters × {pattern.spatial_per_filter} channels"

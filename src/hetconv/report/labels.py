@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
 
-from hetconv.report.palette import MUTED
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.text import Annotation
@@ -19,6 +17,7 @@ DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (0.8, 0.8), (-0.8, 0.8), (0.8, -
 PLACES = tuple(product(RADII, DIRECTIONS))
 LEADER_FROM = 12
 CLEARANCE = 2.5
+MISTAKABLE = 100.0
 
 Box = tuple[float, float, float, float]  # left, bottom, right, top in pixels
 
@@ -28,6 +27,7 @@ class Point:
     """A mark at (x, y) in data coordinates, with the bars that belong to it as (low, high)."""
 
     text: str
+    colour: str
     x: float
     y: float
     x_bar: tuple[float, float]
@@ -41,7 +41,14 @@ def write_labels(axes: Axes, points: Sequence[Point], gid: str, slots: Sequence[
         size = _size(axes, point.text)
         best, least = PLACES[0], float("inf")
         for place in PLACES:
-            crowding = _crowding(axes, _box(axes, point, size, *place), taken)
+            box = _box(axes, point, size, *place)
+            crowding = _crowding(axes, box, taken)
+            others = [_obstacles(axes, other)[0] for other in points if other is not point]
+            if place[0] < LEADER_FROM:
+                mistakable = _is_nearer_to_another(axes, box, point, points)
+            else:
+                mistakable = _leads_over(axes, box, point, others)
+            crowding += MISTAKABLE * mistakable
             if crowding < least:
                 best, least = place, crowding
             if crowding == 0:
@@ -73,7 +80,7 @@ def _box(axes: Axes, point: Point, size: tuple[float, float], radius: float, dir
 
 def _write(axes: Axes, point: Point, radius: float, direction: tuple[float, float]) -> Annotation:
     dx, dy = direction
-    leader = {"arrowstyle": "-", "color": MUTED[1], "linewidth": 0.6, "shrinkA": 1, "shrinkB": 4}
+    leader = {"arrowstyle": "-", "color": point.colour, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 4}
     return axes.annotate(
         point.text,
         (point.x, point.y),
@@ -105,6 +112,25 @@ def _crowding(axes: Axes, box: Box, taken: Sequence[Box]) -> float:
     """Square pixels of a box that lie over others or outside of the axes."""
     outside = _common(box, box) - _common(box, axes.bbox.extents)
     return sum(_common(box, other) for other in taken) + (outside if outside > 1 else 0.0)
+
+
+def _is_nearer_to_another(axes: Axes, box: Box, point: Point, points: Sequence[Point]) -> bool:
+    """Whether a reader could take a label without a line for another mark's."""
+
+    def distance(other: Point) -> float:
+        x, y = axes.transData.transform((other.x, other.y)).tolist()
+        return float(max(box[0] - x, x - box[2], 0.0) + max(box[1] - y, y - box[3], 0.0))
+
+    return any(distance(other) <= 1.2 * distance(point) for other in points if other is not point)
+
+
+def _leads_over(axes: Axes, box: Box, point: Point, marks: Sequence[Box]) -> bool:
+    """Whether the line from a mark to its label would cross another mark."""
+    x, y = axes.transData.transform((point.x, point.y)).tolist()
+    end_x, end_y = min(max(x, box[0]), box[2]), min(max(y, box[1]), box[3])
+    steps = [step / 8 for step in range(9)]
+    places = [(x + step * (end_x - x), y + step * (end_y - y)) for step in steps]
+    return any(left <= a <= right and low <= b <= high for a, b in places for left, low, right, high in marks)
 
 
 def _common(one: Box, other: Box) -> float:

@@ -58,6 +58,7 @@ def scatter(rows: Sequence[Row], spots: Sequence[Spot], gid: str, x_name: str) -
         points = [
             Point(
                 short_name(spot.variant),
+                seen[spot.variant].colour,
                 spot.x,
                 spot.accuracy,
                 spot.x_bar,
