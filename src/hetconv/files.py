@@ -23,6 +23,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
+        raise HetconvError(f"cannot write {path}: {error.strerror}; nothing is lost; make room, run again") from error
+    finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise HetconvError(f"cannot write {path}: {error.strerror}; nothing is lost; make room, run again") from error

@@ -43,7 +43,8 @@ class HetPattern:
 
     def __post_init__(self) -> None:
         size = self.kernel_size
-        object.__setattr__(self, "kernel_size", (size, size) if isinstance(size, int) else tuple(size))
+        both = tuple(size) if isinstance(size, tuple | list) else (size, size)
+        object.__setattr__(self, "kernel_size", both)
         if len(self.kernel_hw) != 2:
             raise UsageError(f"kernel_size={size} must be one number or two (height, width)")
         for name in ("in_channels", "out_channels", "p"):
@@ -104,13 +105,16 @@ class HetPattern:
         return self.weights
 
     def part_of_channel(self, channel: int) -> int:
+        _check_index("channel", channel, self.in_channels)
         return channel % self.p if self.arrangement == "shifted" else channel // (self.in_channels // self.p)
 
     def part_of_filter(self, filter_index: int) -> int:
+        _check_index("filter_index", filter_index, self.out_channels)
         return filter_index % self.p if self.arrangement == "shifted" else filter_index // (self.out_channels // self.p)
 
     def channels_of_part(self, part: int) -> tuple[int, ...]:
         """The M/P input channels of a part, increasing."""
+        _check_index("part", part, self.p)
         if self.arrangement == "shifted":
             return tuple(range(part, self.in_channels, self.p))
         return tuple(range(part * self.spatial_per_filter, (part + 1) * self.spatial_per_filter))
@@ -165,4 +169,9 @@ def nearest_valid_p(in_channels: int, out_channels: int, p: int) -> tuple[int, .
 
 def _check_positive_integer(name: str, value: object) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise UsageError(f"{name}={value} must be a positive integer")
+        raise UsageError(f"{name}={value!r} must be a positive integer")
+
+
+def _check_index(name: str, index: int, end: int) -> None:
+    if not 0 <= index < end:
+        raise UsageError(f"{name}={index} must be from 0 to {end - 1}")

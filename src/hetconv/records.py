@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from hetconv.errors import DamagedFileError
 from hetconv.files import write_atomically
@@ -18,8 +18,14 @@ from hetconv.files import write_atomically
 T = TypeVar("T")
 
 
+class Record:
+    """How records are written: NaN and infinity as such, and no field that the record does not have."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
+
+
 @dataclass(frozen=True)
-class LayerCost:
+class LayerCost(Record):
     """Cost of one layer for one example.
 
     `kind` is one of het, dense, grouped, depthwise, pointwise, linear and other; `p` and `arrangement` are set for
@@ -45,7 +51,7 @@ class LayerCost:
 
 
 @dataclass(frozen=True)
-class Complexity:
+class Complexity(Record):
     """Cost of one model for one example: totals, its layers, and what could not be counted.
 
     `paper_flops` is the HetConv paper's count (multiply-adds, biases included, a het layer's bias counted 1/P).
@@ -62,7 +68,7 @@ class Complexity:
 
 
 @dataclass(frozen=True)
-class Latency:
+class Latency(Record):
     """Measured time of one forward pass of a batch, over `samples` interleaved rounds."""
 
     median_ms: float
@@ -73,7 +79,7 @@ class Latency:
 
 
 @dataclass(frozen=True)
-class Circumstances:
+class Circumstances(Record):
     """Where and how something was measured."""
 
     date: str
@@ -88,7 +94,7 @@ class Circumstances:
 
 
 @dataclass(frozen=True)
-class Epoch:
+class Epoch(Record):
     """What one epoch of training showed; accuracy and validation_loss are on the held-out split."""
 
     epoch: int
@@ -100,7 +106,7 @@ class Epoch:
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Record):
     """One training of one variant from one seed. `accuracy` is the last epoch's, never the best one's."""
 
     variant: str
@@ -115,7 +121,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class VariantCost:
+class VariantCost(Record):
     """What one variant of the network costs: counted, and measured interleaved with the others.
 
     `speedup_theory` is MACs of the dense network over this variant's.
@@ -128,7 +134,7 @@ class VariantCost:
 
 
 @dataclass(frozen=True)
-class StudySettings:
+class StudySettings(Record):
     """What a study compares, and how each run is trained (`recipe` in the terms of hetconv.train.Recipe)."""
 
     network: str
@@ -143,7 +149,7 @@ class StudySettings:
 
 
 @dataclass(frozen=True)
-class Results:
+class Results(Record):
     """All that a study has found so far."""
 
     settings: StudySettings

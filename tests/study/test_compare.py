@@ -1,7 +1,9 @@
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from hetconv.errors import DamagedFileError, UsageError
 from hetconv.records import Epoch, Results
@@ -133,6 +135,22 @@ def test_a_cut_record_is_named(undisturbed: tuple[Results, Path], tmp_path: Path
 def test_wrong_comparisons(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         replace(SMALL, **wrong)  # type: ignore[arg-type]
+
+
+def segmenter(num_classes: int) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, num_classes, 3))
+
+
+def test_a_network_that_is_no_classifier_is_refused_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "my_networks", sys.modules[__name__])
+    wrong = replace(SMALL, network="my_networks:segmenter", width=1.0)
+    with pytest.raises(UsageError, match=r"dense: the network gives \(1, 10, 28, 28\), not \(batch, 10\)"):
+        compare(wrong, tmp_path / "out")
+    with pytest.raises(UsageError, match="the model does not take this input"):
+        compare(replace(SMALL, network="alexnet", width=1.0), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_nothing_is_written_for_an_unknown_network(tmp_path: Path) -> None:

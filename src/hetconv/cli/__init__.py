@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import warnings
+from typing import Any
 
 from hetconv.errors import HetconvError, UsageError
 
@@ -21,6 +23,7 @@ def run(arguments: list[str] | None = None) -> int:
     from hetconv.cli.app import app
 
     arguments = sys.argv[1:] if arguments is None else arguments
+    warnings.showwarning = _warn
     try:
         code = app(arguments or ["--help"], standalone_mode=False)
     except typer.TyperException as error:
@@ -33,6 +36,10 @@ def run(arguments: list[str] | None = None) -> int:
     if code == INTERRUPTED:
         return _say("stopped; nothing is lost, the same command goes on from the last finished epoch", INTERRUPTED)
     return 0
+
+
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    _say(f"note: {message}", 0)
 
 
 def _say(message: str, code: int) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +16,9 @@ app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
     help="HetConv layers for PyTorch: compare, train, profile and check them.",
 )  # fmt: skip
+
+PIPE_WIDTH = 120
+"""Columns of what is printed where there is no terminal."""
 
 Model = Annotated[str, typer.Option("--model", help="A name (vgg16_cifar, resnet50, …) or module:function.")]
 DataSet = Annotated[str, typer.Option("--data", help="digits, cifar10:<folder> or imagefolder:<folder>.")]
@@ -186,7 +191,7 @@ def _compare(comparison: object, out: Path) -> None:
     with TerminalProgress(Console(stderr=True), runs, comparison.recipe.epochs) as progress:
         results = compare(comparison, out, progress)
     print_results(results, _console())
-    write_report(results, Store(out).report)
+    write_report(results, Store(out).report, _command_line())
     typer.echo(f"report: {Store(out).report}")
     failed = [f"{run.variant} seed {run.seed}" for run in results.runs if run.state == "failed"]
     if failed:
@@ -194,7 +199,12 @@ def _compare(comparison: object, out: Path) -> None:
 
 
 def _console() -> Console:
-    return Console()
+    """Standard output; wide enough for whole rows where it goes into a file or a pipe."""
+    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+
+
+def _command_line() -> str:
+    return shlex.join(["hetconv", *sys.argv[1:]])
 
 
 def _set_threads(threads: int | None) -> None:

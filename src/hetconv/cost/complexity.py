@@ -22,6 +22,7 @@ FREE_BY_CONVENTION = (
     "index", "gather", "scatter", "select", "slice", "roll", "topk", "sort", "clone", "copy", "arange", "full",
     "zeros", "ones", "empty", "fill", "eye", "embedding", "nonzero", "lift", "scalar_tensor", "local_scalar",
     "bernoulli", "rand", "masked", "where", "cumsum", "any", "all", "nms", "meshgrid", "repeat", "flip", "linspace",
+    "unsafe_view", "unique",
 )  # fmt: skip
 """Name parts of operators that no one counts as multiply-adds: normalization, pooling, reductions, copies, indexing."""
 

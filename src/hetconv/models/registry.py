@@ -1,4 +1,4 @@
-"""Networks by name: the study's own, any of torchvision's classifiers, and any `module:function`."""
+"""Networks by name: the study's own, any of torchvision's, and any `module:function`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def create_model(name: str, variant: str = "dense", num_classes: int = 10, *, wi
     """Build a network, untrained, with one kind of layer in the place of its K×K convolutions.
 
     Args:
-        name: vgg16_cifar, resnet20_cifar, resnet56_cifar, mobilenet_v1, a torchvision classifier (resnet50, …), or
+        name: vgg16_cifar, resnet20_cifar, resnet56_cifar, mobilenet_v1, any of torchvision's networks (resnet50, …), or
             `module:function`, which is called with `num_classes` if it takes one.
         variant: see `hetconv.models.variant.GRAMMAR`. The first convolution always stays standard. In other networks
             than the four named, layers are swapped by `hetconv.convert`'s rules.
@@ -71,12 +71,15 @@ def _check_width(width: float) -> None:
 def _from_torchvision(name: str, num_classes: int) -> nn.Module:
     from torchvision import models
 
-    known = models.list_models(module=models)
+    known = models.list_models()
     if name not in known:
         every = [*OWN_MODELS, *known]
         near = difflib.get_close_matches(name, every, n=3) or list(OWN_MODELS)
         raise UsageError(f"unknown network {name!r}; nearest: {', '.join(near)}; or give module:function")
+    taken = inspect.signature(models.get_model_builder(name)).parameters
     options: dict[str, Any] = {"weights": None, "num_classes": num_classes}
+    if "weights_backbone" in taken:
+        options["weights_backbone"] = None
     if name in ("googlenet", "inception_v3"):
         options |= {"init_weights": True, "aux_logits": False}
     return models.get_model(name, **options)  # type: ignore[no-any-return]

@@ -194,7 +194,7 @@ class HetConv2d(nn.Module):
 
     def get_extra_state(self) -> Tensor:
         """[P, arrangement] for the state dict: the weights' shapes alone do not tell the arrangement."""
-        return torch.tensor([self.p, ARRANGEMENTS.index(self.arrangement)])
+        return torch.tensor([self.p, ARRANGEMENTS.index(self.arrangement)], device="cpu")
 
     def set_extra_state(self, state: Tensor) -> None:
         p, arrangement = int(state[0]), ARRANGEMENTS[int(state[1])]
@@ -210,6 +210,8 @@ class HetConv2d(nn.Module):
                 f"{prefix}weight is a dense kernel; load it into the dense network and convert that "
                 f"(hetconv.convert_ or HetConv2d.from_dense)"
             )
+        if f"{prefix}_extra_state" in state_dict:  # before any weight is overwritten
+            self.set_extra_state(state_dict[f"{prefix}_extra_state"])
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
@@ -234,28 +236,28 @@ def fold_pointwise(grouped: nn.Conv2d, pointwise: nn.Conv2d) -> HetConv2d:
 
     Args:
         grouped: M → N, K×K, groups=P.
-        pointwise: M → N, 1×1, on the same output positions; on the channels that `grouped` sees, its weights join
-            the centre taps (section 1 of the equivalences: the same function, (1 − 1/P)-th of whose 1×1 remains).
+        pointwise: M → N, 1×1 without padding; on the channels that `grouped` sees, its weights join the centre taps.
 
     Raises:
         UsageError: the two do not add up position by position.
     """
-    p = grouped.groups
-    same = ("in_channels", "out_channels", "stride")
-    for name in same:
+    for conv in (grouped, pointwise):
+        if type(conv) is not nn.Conv2d:
+            raise UsageError(f"fold_pointwise takes two nn.Conv2d, not {type(conv).__name__}")
+    for name in ("in_channels", "out_channels", "stride"):
         if getattr(grouped, name) != getattr(pointwise, name):
             raise UsageError(
                 f"{name} differs: {getattr(grouped, name)} of the grouped convolution, {getattr(pointwise, name)} of "
                 f"the 1×1; they must be equal to add up"
             )
-    if pointwise.kernel_size != (1, 1) or pointwise.groups != 1:
-        raise UsageError(f"the second convolution must be a full 1×1, not {pointwise}")
+    if pointwise.kernel_size != (1, 1) or pointwise.groups != 1 or _pads(pointwise) != (0, 0):
+        raise UsageError(f"the second convolution must be a full 1×1 without padding, not {pointwise}")
+    p = grouped.groups
     layer = HetConv2d._shell(grouped, p, "blocked")
-    offset = tuple(a - b for a, b in zip(same_padding(layer.kernel_size, layer.dilation), _pads(grouped), strict=True))
-    if offset != tuple(-pad for pad in _pads(pointwise)):
+    centred = same_padding(layer.kernel_size, layer.dilation)
+    if _pads(grouped) != centred:
         raise UsageError(
-            f"padding={grouped.padding} puts the centre tap off the 1×1's input; with a 1×1 of padding="
-            f"{pointwise.padding} it must be {same_padding(layer.kernel_size, layer.dilation)}"
+            f"padding={grouped.padding} puts the centre tap off the position that the 1×1 reads; it must be {centred}"
         )
     parts = HetPattern(layer.in_channels, layer.out_channels, 1, p, "blocked")
     own, others = from_dense_weight(pointwise.weight.detach(), parts)

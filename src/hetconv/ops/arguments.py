@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from hetconv.errors import UsageError
@@ -35,11 +36,11 @@ class Geometry:
 
 def pair(name: str, value: Size2, minimum: int) -> tuple[int, int]:
     """One number or two as (height, width), each at least `minimum`."""
-    both = (value, value) if isinstance(value, int) else tuple(value)
+    both = tuple(value) if isinstance(value, tuple | list) else (value, value)
     if len(both) != 2:
         raise UsageError(f"{name}={value} must be one number or two (height, width)")
-    if any(not isinstance(v, int) or v < minimum for v in both):
-        raise UsageError(f"{name}={value} must be an integer of at least {minimum}")
+    if any(not isinstance(v, int) or isinstance(v, bool) or v < minimum for v in both):
+        raise UsageError(f"{name}={value!r} must be an integer of at least {minimum}")
     return both[0], both[1]
 
 
@@ -65,6 +66,45 @@ def geometry(stride: Size2, padding: Padding, dilation: Size2, kernel_hw: tuple[
     if strides != (1, 1):
         raise UsageError(f"padding='same' needs stride=1, not stride={stride}; give padding as a number")
     return Geometry(strides, same_padding(kernel_hw, dilations), dilations)
+
+
+def prepare(
+    x: Tensor,
+    weight_spatial: Tensor,
+    weight_pointwise: Tensor,
+    bias: Tensor | None,
+    stride: Size2,
+    padding: Padding,
+    dilation: Size2,
+    arrangement: str,
+) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor | None], HetPattern, Geometry]:
+    """The call's tensors, x as a batch and all in autocast's type, with their structure and their geometry.
+
+    Raises:
+        UsageError: the arguments are not those of one call.
+    """
+    dtype = _autocast_dtype(x.device.type)
+    batch = _cast(x[None] if x.dim() == 3 else x, dtype)
+    weights = _cast(weight_spatial, dtype), _cast(weight_pointwise, dtype)
+    bias = None if bias is None else _cast(bias, dtype)
+    pattern = pattern_of(*weights, arrangement)
+    where = geometry(stride, padding, dilation, pattern.kernel_hw)
+    _check_tensors(batch, *weights, bias, pattern, where)
+    return (batch, *weights, bias), pattern, where
+
+
+def _autocast_dtype(device: str) -> torch.dtype | None:
+    """The type in which `torch.autocast` wants convolutions; None outside of it."""
+    if device == "meta" or not torch.is_autocast_enabled(device):
+        return None
+    return torch.get_autocast_dtype(device)
+
+
+def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """As for PyTorch's own convolutions: autocast leaves float64 and all that is not floating-point alone."""
+    if dtype is None or tensor.dtype == torch.float64 or not tensor.is_floating_point():
+        return tensor
+    return tensor.to(dtype)
 
 
 def pattern_of(weight_spatial: Tensor, weight_pointwise: Tensor, arrangement: str) -> HetPattern:
@@ -100,7 +140,7 @@ def pattern_of(weight_spatial: Tensor, weight_pointwise: Tensor, arrangement: st
     )
 
 
-def check_tensors(
+def _check_tensors(
     x: Tensor,
     weight_spatial: Tensor,
     weight_pointwise: Tensor,
@@ -114,7 +154,9 @@ def check_tensors(
         UsageError: a shape, type or device does not fit, or the kernel is larger than the padded input.
     """
     if x.dim() != 4:
-        raise UsageError(f"x has shape {tuple(x.shape)}; it must be (batch, channels, height, width)")
+        raise UsageError(f"x has shape {tuple(x.shape)}; it must be (batch, channels, height, width), or without batch")
+    if x.is_complex():
+        raise UsageError(f"x is {x.dtype}; het_conv2d computes real numbers only")
     if x.shape[1] != pattern.in_channels:
         raise UsageError(f"x has {x.shape[1]} channels; the weights are for in_channels={pattern.in_channels}")
     if bias is not None and bias.shape != (pattern.out_channels,):

@@ -6,16 +6,20 @@ Three operators, each linear in its tensors and each the others' gradient, so gr
     het_conv2d_input_grad(g, w) → x-like
     het_conv2d_weight_grad(g, x) → w-like
 
-The kernels registered here are the decomposed ones, for every device; faster ones register for theirs.
+The kernels registered here are the decomposed ones, for every device; faster ones register for theirs. A kernel's
+outputs are in the memory format of its first tensor, weights contiguous; their strides are exactly those that
+`torch.empty` gives, also along dimensions of size 0 or 1, for this is what the fake kernels promise.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch._prims_common import suggest_memory_format
+from torch._prims_common import make_channels_last_2d_strides_for, make_contiguous_strides_for, suggest_memory_format
 from torch.utils.flop_counter import register_flop_formula
 
 from hetconv.ops import decomposed
@@ -56,7 +60,7 @@ def _forward(
 ) -> Tensor:
     pattern = pattern_of(weight_spatial, weight_pointwise, arrangement_name(shifted))
     y = decomposed.het_conv2d(x, weight_spatial, weight_pointwise, bias, pattern, where(stride, padding, dilation))
-    return y.contiguous(memory_format=suggest_memory_format(x))
+    return _laid_out(y, suggest_memory_format(x))
 
 
 def _input_grad(
@@ -74,7 +78,7 @@ def _input_grad(
     grad = decomposed.input_grad(
         grad_output, weight_spatial, weight_pointwise, size, pattern, where(stride, padding, dilation)
     )
-    return grad.contiguous(memory_format=suggest_memory_format(grad_output))
+    return _laid_out(grad, suggest_memory_format(grad_output))
 
 
 def _weight_grad(
@@ -92,7 +96,27 @@ def _weight_grad(
     )
     pattern = pattern_of(empty_spatial, empty_pointwise, arrangement_name(shifted))
     spatial, pointwise = decomposed.weight_grad(grad_output, x, pattern, where(stride, padding, dilation))
-    return spatial.contiguous(), pointwise.contiguous()
+    return _laid_out(spatial), _laid_out(pointwise)
+
+
+def _laid_out(tensor: Tensor, memory_format: torch.memory_format = torch.contiguous_format) -> Tensor:
+    channels_last = memory_format == torch.channels_last
+    strides = (make_channels_last_2d_strides_for if channels_last else make_contiguous_strides_for)(tensor.shape)
+    return tensor.contiguous(memory_format=memory_format).as_strided(tensor.shape, strides)
+
+
+def _without_autocast(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """Inside a kernel the types are decided: a backward pass under autocast stays in the forward pass's type."""
+
+    @wraps(kernel)
+    def run(first: Tensor, *others: Any) -> Any:
+        device = first.device.type
+        if not torch.is_autocast_enabled(device):
+            return kernel(first, *others)
+        with torch.autocast(device, enabled=False):
+            return kernel(first, *others)
+
+    return run
 
 
 for _name, _kernel in (
@@ -100,7 +124,7 @@ for _name, _kernel in (
     ("het_conv2d_input_grad", _input_grad),
     ("het_conv2d_weight_grad", _weight_grad),
 ):
-    library.impl(_name, _kernel, "CompositeExplicitAutograd")
+    library.impl(_name, _without_autocast(_kernel), "CompositeExplicitAutograd")
 
 
 @torch.library.register_fake("hetconv::het_conv2d", lib=library)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from hetconv.ops import decomposed, reference
-from hetconv.ops.arguments import Padding, Size2, check_tensors, geometry, pattern_of
+from hetconv.ops.arguments import Padding, Size2, prepare
 from hetconv.pattern import Arrangement
 
 
@@ -48,11 +48,11 @@ def explain(
     Raises:
         UsageError: as `het_conv2d` does.
     """
-    pattern = pattern_of(weight_spatial, weight_pointwise, arrangement)
-    where = geometry(stride, padding, dilation, pattern.kernel_hw)
-    check_tensors(x, weight_spatial, weight_pointwise, bias, pattern, where)
-    height, width = where.output_hw((x.shape[2], x.shape[3]), pattern.kernel_hw)
-    positions = x.shape[0] * height * width
+    (batch, *_), pattern, where = prepare(
+        x, weight_spatial, weight_pointwise, bias, stride, padding, dilation, arrangement
+    )
+    height, width = where.output_hw((batch.shape[2], batch.shape[3]), pattern.kernel_hw)
+    positions = batch.shape[0] * height * width
     return Explanation(
         backend="decomposed",
         macs=positions * pattern.macs_per_position,

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from hetconv.errors import UsageError
 from hetconv.ops import decomposed, dispatch, reference
-from hetconv.ops.arguments import Padding, Size2, check_tensors, geometry, pattern_of
+from hetconv.ops.arguments import Padding, Size2, prepare
 from hetconv.pattern import Arrangement
 
 PYTHON_BACKENDS = {"reference": reference.het_conv2d, "decomposed": decomposed.het_conv2d}
@@ -37,7 +35,8 @@ def het_conv2d(
         stride, padding, dilation: as in `torch.nn.functional.conv2d`; the 1×1 kernels sit at the centre tap.
         arrangement: "shifted" (channel c is in part c mod P) or "blocked" (parts are contiguous).
         backend: None for the fastest that can run (`hetconv.explain` tells which), or one by name, which is then
-            never replaced silently.
+            never replaced silently. Inside the transforms of `torch.func`, which know PyTorch's own operators only,
+            None is the reference.
 
     Returns:
         (B, N, H', W') or (N, H', W'), channels-last if x is.
@@ -45,34 +44,15 @@ def het_conv2d(
     Raises:
         UsageError: a shape, type, size or name does not fit; the message names it and the way out.
     """
-    if x.dim() == 3:
-        weights = (weight_spatial, weight_pointwise, bias)
-        options: Any = {"stride": stride, "padding": padding, "dilation": dilation, "arrangement": arrangement}
-        return het_conv2d(x[None], *weights, backend=backend, **options)[0]
-    x, weight_spatial, weight_pointwise, bias = _autocast(x, weight_spatial, weight_pointwise, bias)
-    pattern = pattern_of(weight_spatial, weight_pointwise, arrangement)
-    where = geometry(stride, padding, dilation, pattern.kernel_hw)
-    check_tensors(x, weight_spatial, weight_pointwise, bias, pattern, where)
+    tensors, pattern, where = prepare(x, weight_spatial, weight_pointwise, bias, stride, padding, dilation, arrangement)
+    if backend is None and torch._C._are_functorch_transforms_active():
+        backend = "reference"
     if backend is None:
-        return dispatch.ops.het_conv2d(  # type: ignore[no-any-return]
-            x,
-            weight_spatial,
-            weight_pointwise,
-            bias,
-            where.stride,
-            where.padding,
-            where.dilation,
-            arrangement == "shifted",
+        output = dispatch.ops.het_conv2d(
+            *tensors, where.stride, where.padding, where.dilation, arrangement == "shifted"
         )
-    if backend not in PYTHON_BACKENDS:
+    elif backend in PYTHON_BACKENDS:
+        output = PYTHON_BACKENDS[backend](*tensors, pattern, where)
+    else:
         raise UsageError(f"backend={backend!r} must be one of {', '.join(PYTHON_BACKENDS)}, or None for the fastest")
-    return PYTHON_BACKENDS[backend](x, weight_spatial, weight_pointwise, bias, pattern, where)
-
-
-def _autocast(x: Tensor, *others: Any) -> tuple[Any, ...]:
-    """Inside `torch.autocast`, floating-point inputs in its dtype, as for PyTorch's own convolutions."""
-    device = x.device.type
-    if device == "meta" or not torch.is_autocast_enabled(device):
-        return (x, *others)
-    dtype = torch.get_autocast_dtype(device)
-    return tuple(t if t is None or t.dtype == torch.float64 else t.to(dtype) for t in (x, *others))
+    return output[0] if x.dim() == 3 else output  # type: ignore[no-any-return]

@@ -38,7 +38,7 @@ class LayerTable:
 
 
 def layer_table(complexity: Complexity) -> LayerTable:
-    """Rows in the network's order; the total time is None-safe: a layer without a time adds none."""
+    """Rows in the network's order; a layer that was not timed adds nothing to the total time."""
     layers = complexity.layers
     macs, params = scale_for([complexity.macs]), scale_for([complexity.params])
     times = [layer.latency_ms for layer in layers if layer.latency_ms is not None]

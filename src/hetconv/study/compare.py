@@ -10,6 +10,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import nn
 
+from hetconv.cost import complexity
 from hetconv.errors import NotFiniteError, UsageError
 from hetconv.models import create_model, parse_variant
 from hetconv.records import Epoch, Results, Run, StudySettings
@@ -79,7 +80,7 @@ def compare(comparison: Comparison, folder: Path, progress: CompareProgress | No
     store = Store(folder)
     settings = _settings(comparison, data)
     for variant in comparison.variants:
-        comparison.build(variant, data.num_classes)
+        _check_classifies(comparison.build(variant, data.num_classes), variant, data)
     with store.locked():
         store.open(settings)
         for seed in comparison.seeds:
@@ -96,6 +97,18 @@ def compare(comparison: Comparison, folder: Path, progress: CompareProgress | No
         results = Results(settings, costs.circumstances, runs, kept)
         store.save_results(results)
     return results
+
+
+def _check_classifies(model: nn.Module, variant: str, data: Data) -> None:
+    """Find out before hours of training that a network does not take these images, or is no classifier."""
+    complexity(model, data.input_size)
+    with torch.no_grad():
+        output = model.eval()(torch.zeros(1, *data.input_size))
+    if not isinstance(output, torch.Tensor) or output.shape != (1, data.num_classes):
+        shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+        raise UsageError(
+            f"{variant}: the network gives {shape}, not (batch, {data.num_classes}); it must be a classifier"
+        )
 
 
 def _settings(comparison: Comparison, data: Data) -> StudySettings:
