@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hetconv.errors import UsageError
+from hetconv.pattern import nearest_valid_p
 
 
 class GroupwisePointwise(nn.Module):
@@ -41,8 +42,11 @@ class GroupwisePointwise(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        if groups < 1 or in_channels % groups:
-            raise UsageError(f"in_channels={in_channels} must be divisible by groups={groups}")
+        if groups < 1:
+            raise UsageError(f"groups={groups} must be a positive integer")
+        if in_channels % groups:
+            nearest = " or ".join(map(str, nearest_valid_p(in_channels, in_channels, groups)))
+            raise UsageError(f"in_channels={in_channels} must be divisible by groups={groups}; nearest: {nearest}")
         self.groupwise = nn.Conv2d(
             in_channels,
             in_channels,
@@ -75,8 +79,8 @@ class SqueezeExcitation(nn.Module):
 
     def __init__(self, channels: int, reduction: int = 8) -> None:
         super().__init__()
-        if reduction < 1 or channels < reduction:
-            raise UsageError(f"channels={channels} must be at least reduction={reduction}")
+        if not 1 <= reduction <= channels:
+            raise UsageError(f"reduction={reduction} must be from 1 to channels={channels}")
         self.squeeze = nn.Linear(channels, channels // reduction)
         self.excite = nn.Linear(channels // reduction, channels)
 

@@ -27,7 +27,7 @@ class Explanation:
     def __str__(self) -> str:
         lines = [f"takes: {self.backend}", f"MACs of the layer: {self.macs:,}"]
         for name, executed in self.executed_macs.items():
-            lines.append(f"MACs executed by {name}: {executed:,} ({executed / max(self.macs, 1) - 1:+.1%})")
+            lines.append(f"MACs executed by {name}: {executed:,} ({(executed - self.macs) / max(self.macs, 1):+.1%})")
         lines.extend(f"not {name}: {reason}" for name, reason in self.refused.items())
         return "\n".join(lines)
 

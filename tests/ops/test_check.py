@@ -1,0 +1,26 @@
+"""`hetconv check` passes here, and would not if a path were wrong."""
+
+import pytest
+
+from hetconv.ops import check as module
+from hetconv.ops.check import NAMES, check
+
+
+def test_passes():
+    rows = list(check())
+    assert [row for row in rows if not row.passed] == []
+    assert {row.tensor for row in rows} == set(NAMES)
+
+
+@pytest.mark.parametrize(("fault", "error"), [(1.001, None), (float("nan"), float("inf"))])
+def test_finds_a_wrong_path(monkeypatch, fault, error):
+    real = module.het_conv2d
+
+    def wrong(*tensors, backend, **options):
+        output = real(*tensors, backend=backend, **options)
+        return output if backend == "reference" else output * fault
+
+    monkeypatch.setattr(module, "het_conv2d", wrong)
+    first = next(check())
+    assert not first.passed
+    assert error is None or first.error == error
