@@ -79,6 +79,7 @@ void Job::run(const Block& block, int64_t first, int64_t last) const {
   tile.pixel = pixels;
   tile.segments = segments.data();
   tile.segment_count = static_cast<int>(segments.size());
+  tile.read = plan.read;
   tile.shared = block.shared;
   tile.vectors = &plan.vectors[block.vector];
   tile.p = plan.p;

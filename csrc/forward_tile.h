@@ -6,44 +6,32 @@
 namespace hetconv {
 namespace {
 
-template <int R, int C>
-struct ForwardLoop {
-  Vec (&sums)[R][C];
-  const float* const (&pixel)[R];
-  const float*& weights;
-  const Segment& segment;
-  const Tile& tile;
-
-  template <Read read, bool shared>
-  HETCONV_INLINE void run() const {
-    const float* w = weights;
-    const FilterVector* const vectors = tile.vectors;
-    const int64_t step = segment.step, p = tile.p, end = segment.count * step;
-    const bool offset = segment.spatial;
-    int64_t start[C];
-    for (int c = 0; c < C; ++c) start[c] = offset ? vectors[c].channel : 0;
-    for (int64_t k = 0; k < end; k += step) {
-      Vec weight[C];
+// sums += weights × chunks of one segment; start[c] is where vector c starts to read in a chunk.
+template <Read read, bool shared, int R, int C>
+HETCONV_INLINE const float* accumulate(Vec (&sums)[R][C], const float* const (&pixel)[R], const int64_t (&start)[C],
+                                       const float* weights, const Segment& segment, const Tile& tile) {
+  const int64_t step = segment.step, p = tile.p, end = segment.count * step;
+  for (int64_t k = 0; k < end; k += step) {
+    Vec weight[C];
 #pragma GCC unroll 4
-      for (int c = 0; c < C; ++c) weight[c] = load(w + c * kLanes);
-      w += C * kLanes;
+    for (int c = 0; c < C; ++c) weight[c] = load(weights + c * kLanes);
+    weights += C * kLanes;
 #pragma GCC unroll 12
-      for (int r = 0; r < R; ++r) {
-        if constexpr (shared) {
-          const Vec chunk = read_chunk<read>(pixel[r] + start[0] + k, p, vectors[0]);
+    for (int r = 0; r < R; ++r) {
+      if constexpr (shared) {
+        const Vec chunk = read_chunk<read>(pixel[r] + k, p, tile.vectors[0]);
 #pragma GCC unroll 4
-          for (int c = 0; c < C; ++c) sums[r][c] = fma(chunk, weight[c], sums[r][c]);
-        } else {
+        for (int c = 0; c < C; ++c) sums[r][c] = fma(chunk, weight[c], sums[r][c]);
+      } else {
 #pragma GCC unroll 4
-          for (int c = 0; c < C; ++c) {
-            sums[r][c] = fma(read_chunk<read>(pixel[r] + start[c] + k, p, vectors[c]), weight[c], sums[r][c]);
-          }
+        for (int c = 0; c < C; ++c) {
+          sums[r][c] = fma(read_chunk<read>(pixel[r] + start[c] + k, p, tile.vectors[c]), weight[c], sums[r][c]);
         }
       }
     }
-    weights = w;
   }
-};
+  return weights;
+}
 
 HETCONV_INLINE Vec exp(Vec x) {  // 2 ulp; x is clamped to what float32 can hold
   x = min(max(x, set1(-87.0f)), set1(88.0f));
@@ -77,16 +65,19 @@ HETCONV_INLINE void activate(Vec (&sums)[R][C], Activation activation) {
 }
 
 template <int R, int C>
-HETCONV_INLINE void point_at_tap(const Tile& tile, const Segment& segment, const float* (&pixel)[R]) {
+HETCONV_INLINE void point_at_tap(const Tile& tile, const Segment& segment, int64_t start, const float* (&pixel)[R]) {
+  const int64_t offset = segment.offset + start;
   if (tile.inside) {
-    for (int r = 0; r < R; ++r) pixel[r] = tile.input + (tile.pixel[r].offset + segment.offset);
+#pragma GCC unroll 12
+    for (int r = 0; r < R; ++r) pixel[r] = tile.input + (tile.pixel[r].offset + offset);
     return;
   }
+#pragma GCC unroll 12
   for (int r = 0; r < R; ++r) {
     const Pixel& at = tile.pixel[r];
     const bool inside = static_cast<uint32_t>(at.row + segment.row) < static_cast<uint32_t>(tile.height) &&
                         static_cast<uint32_t>(at.column + segment.column) < static_cast<uint32_t>(tile.width);
-    pixel[r] = inside ? tile.input + (at.offset + segment.offset) : tile.zeros + segment.channel;
+    pixel[r] = inside ? tile.input + (at.offset + offset) : tile.zeros + (segment.channel + start);
   }
 }
 
@@ -118,24 +109,39 @@ HETCONV_INLINE void finish(const Tile& tile, Vec (&sums)[R][C]) {
 }
 
 template <int R, int C>
-void forward_tile(const Tile& tile) {
-  Vec sums[R][C];
+struct ForwardTile {
+  const Tile& tile;
+
+  template <Read read, bool shared>
+  HETCONV_INLINE void run() const {
+    Vec sums[R][C];
+    int64_t start[C];
 #pragma GCC unroll 4
-  for (int c = 0; c < C; ++c) {
-    const FilterVector& vector = tile.vectors[c];
-    const float* const bias = tile.epilogue.bias;
-    const Vec start = bias == nullptr ? zero() : load_first(bias + vector.filter, vector.filters);
+    for (int c = 0; c < C; ++c) {
+      const FilterVector& vector = tile.vectors[c];
+      const float* const bias = tile.epilogue.bias;
+      const Vec first = bias == nullptr ? zero() : load_first(bias + vector.filter, vector.filters);
+      start[c] = vector.channel;
 #pragma GCC unroll 12
-    for (int r = 0; r < R; ++r) sums[r][c] = start;
-  }
-  const float* weights = tile.weights;
-  for (int s = 0; s < tile.segment_count; ++s) {
-    const Segment& segment = tile.segments[s];
+      for (int r = 0; r < R; ++r) sums[r][c] = first;
+    }
+    const float* weights = tile.weights;
     const float* pixel[R];
-    point_at_tap<R, C>(tile, segment, pixel);
-    dispatch(segment.read, tile.shared || !segment.spatial, ForwardLoop<R, C>{sums, pixel, weights, segment, tile});
+    for (const Segment* s = tile.segments; s != tile.segments + tile.segment_count; ++s) {
+      point_at_tap<R, C>(tile, *s, shared && s->spatial ? start[0] : 0, pixel);
+      if (s->spatial) {
+        weights = accumulate<read, shared, R, C>(sums, pixel, start, weights, *s, tile);
+      } else {
+        weights = accumulate<Read::broadcast, true, R, C>(sums, pixel, start, weights, *s, tile);
+      }
+    }
+    finish<R, C>(tile, sums);
   }
-  finish<R, C>(tile, sums);
+};
+
+template <int R, int C>
+void forward_tile(const Tile& tile) {
+  dispatch(tile.read, tile.shared, ForwardTile<R, C>{tile});
 }
 
 }  // namespace

@@ -24,8 +24,7 @@ enum class Read : int32_t {
 
 // A run of multiply-adds that all read one tap: `count` chunks of channels from `channel` on, `step` apart.
 struct Segment {
-  Read read;
-  bool spatial;  // reads at FilterVector::channel too; a pointwise segment broadcasts and all filters read the same
+  bool spatial;  // reads as the layer's `Read` says; a pointwise segment broadcasts and all filters read the same
   int32_t row, column;  // of the tap, from the pixel's origin
   int64_t offset;       // of the tap and of `channel`, in elements
   int64_t channel, count, step;
@@ -57,6 +56,7 @@ struct Tile {
   const Pixel* pixel;  // R of them
   const Segment* segments;
   int segment_count;
+  Read read;
   bool shared;  // all filter vectors read a chunk alike
   const FilterVector* vectors;
   int64_t p;

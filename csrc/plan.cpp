@@ -81,8 +81,6 @@ struct Tap {
 };
 
 void add_segments(Phase& phase, const Shape& shape, const Plan& plan, const std::vector<Tap>& taps) {
-  const int lanes = kernels().lanes;
-  const Read read = spatial_read(shape, lanes);
   const int64_t chunks = plan.channels / plan.p, step = shape.shifted ? plan.p : 1;
   const int64_t block = std::max<int64_t>(1, kChannelBlock / plan.p);
   for (int64_t first = 0; first < chunks; first += block) {
@@ -90,7 +88,6 @@ void add_segments(Phase& phase, const Shape& shape, const Plan& plan, const std:
     for (const Tap& tap : taps) {
       const bool centre = tap.kernel_row == shape.kernel_height / 2 && tap.kernel_column == shape.kernel_width / 2;
       Segment segment{};
-      segment.read = centre ? Read::broadcast : read;
       segment.spatial = !centre;
       segment.row = tap.row;
       segment.column = tap.column;
@@ -114,8 +111,8 @@ void add_segments(Phase& phase, const Shape& shape, const Plan& plan, const std:
 void finish(Plan& plan, const Shape& shape) {
   const int lanes = kernels().lanes;
   plan.vectors = make_vectors(plan, shape.shifted, lanes);
-  const Read read = spatial_read(shape, lanes);
-  plan.blocks = make_blocks(plan.vectors, read == Read::permuted || read == Read::wrapped);
+  plan.read = spatial_read(shape, lanes);
+  plan.blocks = make_blocks(plan.vectors, plan.read == Read::permuted || plan.read == Read::wrapped);
   for (Phase& phase : plan.phases) {
     phase.packed = plan.packed_size;
     plan.packed_size += phase.chunks * static_cast<int64_t>(plan.vectors.size()) * lanes;

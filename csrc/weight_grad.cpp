@@ -81,7 +81,7 @@ void run_items(const Plan& plan, const Shape& shape, const Input& grad_y, const 
                     grad_y.strides.column,
                     run.data(),
                     static_cast<int64_t>(run.size()),
-                    segment.read,
+                    segment.spatial ? plan.read : Read::broadcast,
                     segment.spatial,
                     block.shared,
                     segment.step,
