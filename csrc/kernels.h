@@ -28,7 +28,8 @@ struct Segment {
   int32_t row, column;  // of the tap, from the pixel's origin
   int64_t offset;       // of the tap and of `channel`, in elements
   int64_t channel, count, step;
-  int32_t kernel_row, kernel_column;  // the tap in the weights
+  int32_t tap;    // in the weights
+  int64_t start;  // chunks of the segments before
 };
 
 // Up to kLanes neighbouring filters.
@@ -93,6 +94,7 @@ struct Kernels {
   int max_pixels[kMaxVectors + 1];
   void (*tile[kMaxVectors + 1][kMaxPixels + 1])(const Tile&);
   void (*grad_tile[kMaxVectors + 1][kMaxPixels + 1])(const GradTile&);
+  void (*transpose)(const float* const* from, int from_size, float* const* to, int to_size);
 };
 
 extern const Kernels kernels_portable;

@@ -77,7 +77,7 @@ std::vector<Block> make_blocks(const std::vector<FilterVector>& vectors, bool pe
 }
 
 struct Tap {
-  int32_t row, column, kernel_row, kernel_column;
+  int32_t row, column, index;
 };
 
 void add_segments(Phase& phase, const Shape& shape, const Plan& plan, const std::vector<Tap>& taps) {
@@ -86,7 +86,7 @@ void add_segments(Phase& phase, const Shape& shape, const Plan& plan, const std:
   for (int64_t first = 0; first < chunks; first += block) {
     const int64_t count = std::min(block, chunks - first);
     for (const Tap& tap : taps) {
-      const bool centre = tap.kernel_row == shape.kernel_height / 2 && tap.kernel_column == shape.kernel_width / 2;
+      const bool centre = tap.index == shape.kernel_height * shape.kernel_width / 2;
       Segment segment{};
       segment.spatial = !centre;
       segment.row = tap.row;
@@ -94,8 +94,8 @@ void add_segments(Phase& phase, const Shape& shape, const Plan& plan, const std:
       segment.channel = first * (centre ? plan.p : step);
       segment.count = count * (centre ? plan.p : 1);
       segment.step = centre ? 1 : step;
-      segment.kernel_row = tap.kernel_row;
-      segment.kernel_column = tap.kernel_column;
+      segment.tap = tap.index;
+      segment.start = phase.chunks;
       phase.segments.push_back(segment);
       phase.chunks += segment.count;
     }
@@ -140,7 +140,7 @@ Plan plan_forward(const Shape& shape) {
     for (int64_t column = 0; column < shape.kernel_width; ++column) {
       taps.push_back({static_cast<int32_t>(row * shape.dilation_height - shape.padding_height),
                       static_cast<int32_t>(column * shape.dilation_width - shape.padding_width),
-                      static_cast<int32_t>(row), static_cast<int32_t>(column)});
+                      static_cast<int32_t>(row * shape.kernel_width + column)});
     }
   }
   phase.least_row = phase.most_row = taps[0].row;
@@ -177,8 +177,8 @@ Plan plan_input_grad(const Shape& shape) {
           const int64_t right = first_column + shape.padding_width - column * shape.dilation_width;
           if (down % shape.stride_height != 0 || right % shape.stride_width != 0) continue;
           taps.push_back({static_cast<int32_t>(down / shape.stride_height),
-                          static_cast<int32_t>(right / shape.stride_width), static_cast<int32_t>(row),
-                          static_cast<int32_t>(column)});
+                          static_cast<int32_t>(right / shape.stride_width),
+                          static_cast<int32_t>(row * shape.kernel_width + column)});
         }
       }
       if (!taps.empty()) {
