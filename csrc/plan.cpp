@@ -82,7 +82,7 @@ struct Tap {
 
 void add_segments(Phase& phase, const Shape& shape, const Plan& plan, const std::vector<Tap>& taps) {
   const int64_t chunks = plan.channels / plan.p, step = shape.shifted ? plan.p : 1;
-  const int64_t block = std::max<int64_t>(1, kChannelBlock / plan.p);
+  const int64_t block = plan.chunk_block;
   for (int64_t first = 0; first < chunks; first += block) {
     const int64_t count = std::min(block, chunks - first);
     for (const Tap& tap : taps) {
@@ -127,6 +127,7 @@ Plan plan_forward(const Shape& shape) {
   plan.channels = shape.in_channels;
   plan.filters = shape.out_channels;
   plan.p = shape.p;
+  plan.chunk_block = std::max<int64_t>(1, kChannelBlock / shape.p);
   plan.in_height = shape.in_height;
   plan.in_width = shape.in_width;
   Phase phase{};
@@ -158,6 +159,7 @@ Plan plan_input_grad(const Shape& shape) {
   plan.channels = shape.out_channels;
   plan.filters = shape.in_channels;
   plan.p = shape.p;
+  plan.chunk_block = std::max<int64_t>(1, kChannelBlock / shape.p);
   plan.in_height = shape.out_height;
   plan.in_width = shape.out_width;
   for (int64_t first_row = 0; first_row < std::min(shape.stride_height, shape.in_height); ++first_row) {

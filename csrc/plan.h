@@ -28,6 +28,7 @@ struct Phase {
 struct Plan {
   int64_t batch, channels, filters, p;
   int64_t in_height, in_width;
+  int64_t chunk_block;  // chunks in a segment, but for the last
   Read read;
   bool transposed;  // the input gradient: "filters" are input channels
   std::vector<FilterVector> vectors;
