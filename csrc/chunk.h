@@ -22,12 +22,19 @@ HETCONV_INLINE Vec read_chunk(const float* p, int64_t parts, const FilterVector&
   if constexpr (read == Read::wrapped) return wrap(p, vector.wrap, parts);
 }
 
-// Calls loop.template run<read, shared>() for a segment. `shared`: one chunk serves all filter vectors of the tile.
-template <class Loop>
+// Calls loop.template run<read, shared>(). `shared`: one chunk serves all C filter vectors of the tile; where reading a
+// chunk costs more than a load, plans make no other tiles.
+template <int C, class Loop>
 HETCONV_INLINE void dispatch(Read read, bool shared, const Loop& loop) {
+  if constexpr (C > 1) {
+    if (!shared) {
+      return read == Read::contiguous ? loop.template run<Read::contiguous, false>()
+                                      : loop.template run<Read::broadcast, false>();
+    }
+  }
   switch (read) {
     case Read::broadcast:
-      return shared ? loop.template run<Read::broadcast, true>() : loop.template run<Read::broadcast, false>();
+      return loop.template run<Read::broadcast, true>();
     case Read::repeat2:
       return loop.template run<Read::repeat2, true>();
 #if defined(__AVX2__)
@@ -39,11 +46,11 @@ HETCONV_INLINE void dispatch(Read read, bool shared, const Loop& loop) {
       return loop.template run<Read::repeat8, true>();
 #endif
     case Read::contiguous:
-      return shared ? loop.template run<Read::contiguous, true>() : loop.template run<Read::contiguous, false>();
+      return loop.template run<Read::contiguous, true>();
     case Read::permuted:
-      return shared ? loop.template run<Read::permuted, true>() : loop.template run<Read::permuted, false>();
+      return loop.template run<Read::permuted, true>();
     case Read::wrapped:
-      return shared ? loop.template run<Read::wrapped, true>() : loop.template run<Read::wrapped, false>();
+      return loop.template run<Read::wrapped, true>();
     default:
       return;
   }

@@ -69,7 +69,8 @@ void Job::run(const Block& block, int64_t first, int64_t last) const {
   const Kernels& k = kernels();
   const int most = k.max_pixels[block.vectors];
   const int64_t tiles = (last - first + most - 1) / most;
-  const int size = static_cast<int>((last - first + tiles - 1) / tiles);
+  int size = static_cast<int>((last - first + tiles - 1) / tiles);
+  while (k.tile[block.vectors][size] == nullptr) ++size;
   Pixel pixels[kMaxPixels];
   Tile tile{};
   tile.input = input;

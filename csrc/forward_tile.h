@@ -141,7 +141,7 @@ struct ForwardTile {
 
 template <int R, int C>
 void forward_tile(const Tile& tile) {
-  dispatch(tile.read, tile.shared, ForwardTile<R, C>{tile});
+  dispatch<C>(tile.read, tile.shared, ForwardTile<R, C>{tile});
 }
 
 }  // namespace

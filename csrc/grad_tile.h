@@ -61,7 +61,7 @@ struct GradLoop {
 
 template <int J, int C>
 void grad_tile(const GradTile& tile) {
-  dispatch(tile.read, tile.shared || !tile.spatial, GradLoop<J, C>{tile});
+  dispatch<C>(tile.read, tile.shared || !tile.spatial, GradLoop<J, C>{tile});
 }
 
 }  // namespace

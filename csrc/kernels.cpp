@@ -20,8 +20,10 @@ constexpr int kPixels[kMaxVectors + 1] = {0, 6, 6, 0, 0};
 template <int R, int C>
 constexpr void add_tiles(Kernels& kernels) {
   if constexpr (R > 0) {
-    kernels.tile[C][R] = &forward_tile<R, C>;
-    kernels.grad_tile[C][R] = &grad_tile<R, C>;
+    if constexpr (R <= 4 || R % 2 == 0) {  // an odd number of pixels is rounded up
+      kernels.tile[C][R] = &forward_tile<R, C>;
+      kernels.grad_tile[C][R] = &grad_tile<R, C>;
+    }
     add_tiles<R - 1, C>(kernels);
   }
 }

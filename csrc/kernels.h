@@ -90,7 +90,8 @@ struct GradTile {
 struct Kernels {
   const char* name;
   int lanes;
-  // the largest tile for this many filter vectors, at [C]; 0 where the instruction set has none
+  // The largest tile for this many filter vectors, at [C]; 0 where the instruction set has none. Smaller ones are null
+  // where the next larger one does.
   int max_pixels[kMaxVectors + 1];
   void (*tile[kMaxVectors + 1][kMaxPixels + 1])(const Tile&);
   void (*grad_tile[kMaxVectors + 1][kMaxPixels + 1])(const GradTile&);

@@ -29,11 +29,12 @@ std::vector<Item> make_items(const Plan& plan) {
     const int most = kernels().max_pixels[block.vectors];
     int64_t grad = phase.chunks * block.vector * kernels().lanes;
     for (size_t s = 0; s < phase.segments.size(); ++s) {
-      const int64_t count = phase.segments[s].count, tiles = (count + most - 1) / most;
-      for (int64_t tile = 0; tile < tiles; ++tile) {
-        const int64_t first = count * tile / tiles, last = count * (tile + 1) / tiles;
-        items.push_back({static_cast<int>(b), static_cast<int>(s), first, last - first, grad});
-        grad += (last - first) * block.vectors * kernels().lanes;
+      for (int64_t first = 0; first < phase.segments[s].count;) {
+        int64_t chunks = std::min<int64_t>(phase.segments[s].count - first, most);
+        while (kernels().grad_tile[block.vectors][chunks] == nullptr) --chunks;
+        items.push_back({static_cast<int>(b), static_cast<int>(s), first, chunks, grad});
+        grad += chunks * block.vectors * kernels().lanes;
+        first += chunks;
       }
     }
   }
