@@ -1,4 +1,4 @@
-"""Builds the native CPU kernels, where there is a compiler and PyTorch's headers; without them the package still installs.
+"""Builds the native CPU kernels where there is a compiler and PyTorch; without them the package still installs.
 
 Why they were not built is kept in `hetconv/native_not_built.txt`, for `hetconv.explain`.
 """
@@ -14,20 +14,23 @@ from setuptools.command.build_ext import build_ext
 
 REASON = "native_not_built.txt"
 FLAGS = ["-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno", "-g0", "-Wall", "-Wextra"]
-# GCC 12's own headers for AVX-512 read variables on purpose before they are set.
-KERNEL_FLAGS = {"portable": ["-Wno-maybe-uninitialized"]}
+# GCC 12's own AVX-512 headers read variables before they are set, on purpose.
+QUIET = ["-Wno-maybe-uninitialized", "-Wno-uninitialized"]
+KERNEL_FLAGS = {"portable": QUIET}
 if platform.machine() in ("x86_64", "AMD64"):
-    KERNEL_FLAGS["avx2"] = ["-mavx2", "-mfma"]
-    KERNEL_FLAGS["avx512"] = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-Wno-maybe-uninitialized", "-Wno-uninitialized"]
+    KERNEL_FLAGS["avx2"] = ["-mavx2", "-mfma", *QUIET]
+    KERNEL_FLAGS["avx512"] = [*(f"-mavx512{part}" for part in ("f", "bw", "dq", "vl")), "-mfma", *QUIET]
 
 
-def torch_headers() -> list[str]:
-    """PyTorch's include folder. pip builds in a place of its own, from where torch cannot be imported but can be found."""
+def torch_folder() -> Path:
+    """Where PyTorch is. pip builds in a place of its own, from where torch cannot be imported but can be found."""
     for name in ("platlib", "purelib"):
-        include = Path(sysconfig.get_path(name), "torch", "include")
-        if Path(include, "torch", "csrc", "stable", "library.h").exists():
-            return [str(include)]
-    raise FileNotFoundError("PyTorch was not installed when hetconv was; install hetconv again: pip install --force-reinstall --no-deps hetconv")
+        torch = Path(sysconfig.get_path(name), "torch")
+        if (torch / "include/torch/csrc/stable/library.h").exists():
+            return torch
+    raise FileNotFoundError(
+        "PyTorch was not there when hetconv was installed; now: pip install --force-reinstall --no-deps hetconv"
+    )
 
 
 class BuildNative(build_ext):
@@ -49,7 +52,8 @@ class BuildNative(build_ext):
             print(f"hetconv: native kernels were not built: {lines[0]}")
 
     def build_extension(self, ext: Extension) -> None:
-        headers = torch_headers()
+        torch = torch_folder()
+        headers = [str(torch / "include")]
         objects = []
         for source in ext.sources:
             objects += self.compile(source, FLAGS, headers)
@@ -57,7 +61,9 @@ class BuildNative(build_ext):
             objects += self.compile("csrc/kernels.cpp", [*FLAGS, *flags, f"-DHETCONV_ISA={name}"], [], name)
         output = self.get_ext_fullpath(ext.name)
         Path(output).parent.mkdir(parents=True, exist_ok=True)
-        self.compiler.link_shared_object(objects, output, target_lang="c++")
+        self.compiler.link_shared_object(
+            objects, output, libraries=["torch_cpu"], library_dirs=[str(torch / "lib")], target_lang="c++"
+        )
 
     def compile(self, source: str, flags: list[str], headers: list[str], folder: str = "") -> list[str]:
         built: list[str] = self.compiler.compile(
