@@ -3,7 +3,7 @@
 from hetconv.convert import ConversionReport, convert_, convertible, swap_
 from hetconv.cost import LatencyReport, complexity, latency, speedup_theory
 from hetconv.models import create_model
-from hetconv.nn import HetConv2d, fold_pointwise
+from hetconv.nn import HetConv2d, PackedHetConv2d, fold_pointwise, pack
 from hetconv.ops import Explanation, explain, het_conv2d
 from hetconv.pattern import HetPattern
 
@@ -13,6 +13,7 @@ __all__ = [
     "HetConv2d",
     "HetPattern",
     "LatencyReport",
+    "PackedHetConv2d",
     "complexity",
     "convert_",
     "convertible",
@@ -21,6 +22,7 @@ __all__ = [
     "fold_pointwise",
     "het_conv2d",
     "latency",
+    "pack",
     "speedup_theory",
     "swap_",
 ]

@@ -2,5 +2,6 @@
 
 from hetconv.nn.blocks import GroupwisePointwise, SqueezeExcitation
 from hetconv.nn.het_conv import HetConv2d, fold_pointwise
+from hetconv.nn.packed import PackedHetConv2d, pack
 
-__all__ = ["GroupwisePointwise", "HetConv2d", "SqueezeExcitation", "fold_pointwise"]
+__all__ = ["GroupwisePointwise", "HetConv2d", "PackedHetConv2d", "SqueezeExcitation", "fold_pointwise", "pack"]

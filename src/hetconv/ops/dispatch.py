@@ -6,7 +6,8 @@ Three operators, each linear in its tensors and each the others' gradient, so gr
     het_conv2d_input_grad(g, w) → x-like
     het_conv2d_weight_grad(g, x) → w-like
 
-The kernels registered here are the decomposed ones, for every device; faster ones register for theirs. A kernel's
+The kernels registered here are the decomposed ones, for every device; faster ones register for theirs, and call
+`…_decomposed` for types they do not have. A kernel's
 outputs are in the memory format of its first tensor, weights contiguous; their strides are exactly those that
 `torch.empty` gives, also along dimensions of size 0 or 1, for this is what the fake kernels promise.
 """
@@ -22,7 +23,7 @@ from torch import Tensor
 from torch._prims_common import make_channels_last_2d_strides_for, make_contiguous_strides_for, suggest_memory_format
 from torch.utils.flop_counter import register_flop_formula
 
-from hetconv.ops import decomposed
+from hetconv.ops import decomposed, native
 from hetconv.ops.arguments import Geometry, pattern_of
 
 _GEOMETRY = "SymInt[2] stride, SymInt[2] padding, SymInt[2] dilation, bool shifted"
@@ -36,6 +37,8 @@ for _schema in (
     f"{_GEOMETRY}) -> (Tensor, Tensor)",
 ):
     library.define(_schema, tags=(torch.Tag.pt2_compliant_tag,))
+    library.define(_schema.replace("(", "_decomposed(", 1), tags=(torch.Tag.pt2_compliant_tag,))
+native.why_not_loaded()  # loads them: they register for the operators just defined
 
 Ints = list[int]
 
@@ -58,6 +61,8 @@ def _forward(
     dilation: Ints,
     shifted: bool,
 ) -> Tensor:
+    if x.device.type == "cpu" and x.dtype == torch.float32:
+        native.warn_if_missing()
     pattern = pattern_of(weight_spatial, weight_pointwise, arrangement_name(shifted))
     y = decomposed.het_conv2d(x, weight_spatial, weight_pointwise, bias, pattern, where(stride, padding, dilation))
     return _laid_out(y, suggest_memory_format(x))
@@ -124,7 +129,8 @@ for _name, _kernel in (
     ("het_conv2d_input_grad", _input_grad),
     ("het_conv2d_weight_grad", _weight_grad),
 ):
-    library.impl(_name, _without_autocast(_kernel), "CompositeExplicitAutograd")
+    for _operator in (_name, f"{_name}_decomposed"):
+        library.impl(_operator, _without_autocast(_kernel), "CompositeExplicitAutograd")
 
 
 @torch.library.register_fake("hetconv::het_conv2d", lib=library)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from hetconv.ops import decomposed, reference
+from hetconv.ops import decomposed, native, reference
 from hetconv.ops.arguments import Padding, Size2, prepare
 from hetconv.pattern import Arrangement
 
@@ -53,12 +53,14 @@ def explain(
     )
     height, width = where.output_hw((batch.shape[2], batch.shape[3]), pattern.kernel_hw)
     positions = batch.shape[0] * height * width
-    return Explanation(
-        backend="decomposed",
-        macs=positions * pattern.macs_per_position,
-        executed_macs={
-            "decomposed": positions * decomposed.executed_macs_per_position(pattern),
-            "reference": positions * reference.executed_macs_per_position(pattern),
-        },
-        refused={"reference": "it executes a whole dense convolution; it is there to check the others"},
-    )
+    macs = positions * pattern.macs_per_position
+    refused = {"reference": "it executes a whole dense convolution; it is there to check the others"}
+    executed = {
+        "decomposed": positions * decomposed.executed_macs_per_position(pattern),
+        "reference": positions * reference.executed_macs_per_position(pattern),
+    }
+    reason = native.why_not(batch)
+    if reason is not None:
+        return Explanation("decomposed", macs, executed, {"native": reason, **refused})
+    refused["decomposed"] = "native is faster"
+    return Explanation("native", macs, {"native": macs, **executed}, refused)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from hetconv.errors import UsageError
-from hetconv.ops import decomposed, dispatch, reference
+from hetconv.ops import decomposed, dispatch, native, reference
 from hetconv.ops.arguments import Padding, Size2, prepare
 from hetconv.pattern import Arrangement
 
@@ -47,12 +47,17 @@ def het_conv2d(
     tensors, pattern, where = prepare(x, weight_spatial, weight_pointwise, bias, stride, padding, dilation, arrangement)
     if backend is None and torch._C._are_functorch_transforms_active():
         backend = "reference"
-    if backend is None:
+    if backend == "native":
+        reason = native.why_not(tensors[0])
+        if reason is not None:
+            raise UsageError(f"backend='native' cannot run: {reason}")
+    if backend in (None, "native"):
         output = dispatch.ops.het_conv2d(
             *tensors, where.stride, where.padding, where.dilation, arrangement == "shifted"
         )
-    elif backend in PYTHON_BACKENDS:
+    elif backend is not None and backend in PYTHON_BACKENDS:
         output = PYTHON_BACKENDS[backend](*tensors, pattern, where)
     else:
-        raise UsageError(f"backend={backend!r} must be one of {', '.join(PYTHON_BACKENDS)}, or None for the fastest")
+        names = ", ".join(("native", *PYTHON_BACKENDS))
+        raise UsageError(f"backend={backend!r} must be one of {names}, or None for the fastest")
     return output[0] if x.dim() == 3 else output  # type: ignore[no-any-return]

@@ -1,0 +1,148 @@
+// R pixels × C filter vectors of the output: every segment is accumulated in registers, then stored once.
+#pragma once
+
+#include "chunk.h"
+
+namespace hetconv {
+namespace {
+
+// sums += weights × chunks of one segment; start[c] is where vector c starts to read in a chunk.
+template <Read read, bool shared, int R, int C>
+HETCONV_INLINE const float* accumulate(Vec (&sums)[R][C], const float* const (&pixel)[R], const int64_t (&start)[C],
+                                       const float* weights, const Segment& segment, const Tile& tile) {
+  const int64_t step = segment.step, p = tile.p, end = segment.count * step;
+  for (int64_t k = 0; k < end; k += step) {
+    Vec weight[C];
+#pragma GCC unroll 4
+    for (int c = 0; c < C; ++c) weight[c] = load(weights + c * kLanes);
+    weights += C * kLanes;
+#pragma GCC unroll 12
+    for (int r = 0; r < R; ++r) {
+      if constexpr (shared) {
+        const Vec chunk = read_chunk<read>(pixel[r] + k, p, tile.vectors[0]);
+#pragma GCC unroll 4
+        for (int c = 0; c < C; ++c) sums[r][c] = fma(chunk, weight[c], sums[r][c]);
+      } else {
+#pragma GCC unroll 4
+        for (int c = 0; c < C; ++c) {
+          sums[r][c] = fma(read_chunk<read>(pixel[r] + start[c] + k, p, tile.vectors[c]), weight[c], sums[r][c]);
+        }
+      }
+    }
+  }
+  return weights;
+}
+
+HETCONV_INLINE Vec exp(Vec x) {  // 2 ulp; x is clamped to what float32 can hold
+  x = min(max(x, set1(-87.0f)), set1(88.0f));
+  const Vec n = round(x * set1(1.44269504f));
+  const Vec r = fma(n, set1(-1.42860677e-6f), fma(n, set1(-0.693145752f), x));
+  Vec sum = set1(1.0f / 5040);
+  constexpr float terms[] = {1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f};
+  for (const float term : terms) sum = fma(sum, r, set1(term));
+  return sum * power_of_two(n);
+}
+
+template <int R, int C>
+HETCONV_INLINE void activate(Vec (&sums)[R][C], Activation activation) {
+  const Vec nought = zero(), one = set1(1.0f), six = set1(6.0f);
+  switch (activation) {
+    case Activation::none:
+      return;
+    case Activation::relu:
+      for (auto& row : sums)
+        for (Vec& sum : row) sum = max(sum, nought);
+      return;
+    case Activation::relu6:
+      for (auto& row : sums)
+        for (Vec& sum : row) sum = min(max(sum, nought), six);
+      return;
+    case Activation::silu:
+      for (auto& row : sums)
+        for (Vec& sum : row) sum = sum / (one + exp(nought - sum));
+      return;
+  }
+}
+
+template <int R, int C>
+HETCONV_INLINE void point_at_tap(const Tile& tile, const Segment& segment, int64_t start, const float* (&pixel)[R]) {
+  const int64_t offset = segment.offset + start;
+  if (tile.inside) {
+#pragma GCC unroll 12
+    for (int r = 0; r < R; ++r) pixel[r] = tile.input + (tile.pixel[r].offset + offset);
+    return;
+  }
+#pragma GCC unroll 12
+  for (int r = 0; r < R; ++r) {
+    const Pixel& at = tile.pixel[r];
+    const bool inside = static_cast<uint32_t>(at.row + segment.row) < static_cast<uint32_t>(tile.height) &&
+                        static_cast<uint32_t>(at.column + segment.column) < static_cast<uint32_t>(tile.width);
+    pixel[r] = inside ? tile.input + (at.offset + offset) : tile.zeros + (segment.channel + start);
+  }
+}
+
+template <int R, int C>
+HETCONV_INLINE void finish(const Tile& tile, Vec (&sums)[R][C]) {
+  const float* const residual = tile.epilogue.residual;
+  if (residual != nullptr) {
+    for (int r = 0; r < tile.pixels && r < R; ++r)
+      for (int c = 0; c < C; ++c) {
+        const FilterVector& vector = tile.vectors[c];
+        sums[r][c] = sums[r][c] + load_first(residual + tile.pixel[r].output + vector.filter, vector.filters);
+      }
+  }
+  activate<R, C>(sums, tile.epilogue.activation);
+#pragma GCC unroll 12
+  for (int r = 0; r < R; ++r) {
+    if (r >= tile.pixels) break;
+#pragma GCC unroll 4
+    for (int c = 0; c < C; ++c) {
+      const FilterVector& vector = tile.vectors[c];
+      float* const y = tile.output + tile.pixel[r].output + vector.filter;
+      if (vector.filters == kLanes) {
+        store(y, sums[r][c]);
+      } else {
+        store_first(y, sums[r][c], vector.filters);
+      }
+    }
+  }
+}
+
+template <int R, int C>
+struct ForwardTile {
+  const Tile& tile;
+
+  template <Read read, bool shared>
+  HETCONV_INLINE void run() const {
+    Vec sums[R][C];
+    int64_t start[C];
+#pragma GCC unroll 4
+    for (int c = 0; c < C; ++c) {
+      const FilterVector& vector = tile.vectors[c];
+      const float* const bias = tile.epilogue.bias;
+      const Vec first = bias == nullptr ? zero() : load_first(bias + vector.filter, vector.filters);
+      start[c] = vector.channel;
+#pragma GCC unroll 12
+      for (int r = 0; r < R; ++r) sums[r][c] = first;
+    }
+    const float* weights = tile.weights;
+    const float* pixel[R];
+    for (const Segment* s = tile.segments; s != tile.segments + tile.segment_count; ++s) {
+      point_at_tap<R, C>(tile, *s, shared && s->spatial ? start[0] : 0, pixel);
+      if (s->spatial) {
+        weights = accumulate<read, shared, R, C>(sums, pixel, start, weights, *s, tile);
+      } else {
+        weights = accumulate<Read::broadcast, true, R, C>(sums, pixel, start, weights, *s, tile);
+      }
+    }
+    finish<R, C>(tile, sums);
+  }
+};
+
+template <int R, int C>
+void forward_tile(const Tile& tile) {
+  dispatch<C>(tile.read, tile.shared, ForwardTile<R, C>{tile});
+}
+
+}  // namespace
+}  // namespace hetconv

@@ -1,0 +1,74 @@
+// HetConv on CPUs: the entry points. Nothing here, nor in any other file of this folder but register.cpp, knows torch.
+//
+// Tensors are raw pointers. Activations are channels-last: channels are adjacent, batch, row and column strides are
+// free and counted in elements. Weights are as the layer keeps them: spatial (N, M/P, Kh, Kw), pointwise (N, M - M/P).
+#pragma once
+
+#include <cstdint>
+
+namespace hetconv {
+
+struct Shape {
+  int64_t batch, in_channels, out_channels, p;
+  int64_t in_height, in_width, out_height, out_width;
+  int64_t kernel_height, kernel_width;
+  int64_t stride_height, stride_width, padding_height, padding_width, dilation_height, dilation_width;
+  bool shifted;  // filter n has its spatial kernels on channels n mod P, n mod P + P, ...; else on its block of M/P
+};
+
+struct Strides {
+  int64_t batch, row, column;
+};
+
+struct Input {
+  const float* data;
+  Strides strides;
+};
+
+struct Output {
+  float* data;
+  Strides strides;
+};
+
+struct Weights {
+  const float* spatial;
+  const float* pointwise;
+};
+
+enum class Activation : int32_t { none, relu, relu6, silu };
+
+// What is done to a sum before it is stored: activation(sum + bias + residual); null pointers are left out.
+struct Epilogue {
+  const float* bias;
+  const float* residual;  // laid out as the output
+  Activation activation;
+};
+
+// How work is spread over threads: for_each(size, body, context) calls body(context, begin, end) on parts of [0, size).
+// Each output is computed by one thread, in one order, so results do not depend on the parts.
+struct Threads {
+  int count;
+  void (*for_each)(int64_t size, void (*body)(const void* context, int64_t begin, int64_t end), const void* context);
+};
+
+// The instruction set that kernels run on: "avx512", "avx2" or "portable"; the best one here unless chosen.
+const char* instruction_set();
+bool choose_instruction_set(const char* name);  // false, and nothing changes, where the processor lacks it
+
+// Packed weights depend on the instruction set, on channels, p, kernel and stride, and not on the image or the batch.
+// `packed` buffers are aligned to 64 bytes.
+int64_t packed_size(const Shape& shape);
+void pack(const Shape& shape, const Weights& weights, float* packed, const Threads& threads);
+void forward(const Shape& shape, const Input& x, const float* packed, const Epilogue& epilogue, const Output& y,
+             const Threads& threads);
+
+int64_t packed_size_input_grad(const Shape& shape);
+void pack_input_grad(const Shape& shape, const Weights& weights, float* packed, const Threads& threads);
+void input_grad(const Shape& shape, const Input& grad_y, const float* packed, const Output& grad_x,
+                const Threads& threads);
+
+// `packed_grad` is scratch of packed_size(shape) elements.
+void weight_grad(const Shape& shape, const Input& grad_y, const Input& x, float* packed_grad, float* grad_spatial,
+                 float* grad_pointwise, const Threads& threads);
+
+}  // namespace hetconv

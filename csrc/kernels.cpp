@@ -1,0 +1,52 @@
+// The kernels, compiled once per instruction set (HETCONV_ISA names it). No standard library here: an inline function of
+// it, compiled for AVX-512, could be the copy that the linker keeps for every processor.
+#include "kernels.h"
+
+#include "forward_tile.h"
+#include "grad_tile.h"
+#include "simd.h"
+#include "transpose.h"
+
+namespace hetconv {
+namespace {
+
+// Accumulators C * R, weights C and one chunk fill the registers: 32 with AVX-512, else 16.
+#if defined(__AVX512F__)
+constexpr int kPixels[kMaxVectors + 1] = {0, 12, 12, 0, 6};
+#else
+constexpr int kPixels[kMaxVectors + 1] = {0, 6, 6, 0, 0};
+#endif
+
+template <int R, int C>
+constexpr void add_tiles(Kernels& kernels) {
+  if constexpr (R > 0) {
+    if constexpr (R <= 4 || R % 2 == 0) {  // an odd number of pixels is rounded up
+      kernels.tile[C][R] = &forward_tile<R, C>;
+      kernels.grad_tile[C][R] = &grad_tile<R, C>;
+    }
+    add_tiles<R - 1, C>(kernels);
+  }
+}
+
+constexpr Kernels make_kernels(const char* name) {
+  Kernels kernels{};
+  kernels.name = name;
+  kernels.lanes = kLanes;
+  for (int c = 0; c <= kMaxVectors; ++c) kernels.max_pixels[c] = kPixels[c];
+  kernels.transpose = &transpose;
+  add_tiles<kPixels[1], 1>(kernels);
+  add_tiles<kPixels[2], 2>(kernels);
+  add_tiles<kPixels[4], 4>(kernels);
+  return kernels;
+}
+
+}  // namespace
+
+#define HETCONV_CONCAT(a, b) a##b
+#define HETCONV_KERNELS(isa) HETCONV_CONCAT(kernels_, isa)
+#define HETCONV_STRING_(x) #x
+#define HETCONV_STRING(x) HETCONV_STRING_(x)
+
+constexpr Kernels HETCONV_KERNELS(HETCONV_ISA) = make_kernels(HETCONV_STRING(HETCONV_ISA));
+
+}  // namespace hetconv

@@ -1,0 +1,109 @@
+// What crosses from the drivers, which know layers, to the kernels, which know vectors. Plain data only.
+#pragma once
+
+#include <cstdint>
+
+#include "het_conv.h"
+
+namespace hetconv {
+
+constexpr int kMaxLanes = 16;    // of any instruction set
+constexpr int kMaxVectors = 4;   // filter vectors in one tile
+constexpr int kMaxPixels = 12;   // pixels in one tile
+
+// How the lanes of a filter vector read the channels of one chunk, which starts at p.
+enum class Read : int32_t {
+  broadcast,   // all lanes p[0]
+  repeat2,     // p[0], p[1], p[0], ...
+  repeat4,
+  repeat8,
+  contiguous,  // lane l reads p[l]
+  permuted,    // lane l reads p[index[l]], index < p <= lanes
+  wrapped,     // lane l reads p[l] before `wrap`, p[l - p] from there on
+};
+
+// A run of multiply-adds that all read one tap: `count` chunks of channels from `channel` on, `step` apart.
+struct Segment {
+  bool spatial;  // reads as the layer's `Read` says; a pointwise segment broadcasts and all filters read the same
+  int32_t row, column;  // of the tap, from the pixel's origin
+  int64_t offset;       // of the tap and of `channel`, in elements
+  int64_t channel, count, step;
+  int32_t tap;    // in the weights
+  int64_t start;  // chunks of the segments before
+};
+
+// Up to kLanes neighbouring filters.
+struct FilterVector {
+  int64_t filter;   // the first one
+  int32_t filters;  // how many; the other lanes are computed on zero weights and not stored
+  int64_t channel;  // where in a chunk they start to read
+  int32_t wrap;
+  int32_t index[kMaxLanes];
+};
+
+struct Pixel {
+  int64_t offset;       // of its origin in the input; may lie outside
+  int32_t row, column;  // of its origin in the input
+  int64_t output;
+};
+
+// R pixels × C filter vectors.
+struct Tile {
+  const float* input;
+  const float* zeros;  // what pixels outside of the image read: as many elements as there are channels
+  int32_t height, width;
+  bool inside;         // no tap of any pixel is outside of the image
+  int pixels;          // of the R: the others are computed and not stored
+  const Pixel* pixel;  // R of them
+  const Segment* segments;
+  int segment_count;
+  Read read;
+  bool shared;  // all filter vectors read a chunk alike
+  const FilterVector* vectors;
+  int64_t p;
+  const float* weights;
+  Epilogue epilogue;
+  float* output;
+};
+
+// A run of `count` pixels of one row, for the weight gradient.
+struct Run {
+  int64_t x, grad_y;  // offsets
+  int64_t count;
+};
+
+// C filter vectors × J chunks of the weight gradient of one segment, summed over runs.
+struct GradTile {
+  const float* x;
+  const float* grad_y;
+  int64_t x_step, grad_y_step;  // from one pixel to the next
+  const Run* runs;
+  int64_t run_count;
+  Read read;
+  bool spatial, shared;
+  int64_t step;
+  const FilterVector* vectors;
+  int64_t p;
+  float* grad;  // J × C × lanes, added to
+};
+
+struct Kernels {
+  const char* name;
+  int lanes;
+  // The largest tile for this many filter vectors, at [C]; 0 where the instruction set has none. Smaller ones are null
+  // where the next larger one does.
+  int max_pixels[kMaxVectors + 1];
+  void (*tile[kMaxVectors + 1][kMaxPixels + 1])(const Tile&);
+  void (*grad_tile[kMaxVectors + 1][kMaxPixels + 1])(const GradTile&);
+  void (*transpose)(const float* const* from, int from_size, float* const* to, int to_size);
+};
+
+extern const Kernels kernels_portable;
+#if defined(__x86_64__)
+extern const Kernels kernels_avx2;
+extern const Kernels kernels_avx512;
+#endif
+
+const Kernels& kernels();  // of the instruction set chosen
+
+}  // namespace hetconv

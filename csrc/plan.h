@@ -1,0 +1,43 @@
+// How a layer becomes tiles: which filters share a vector, which vectors a block, what each block accumulates.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels.h"
+
+namespace hetconv {
+
+// The convolution that the kernels see. The input gradient is one too, with channels and filters exchanged and, for a
+// stride, one phase for each residue of the output position.
+struct Block {
+  int vector, vectors;  // range in Plan::vectors; packed weights are in the same order
+  bool shared;          // all read a chunk alike
+};
+
+struct Phase {
+  int64_t first_row, first_column, row_step, column_step;  // positions in the output
+  int64_t rows, columns;
+  int64_t in_row_step, in_column_step;
+  int32_t least_row, most_row, least_column, most_column;  // over taps
+  std::vector<Segment> segments;  // offsets are filled in when the input's strides are known
+  int64_t chunks;                 // of all segments together
+  int64_t packed;                 // where its packed weights begin, in elements
+};
+
+struct Plan {
+  int64_t batch, channels, filters, p;
+  int64_t in_height, in_width;
+  int64_t chunk_block;  // chunks in a segment, but for the last
+  Read read;
+  bool transposed;  // the input gradient: "filters" are input channels
+  std::vector<FilterVector> vectors;
+  std::vector<Block> blocks;
+  std::vector<Phase> phases;
+  int64_t packed_size;
+};
+
+Plan plan_forward(const Shape& shape);
+Plan plan_input_grad(const Shape& shape);
+
+}  // namespace hetconv

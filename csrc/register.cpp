@@ -1,0 +1,295 @@
+// The operators' CPU kernels, for PyTorch: the only file that includes torch, and of it only the stable ABI, so that one
+// binary serves every PyTorch from 2.11 on. Schemas, fake kernels and gradients are in src/hetconv/ops.
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+
+#include <optional>
+#include <tuple>
+#include <vector>
+
+#include "het_conv.h"
+
+namespace {
+
+using hetconv::Activation;
+using hetconv::Input;
+using hetconv::Output;
+using hetconv::Shape;
+using hetconv::Strides;
+using hetconv::Threads;
+using torch::headeronly::MemoryFormat;
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+using Ints = std::vector<int64_t>;
+
+void for_each(int64_t size, void (*body)(const void*, int64_t, int64_t), const void* context) {
+  torch::stable::parallel_for(0, size, 1, [&](int64_t begin, int64_t end) { body(context, begin, end); });
+}
+
+Threads threads() { return {static_cast<int>(torch::stable::get_num_threads()), &for_each}; }
+
+Tensor empty(const Ints& size, const Ints& strides) {
+  AtenTensorHandle handle = nullptr;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(static_cast<int64_t>(size.size()), size.data(), strides.data(),
+                                                  aoti_torch_dtype_float32(), aoti_torch_device_type_cpu(), 0, &handle));
+  return Tensor(handle);
+}
+
+Tensor empty(int64_t size) { return empty({size}, {1}); }
+
+// As Tensor::suggest_memory_format: the fake kernels decide by the same rule.
+bool is_channels_last(const Tensor& x) {
+  if (x.stride(1) == 0) return false;
+  int64_t least = 0;
+  for (const int64_t dim : {1, 3, 2, 0}) {
+    if (x.size(dim) == 0 || x.stride(dim) < least || (dim == 0 && least == x.stride(1))) return false;
+    least = x.stride(dim) * x.size(dim);
+  }
+  return true;
+}
+
+Tensor empty_image(int64_t batch, int64_t channels, int64_t height, int64_t width, bool channels_last) {
+  const Ints size{batch, channels, height, width};
+  if (channels_last) return empty(size, {height * width * channels, 1, width * channels, channels});
+  const auto one = [](int64_t n) { return n > 1 ? n : 1; };  // as for contiguous tensors with an empty dimension
+  return empty(size, {one(channels) * one(height) * one(width), one(height) * one(width), one(width), 1});
+}
+
+bool adjacent_channels(const Tensor& x) { return x.size(1) == 1 || x.stride(1) == 1; }
+
+Strides strides(const Tensor& x) { return {x.stride(0), x.stride(2), x.stride(3)}; }
+
+// A tensor whose channels are adjacent: itself, or a copy.
+class Image {
+ public:
+  explicit Image(const Tensor& x)
+      : kept_(adjacent_channels(x) ? x : torch::stable::contiguous(x, MemoryFormat::ChannelsLast)) {}
+  Input input() const { return {kept_.const_data_ptr<float>(), strides(kept_)}; }
+
+ private:
+  Tensor kept_;
+};
+
+// Where an output is computed: in place, or in a copy whose channels are adjacent.
+class Canvas {
+ public:
+  explicit Canvas(const Tensor& y)
+      : y_(y), drawn_(adjacent_channels(y) ? y : empty_image(y.size(0), y.size(1), y.size(2), y.size(3), true)) {}
+  Output output() const { return {drawn_.mutable_data_ptr<float>(), strides(drawn_)}; }
+  Tensor finish() {
+    if (!adjacent_channels(y_)) torch::stable::copy_(y_, drawn_);
+    return y_;
+  }
+
+ private:
+  Tensor y_, drawn_;
+};
+
+Tensor unstrided(const Tensor& x) { return x.is_contiguous() ? x : torch::stable::contiguous(x); }
+
+void check_weights(const Tensor& x, const Tensor& spatial, const Tensor& pointwise) {
+  STD_TORCH_CHECK(x.dim() == 4 && spatial.dim() == 4 && pointwise.dim() == 2, "hetconv: x and weight_spatial must have 4 dimensions, weight_pointwise 2");
+  STD_TORCH_CHECK(spatial.scalar_type() == x.scalar_type() && pointwise.scalar_type() == x.scalar_type(),
+                  "hetconv: weights must have the dtype of x");
+  STD_TORCH_CHECK(spatial.is_cpu() && pointwise.is_cpu(), "hetconv: weights must be on the CPU, as x is");
+  STD_TORCH_CHECK(spatial.size(0) == pointwise.size(0), "hetconv: weight_spatial has ", spatial.size(0),
+                  " filters and weight_pointwise ", pointwise.size(0));
+}
+
+Shape make_shape(int64_t in_channels, int64_t out_channels, int64_t p, int64_t kernel_height, int64_t kernel_width,
+                 const Ints& stride, const Ints& padding, const Ints& dilation, bool shifted) {
+  STD_TORCH_CHECK(p > 0 && in_channels % p == 0 && out_channels % p == 0, "hetconv: p=", p, " must divide in_channels=",
+                  in_channels, " and out_channels=", out_channels);
+  STD_TORCH_CHECK(kernel_height % 2 == 1 && kernel_width % 2 == 1, "hetconv: kernel sizes must be odd");
+  for (const Ints* pair : {&stride, &padding, &dilation}) STD_TORCH_CHECK(pair->size() == 2, "hetconv: two numbers expected");
+  STD_TORCH_CHECK(stride[0] > 0 && stride[1] > 0 && dilation[0] > 0 && dilation[1] > 0 && padding[0] >= 0 && padding[1] >= 0,
+                  "hetconv: stride and dilation must be positive, padding not negative");
+  Shape shape{};
+  shape.in_channels = in_channels;
+  shape.out_channels = out_channels;
+  shape.p = p;
+  shape.kernel_height = kernel_height;
+  shape.kernel_width = kernel_width;
+  shape.stride_height = stride[0];
+  shape.stride_width = stride[1];
+  shape.padding_height = padding[0];
+  shape.padding_width = padding[1];
+  shape.dilation_height = dilation[0];
+  shape.dilation_width = dilation[1];
+  shape.shifted = shifted;
+  return shape;
+}
+
+Shape shape_of_weights(const Tensor& spatial, const Tensor& pointwise, const Ints& stride, const Ints& padding,
+                       const Ints& dilation, bool shifted) {
+  const int64_t in_channels = spatial.size(1) + pointwise.size(1);
+  STD_TORCH_CHECK(spatial.size(1) > 0 && in_channels % spatial.size(1) == 0, "hetconv: weight_spatial has ",
+                  spatial.size(1), " of ", in_channels, " channels; it must have M/P");
+  return make_shape(in_channels, spatial.size(0), in_channels / spatial.size(1), spatial.size(2), spatial.size(3), stride,
+                    padding, dilation, shifted);
+}
+
+void set_images(Shape& shape, int64_t batch, int64_t in_height, int64_t in_width) {
+  shape.batch = batch;
+  shape.in_height = in_height;
+  shape.in_width = in_width;
+  shape.out_height = (in_height + 2 * shape.padding_height - shape.dilation_height * (shape.kernel_height - 1) - 1) /
+                         shape.stride_height + 1;
+  shape.out_width = (in_width + 2 * shape.padding_width - shape.dilation_width * (shape.kernel_width - 1) - 1) /
+                        shape.stride_width + 1;
+  STD_TORCH_CHECK(shape.out_height > 0 && shape.out_width > 0, "hetconv: the kernel is larger than the padded input");
+}
+
+void check_images(const Shape& shape, const Tensor& x, const Tensor& y) {
+  STD_TORCH_CHECK(x.size(1) == shape.in_channels, "hetconv: x has ", x.size(1), " channels, not ", shape.in_channels);
+  STD_TORCH_CHECK(y.dim() == 4 && y.size(0) == shape.batch && y.size(1) == shape.out_channels &&
+                      y.size(2) == shape.out_height && y.size(3) == shape.out_width,
+                  "hetconv: the output gradient has not the output's shape");
+}
+
+const float* data_or_null(const std::optional<Tensor>& tensor) {
+  return tensor.has_value() ? tensor->const_data_ptr<float>() : nullptr;
+}
+
+Tensor het_conv2d(Tensor x, Tensor weight_spatial, Tensor weight_pointwise, std::optional<Tensor> bias, Ints stride,
+                  Ints padding, Ints dilation, bool shifted) {
+  check_weights(x, weight_spatial, weight_pointwise);
+  Shape shape = shape_of_weights(weight_spatial, weight_pointwise, stride, padding, dilation, shifted);
+  STD_TORCH_CHECK(x.size(1) == shape.in_channels, "hetconv: x has ", x.size(1), " channels, not ", shape.in_channels);
+  STD_TORCH_CHECK(!bias.has_value() || (bias->dim() == 1 && bias->size(0) == shape.out_channels &&
+                                        bias->scalar_type() == x.scalar_type()), "hetconv: bias must have one number for each filter");
+  set_images(shape, x.size(0), x.size(2), x.size(3));
+  const Tensor spatial = unstrided(weight_spatial), pointwise = unstrided(weight_pointwise);
+  if (bias.has_value()) bias = unstrided(*bias);
+  const Tensor packed = empty(hetconv::packed_size(shape));
+  hetconv::pack(shape, {spatial.const_data_ptr<float>(), pointwise.const_data_ptr<float>()},
+                packed.mutable_data_ptr<float>(), threads());
+  Canvas y(empty_image(shape.batch, shape.out_channels, shape.out_height, shape.out_width, is_channels_last(x)));
+  hetconv::forward(shape, Image(x).input(), packed.const_data_ptr<float>(), {data_or_null(bias), nullptr, Activation::none},
+                   y.output(), threads());
+  return y.finish();
+}
+
+Tensor het_conv2d_input_grad(Tensor grad_output, Tensor weight_spatial, Tensor weight_pointwise, Ints input_size,
+                             Ints stride, Ints padding, Ints dilation, bool shifted) {
+  check_weights(grad_output, weight_spatial, weight_pointwise);
+  Shape shape = shape_of_weights(weight_spatial, weight_pointwise, stride, padding, dilation, shifted);
+  STD_TORCH_CHECK(input_size.size() == 2, "hetconv: input_size must be two numbers");
+  set_images(shape, grad_output.size(0), input_size[0], input_size[1]);
+  Canvas grad_x(empty_image(shape.batch, shape.in_channels, shape.in_height, shape.in_width, is_channels_last(grad_output)));
+  STD_TORCH_CHECK(grad_output.size(1) == shape.out_channels && grad_output.size(2) == shape.out_height &&
+                      grad_output.size(3) == shape.out_width,
+                  "hetconv: grad_output has not the output's shape");
+  const Tensor spatial = unstrided(weight_spatial), pointwise = unstrided(weight_pointwise);
+  const Tensor packed = empty(hetconv::packed_size_input_grad(shape));
+  hetconv::pack_input_grad(shape, {spatial.const_data_ptr<float>(), pointwise.const_data_ptr<float>()},
+                           packed.mutable_data_ptr<float>(), threads());
+  hetconv::input_grad(shape, Image(grad_output).input(), packed.const_data_ptr<float>(), grad_x.output(), threads());
+  return grad_x.finish();
+}
+
+std::tuple<Tensor, Tensor> het_conv2d_weight_grad(Tensor grad_output, Tensor x, Ints kernel_size, int64_t p, Ints stride,
+                                                  Ints padding, Ints dilation, bool shifted) {
+  STD_TORCH_CHECK(grad_output.dim() == 4 && x.dim() == 4 && kernel_size.size() == 2, "hetconv: x and grad_output must have 4 dimensions, kernel_size 2 numbers");
+  STD_TORCH_CHECK(x.scalar_type() == grad_output.scalar_type() && x.is_cpu(), "hetconv: x and grad_output must have one dtype and device");
+  Shape shape = make_shape(x.size(1), grad_output.size(1), p, kernel_size[0], kernel_size[1], stride, padding, dilation, shifted);
+  set_images(shape, x.size(0), x.size(2), x.size(3));
+  check_images(shape, x, grad_output);
+  const int64_t own = shape.in_channels / p, rest = shape.in_channels - own, taps = kernel_size[0] * kernel_size[1];
+  const Tensor spatial = empty({shape.out_channels, own, kernel_size[0], kernel_size[1]}, {own * taps, taps, kernel_size[1], 1});
+  const Tensor pointwise = empty({shape.out_channels, rest}, {rest > 1 ? rest : 1, 1});
+  const Tensor scratch = empty(hetconv::packed_size(shape));
+  hetconv::weight_grad(shape, Image(grad_output).input(), Image(x).input(), scratch.mutable_data_ptr<float>(),
+                       spatial.mutable_data_ptr<float>(), pointwise.mutable_data_ptr<float>(), threads());
+  return {spatial, pointwise};
+}
+
+// Packed weights begin with a header of one cache line, which says for which instruction set they are.
+constexpr int64_t kHeader = 16;
+
+float instruction_set_code() { return static_cast<float>(hetconv::instruction_set()[3]); }
+
+// layer: out_channels, p, kernel height, kernel width
+Tensor het_conv2d_packed(Tensor x, Tensor packed, std::optional<Tensor> bias, std::optional<Tensor> residual, Ints layer,
+                         Ints stride, Ints padding, Ints dilation, bool shifted, int64_t activation) {
+  STD_TORCH_CHECK(x.dim() == 4 && layer.size() == 4, "hetconv: x must have 4 dimensions, layer 4 numbers");
+  STD_TORCH_CHECK(x.scalar_type() == ScalarType::Float && packed.scalar_type() == ScalarType::Float && packed.is_cpu() && packed.is_contiguous(),
+                  "hetconv: packed layers take float32 tensors on the CPU");
+  STD_TORCH_CHECK(activation >= 0 && activation <= 3, "hetconv: unknown activation");
+  Shape shape = make_shape(x.size(1), layer[0], layer[1], layer[2], layer[3], stride, padding, dilation, shifted);
+  set_images(shape, x.size(0), x.size(2), x.size(3));
+  const float* const weights = packed.const_data_ptr<float>();
+  STD_TORCH_CHECK(packed.numel() == kHeader + hetconv::packed_size(shape) && weights[0] == instruction_set_code(),
+                  "hetconv: the weights were packed for another layer or instruction set; pack them here");
+  STD_TORCH_CHECK(!bias.has_value() || (bias->numel() == shape.out_channels && bias->is_contiguous() &&
+                                        bias->scalar_type() == ScalarType::Float), "hetconv: bias must have one number for each filter");
+  const bool channels_last = is_channels_last(x);
+  Canvas y(empty_image(shape.batch, shape.out_channels, shape.out_height, shape.out_width, channels_last));
+  std::optional<Tensor> added;  // laid out as the canvas
+  if (residual.has_value()) {
+    check_images(shape, x, *residual);
+    STD_TORCH_CHECK(residual->scalar_type() == ScalarType::Float && residual->is_cpu(), "hetconv: residual must be as x");
+    const Strides want = y.output().strides, have = strides(*residual);
+    const bool same = adjacent_channels(*residual) && want.batch == have.batch && want.row == have.row && want.column == have.column;
+    added = *residual;
+    if (!same) {
+      added = empty_image(shape.batch, shape.out_channels, shape.out_height, shape.out_width, true);
+      torch::stable::copy_(*added, *residual);
+    }
+  }
+  hetconv::forward(shape, Image(x).input(), weights + kHeader,
+                   {data_or_null(bias), data_or_null(added), static_cast<Activation>(activation)}, y.output(), threads());
+  return y.finish();
+}
+
+using Boxed = void (*)(StableIValue*, uint64_t, uint64_t);
+
+// float32 runs here; for other types the operator's decomposed form takes the same arguments.
+template <Boxed native, const char* const& decomposed>
+void dispatch(StableIValue* stack, uint64_t inputs, uint64_t outputs) {
+  int32_t dtype = 0;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(torch::stable::detail::to<AtenTensorHandle>(stack[0]), &dtype));
+  if (dtype == aoti_torch_dtype_float32()) {
+    native(stack, inputs, outputs);
+  } else {
+    TORCH_ERROR_CODE_CHECK(torch_call_dispatcher(decomposed, "", stack, TORCH_ABI_VERSION));
+  }
+}
+
+constexpr const char* kForward = "hetconv::het_conv2d_decomposed";
+constexpr const char* kInputGrad = "hetconv::het_conv2d_input_grad_decomposed";
+constexpr const char* kWeightGrad = "hetconv::het_conv2d_weight_grad_decomposed";
+
+STABLE_TORCH_LIBRARY_IMPL(hetconv, CPU, library) {
+  library.impl("het_conv2d", &dispatch<TORCH_BOX(&het_conv2d), kForward>);
+  library.impl("het_conv2d_input_grad", &dispatch<TORCH_BOX(&het_conv2d_input_grad), kInputGrad>);
+  library.impl("het_conv2d_weight_grad", &dispatch<TORCH_BOX(&het_conv2d_weight_grad), kWeightGrad>);
+  library.impl("het_conv2d_packed", TORCH_BOX(&het_conv2d_packed));
+}
+
+}  // namespace
+
+// For ops/native.py, through ctypes.
+extern "C" {
+
+__attribute__((visibility("default"))) const char* hetconv_instruction_set() { return hetconv::instruction_set(); }
+
+__attribute__((visibility("default"))) int hetconv_choose_instruction_set(const char* name) {
+  return hetconv::choose_instruction_set(name);
+}
+
+// layer: in_channels, out_channels, p, kernel height, kernel width, shifted. Returns how many elements; null arrays ask
+// for no more.
+__attribute__((visibility("default"))) int64_t hetconv_pack(const int64_t* layer, const float* spatial,
+                                                            const float* pointwise, float* packed) {
+  const Shape shape = make_shape(layer[0], layer[1], layer[2], layer[3], layer[4], {1, 1}, {0, 0}, {1, 1}, layer[5] != 0);
+  if (packed != nullptr) {
+    packed[0] = instruction_set_code();
+    for (int64_t i = 1; i < kHeader; ++i) packed[i] = 0;
+    hetconv::pack(shape, {spatial, pointwise}, packed + kHeader, threads());
+  }
+  return kHeader + hetconv::packed_size(shape);
+}
+}

@@ -1,0 +1,229 @@
+// Every entry point on random layers of small integers, where sums are exact and compared with ==, for every instruction
+// set and 1 to 3 threads. Buffers are exactly as large as needed, so that AddressSanitizer sees each access outside.
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <limits>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "../het_conv.h"
+
+using namespace hetconv;
+
+namespace {
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+
+struct Buffer {  // aligned to 64 bytes, as torch's are
+  float* data;
+  int64_t size;
+  Buffer(int64_t size, float value) : data(nullptr), size(size) {
+    void* memory = nullptr;
+    if (posix_memalign(&memory, 64, static_cast<size_t>(size > 0 ? size : 1) * sizeof(float)) != 0) std::abort();
+    data = static_cast<float*>(memory);
+    for (int64_t i = 0; i < size; ++i) data[i] = value;
+  }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  ~Buffer() { std::free(data); }
+};
+
+template <int count>
+void for_each(int64_t size, void (*body)(const void*, int64_t, int64_t), const void* context) {
+  std::vector<std::thread> threads;
+  for (int64_t t = 0; t < count; ++t) {
+    if (size * t / count < size * (t + 1) / count) {
+      threads.emplace_back(body, context, size * t / count, size * (t + 1) / count);
+    }
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+constexpr Threads kThreads[] = {{1, for_each<1>}, {2, for_each<2>}, {3, for_each<3>}};
+
+std::mt19937 generator(0);
+
+int64_t pick(std::initializer_list<int64_t> values) { return values.begin()[generator() % values.size()]; }
+
+void fill(Buffer& buffer) {
+  for (int64_t i = 0; i < buffer.size; ++i) buffer.data[i] = static_cast<float>(static_cast<int>(generator() % 7) - 3);
+}
+
+Shape random_shape() {
+  Shape shape{};
+  shape.p = pick({1, 2, 3, 4, 5, 6, 8, 12, 16, 17, 20, 24, 32, 48, 64});
+  shape.in_channels = shape.p * pick({1, 2, 3, 5, 8});
+  shape.out_channels = shape.p * pick({1, 2, 3, 4, 7});
+  shape.batch = pick({1, 2, 3});
+  shape.in_height = pick({1, 2, 4, 7, 9});
+  shape.in_width = pick({1, 2, 4, 7, 13, 17});
+  shape.kernel_height = pick({1, 3, 3, 5});
+  shape.kernel_width = pick({1, 3, 3, 5});
+  shape.stride_height = pick({1, 1, 2, 3});
+  shape.stride_width = pick({1, 1, 2, 3});
+  shape.padding_height = pick({0, 1, 1, 2, 4});
+  shape.padding_width = pick({0, 1, 1, 2, 4});
+  shape.dilation_height = pick({1, 1, 2});
+  shape.dilation_width = pick({1, 1, 2});
+  shape.shifted = generator() % 3 != 0;
+  const auto out = [](int64_t in, int64_t kernel, int64_t stride, int64_t padding, int64_t dilation) {
+    const int64_t room = in + 2 * padding - dilation * (kernel - 1) - 1;
+    return room < 0 ? 0 : room / stride + 1;
+  };
+  shape.out_height =
+      out(shape.in_height, shape.kernel_height, shape.stride_height, shape.padding_height, shape.dilation_height);
+  shape.out_width =
+      out(shape.in_width, shape.kernel_width, shape.stride_width, shape.padding_width, shape.dilation_width);
+  return shape;
+}
+
+std::string describe(const Shape& s) {
+  char text[256];
+  std::snprintf(text, sizeof text, "M%ld N%ld P%ld %s B%ld %ldx%ld kernel %ldx%ld stride %ld,%ld padding %ld,%ld dilation %ld,%ld",
+                s.in_channels, s.out_channels, s.p, s.shifted ? "shifted" : "blocked", s.batch, s.in_height, s.in_width,
+                s.kernel_height, s.kernel_width, s.stride_height, s.stride_width, s.padding_height, s.padding_width,
+                s.dilation_height, s.dilation_width);
+  return text;
+}
+
+// Calls visit(input element, output element, spatial index or -1, pointwise index or -1) for every multiply-add.
+template <class Visit>
+void for_each_multiply_add(const Shape& s, const Strides& x, const Strides& y, const Visit& visit) {
+  const int64_t own = s.in_channels / s.p, taps = s.kernel_height * s.kernel_width;
+  for (int64_t n = 0; n < s.out_channels; ++n) {
+    int64_t chunk = 0, rest = 0;
+    for (int64_t m = 0; m < s.in_channels; ++m) {
+      const bool spatial = s.shifted ? m % s.p == n % s.p : m / own == n / (s.out_channels / s.p);
+      for (int64_t tap = 0; tap < taps; ++tap) {
+        if (!spatial && tap != taps / 2) continue;
+        const int64_t kernel_row = tap / s.kernel_width, kernel_column = tap % s.kernel_width;
+        for (int64_t b = 0; b < s.batch; ++b) {
+          for (int64_t row = 0; row < s.out_height; ++row) {
+            for (int64_t column = 0; column < s.out_width; ++column) {
+              const int64_t i = row * s.stride_height - s.padding_height + kernel_row * s.dilation_height;
+              const int64_t j = column * s.stride_width - s.padding_width + kernel_column * s.dilation_width;
+              if (i < 0 || i >= s.in_height || j < 0 || j >= s.in_width) continue;
+              visit(b * x.batch + i * x.row + j * x.column + m, b * y.batch + row * y.row + column * y.column + n,
+                    spatial ? (n * own + chunk) * taps + tap : -1, spatial ? -1 : n * (s.in_channels - own) + rest);
+            }
+          }
+        }
+      }
+      (spatial ? chunk : rest) += 1;
+    }
+  }
+}
+
+bool equal(const char* what, const Buffer& got, const Buffer& expected, const Shape& shape) {
+  for (int64_t i = 0; i < got.size; ++i) {
+    const bool both_nan = std::isnan(got.data[i]) && std::isnan(expected.data[i]);
+    if (got.data[i] != expected.data[i] && !both_nan) {
+      std::printf("%s, %s: element %ld of %s is %g, not %g\n", instruction_set(), describe(shape).c_str(), i, what,
+                  got.data[i], expected.data[i]);
+      return false;
+    }
+  }
+  return true;
+}
+
+struct Case {
+  Shape shape;
+  Strides x_strides, y_strides;
+  Buffer x, y, spatial, pointwise, bias, grad_x, grad_spatial, grad_pointwise;
+
+  static Strides strides(int64_t channels, int64_t gap, int64_t height, int64_t width) {
+    return {height * width * (channels + gap), width * (channels + gap), channels + gap};
+  }
+  static int64_t span(int64_t batch, int64_t height, int64_t width, const Strides& strides, int64_t gap) {
+    return batch * height * width * strides.column - (batch * height * width > 0 ? gap : 0);
+  }
+
+  explicit Case(const Shape& s, int64_t gap)
+      : shape(s),
+        x_strides(strides(s.in_channels, gap, s.in_height, s.in_width)),
+        y_strides(strides(s.out_channels, gap, s.out_height, s.out_width)),
+        x(span(s.batch, s.in_height, s.in_width, x_strides, gap), 0),
+        y(span(s.batch, s.out_height, s.out_width, y_strides, gap), 0),
+        spatial(s.out_channels * (s.in_channels / s.p) * s.kernel_height * s.kernel_width, 0),
+        pointwise(s.out_channels * (s.in_channels - s.in_channels / s.p), 0),
+        bias(s.out_channels, 0),
+        grad_x(x.size, kNan),
+        grad_spatial(spatial.size, 0),
+        grad_pointwise(pointwise.size, 0) {
+    for (Buffer* buffer : {&x, &spatial, &pointwise, &bias}) fill(*buffer);
+    fill(y);  // as the output gradient first
+    for (int64_t i = 0; i < x.size; ++i) {
+      if (i % x_strides.column < s.in_channels) grad_x.data[i] = 0;
+    }
+    for_each_multiply_add(s, x_strides, y_strides, [&](int64_t in, int64_t out, int64_t wide, int64_t narrow) {
+      grad_x.data[in] += y.data[out] * (wide >= 0 ? spatial.data[wide] : pointwise.data[narrow]);
+      (wide >= 0 ? grad_spatial.data[wide] : grad_pointwise.data[narrow]) += y.data[out] * x.data[in];
+    });
+  }
+
+  bool check_gradients(const Threads& threads) const {
+    Buffer packed(packed_size_input_grad(shape), kNan), got(grad_x.size, kNan);
+    pack_input_grad(shape, {spatial.data, pointwise.data}, packed.data, threads);
+    input_grad(shape, {y.data, y_strides}, packed.data, {got.data, x_strides}, threads);
+    Buffer scratch(packed_size(shape), kNan), wide(spatial.size, kNan), narrow(pointwise.size, kNan);
+    weight_grad(shape, {y.data, y_strides}, {x.data, x_strides}, scratch.data, wide.data, narrow.data, threads);
+    return equal("grad_x", got, grad_x, shape) && equal("grad_spatial", wide, grad_spatial, shape) &&
+           equal("grad_pointwise", narrow, grad_pointwise, shape);
+  }
+
+  bool check_forward(const Threads& threads, bool with_bias, bool with_residual, Activation activation) const {
+    Buffer expected(y.size, kNan), residual(y.size, kNan), got(y.size, kNan), packed(packed_size(shape), kNan);
+    fill(residual);
+    for (int64_t i = 0; i < y.size; ++i) {
+      const int64_t n = i % y_strides.column;
+      if (n < shape.out_channels) {
+        expected.data[i] = (with_bias ? bias.data[n] : 0) + (with_residual ? residual.data[i] : 0);
+      }
+    }
+    for_each_multiply_add(shape, x_strides, y_strides, [&](int64_t in, int64_t out, int64_t wide, int64_t narrow) {
+      expected.data[out] += x.data[in] * (wide >= 0 ? spatial.data[wide] : pointwise.data[narrow]);
+    });
+    for (int64_t i = 0; i < y.size; ++i) {
+      float& value = expected.data[i];
+      if (activation == Activation::relu || activation == Activation::relu6) value = value < 0 ? 0 : value;
+      if (activation == Activation::relu6) value = value > 6 ? 6 : value;
+      if (activation == Activation::silu) value = value / (1 + std::exp(-value));
+    }
+    pack(shape, {spatial.data, pointwise.data}, packed.data, threads);
+    forward(shape, {x.data, x_strides}, packed.data,
+            {with_bias ? bias.data : nullptr, with_residual ? residual.data : nullptr, activation}, {got.data, y_strides},
+            threads);
+    if (activation == Activation::silu) {
+      for (int64_t i = 0; i < y.size; ++i) {
+        if (std::fabs(got.data[i] - expected.data[i]) <= 3e-7f * std::fabs(expected.data[i]) + 1e-35f) {
+          got.data[i] = expected.data[i];
+        }
+      }
+    }
+    return equal("y", got, expected, shape);
+  }
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int cases = argc > 1 ? std::atoi(argv[1]) : 300;
+  int failures = 0, checked = 0;
+  for (int i = 0; i < cases; ++i) {
+    const Shape shape = random_shape();
+    const Case layer(shape, static_cast<int64_t>(generator() % 3));
+    const Threads& threads = kThreads[i % 3];
+    for (const char* name : {"avx512", "avx2", "portable"}) {
+      if (!choose_instruction_set(name)) continue;
+      const bool right = layer.check_gradients(threads) && layer.check_forward(threads, false, false, Activation::none) &&
+                         layer.check_forward(threads, true, i % 2 == 0, static_cast<Activation>(i % 4));
+      failures += !right;
+      ++checked;
+    }
+  }
+  std::printf("%d layers checked, %d wrong\n", checked, failures);
+  return failures != 0;
+}

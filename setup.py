@@ -1,0 +1,84 @@
+"""Builds the native CPU kernels where there is a compiler and PyTorch; without them the package still installs.
+
+Why they were not built is kept in `hetconv/native_not_built.txt`, for `hetconv.explain`.
+"""
+
+from __future__ import annotations
+
+import platform
+import sysconfig
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+REASON = "native_not_built.txt"
+FLAGS = ["-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno", "-g0", "-Wall", "-Wextra"]
+# GCC 12's own AVX-512 headers read variables before they are set, on purpose.
+QUIET = ["-Wno-maybe-uninitialized", "-Wno-uninitialized"]
+KERNEL_FLAGS = {"portable": QUIET}
+if platform.machine() in ("x86_64", "AMD64"):
+    KERNEL_FLAGS["avx2"] = ["-mavx2", "-mfma", *QUIET]
+    KERNEL_FLAGS["avx512"] = [*(f"-mavx512{part}" for part in ("f", "bw", "dq", "vl")), "-mfma", *QUIET]
+
+
+def torch_folder() -> Path:
+    """Where PyTorch is. pip builds in a place of its own, from where torch cannot be imported but can be found."""
+    for name in ("platlib", "purelib"):
+        torch = Path(sysconfig.get_path(name), "torch")
+        if (torch / "include/torch/csrc/stable/library.h").exists():
+            return torch
+    raise FileNotFoundError(
+        "PyTorch was not there when hetconv was installed; now: pip install --force-reinstall --no-deps hetconv"
+    )
+
+
+class BuildNative(build_ext):
+    """One source of kernels, compiled once per instruction set; a failure is a reason, not an error."""
+
+    def get_ext_filename(self, fullname: str) -> str:
+        return str(Path(*fullname.split("."))) + ".so"
+
+    def run(self) -> None:
+        package = Path("src" if self.inplace else self.build_lib, "hetconv")
+        package.mkdir(parents=True, exist_ok=True)
+        reason = package / REASON
+        reason.unlink(missing_ok=True)
+        try:
+            super().run()
+        except Exception as error:  # whatever a compiler or its absence raises: the package works without
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            reason.write_text(f"{lines[0]}\n", encoding="utf-8")
+            print(f"hetconv: native kernels were not built: {lines[0]}")
+
+    def build_extension(self, ext: Extension) -> None:
+        torch = torch_folder()
+        headers = [str(torch / "include")]
+        objects = []
+        for source in ext.sources:
+            objects += self.compile(source, FLAGS, headers)
+        for name, flags in KERNEL_FLAGS.items():
+            objects += self.compile("csrc/kernels.cpp", [*FLAGS, *flags, f"-DHETCONV_ISA={name}"], [], name)
+        output = self.get_ext_fullpath(ext.name)
+        Path(output).parent.mkdir(parents=True, exist_ok=True)
+        self.compiler.link_shared_object(
+            objects, output, libraries=["torch_cpu"], library_dirs=[str(torch / "lib")], target_lang="c++"
+        )
+
+    def compile(self, source: str, flags: list[str], headers: list[str], folder: str = "") -> list[str]:
+        built: list[str] = self.compiler.compile(
+            [source],
+            output_dir=str(Path(self.build_temp, folder)),
+            macros=[("TORCH_TARGET_VERSION", "0x020b000000000000")],
+            include_dirs=headers,
+            extra_postargs=flags,
+        )
+        return built
+
+
+SOURCES = ["dispatch", "plan", "pack", "convolve", "weight_grad", "register"]
+
+setup(
+    ext_modules=[Extension("hetconv.native", [f"csrc/{name}.cpp" for name in SOURCES])],
+    cmdclass={"build_ext": BuildNative},
+)

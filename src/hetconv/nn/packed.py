@@ -1,0 +1,69 @@
+"""A HetConv layer for inference on CPUs: weights packed once, activation and residual in the same pass."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hetconv.errors import UsageError
+from hetconv.nn.het_conv import HetConv2d
+from hetconv.ops.arguments import geometry
+from hetconv.ops.native import pack_weights
+from hetconv.ops.packed import ACTIVATIONS, het_conv2d_packed
+
+Activation = Literal["relu", "relu6", "silu"]
+
+
+class PackedHetConv2d(nn.Module):
+    """activation(layer(x) + residual) of a HetConv2d whose weights no longer change; float32 on the CPU, no gradients.
+
+    Packed weights are in the order the kernels of this machine read them. They are derived and never saved: save the
+    layer, and pack it where it runs.
+
+    Shape:
+        input (B, M, H, W), residual (B, N, H', W') or None; output (B, N, H', W'), channels-last if the input is
+
+    Raises:
+        UsageError: the native kernels cannot run here, or the activation is not one of theirs.
+    """
+
+    def __init__(self, layer: HetConv2d, activation: Activation | None = None) -> None:
+        super().__init__()
+        if activation not in ACTIVATIONS:
+            names = ", ".join(name for name in ACTIVATIONS if name is not None)
+            raise UsageError(f"activation={activation!r} must be None or one of {names}")
+        self.pattern, self.activation = layer.pattern, activation
+        self.pad_mode, self.pad_sides = layer.padding_mode, layer._pad_sides()
+        padding = layer.padding if layer.padding_mode == "zeros" else 0
+        self.geometry = geometry(layer.stride, padding, layer.dilation, layer.pattern.kernel_hw)
+        self.packed: Tensor
+        self.bias: Tensor | None
+        packed = pack_weights(layer.weight_spatial, layer.weight_pointwise, layer.pattern)
+        self.register_buffer("packed", packed, persistent=False)
+        bias = None if layer.bias is None else layer.bias.detach().clone()
+        self.register_buffer("bias", bias, persistent=False)
+        self.eval()
+
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        if torch.is_grad_enabled() and x.requires_grad:
+            raise UsageError("a packed layer has no gradients; call it under torch.no_grad(), or train the HetConv2d")
+        if self.pad_mode != "zeros":
+            x = functional.pad(x, self.pad_sides, mode=self.pad_mode)
+        return het_conv2d_packed(x, self.packed, self.bias, residual, self.pattern, self.geometry, self.activation)
+
+    def extra_repr(self) -> str:
+        pattern = self.pattern
+        parts = f"{pattern.in_channels}, {pattern.out_channels}, kernel_size={pattern.kernel_hw}, p={pattern.p}"
+        return parts if self.activation is None else f"{parts}, activation={self.activation}"
+
+
+def pack(layer: HetConv2d, activation: Activation | None = None) -> PackedHetConv2d:
+    """The layer packed for inference on this machine's CPU, with the activation that follows it.
+
+    Raises:
+        UsageError: as `PackedHetConv2d`.
+    """
+    return PackedHetConv2d(layer, activation)

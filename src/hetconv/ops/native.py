@@ -1,0 +1,107 @@
+"""The native CPU kernels: loading them, saying why they do not run, and layers packed for inference."""
+
+from __future__ import annotations
+
+import ctypes
+import warnings
+from functools import cache
+from importlib import resources
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from hetconv.errors import UsageError
+from hetconv.pattern import HetPattern
+
+InstructionSet = Literal["avx512", "avx2", "portable"]
+
+
+@cache
+def _load() -> ctypes.CDLL | str:
+    """The library, its operators registered, or why there is none."""
+    package = resources.files("hetconv")
+    library, reason = package / "native.so", package / "native_not_built.txt"
+    if not library.is_file():
+        why = reason.read_text(encoding="utf-8").strip() if reason.is_file() else "this installation has no native.so"
+        return f"the native kernels were not built: {why}"
+    try:
+        torch.ops.load_library(str(library))
+        kernels = ctypes.CDLL(str(library))
+    except OSError as error:
+        return f"the native kernels do not load: {error.__cause__ or error}"
+    kernels.hetconv_instruction_set.restype = ctypes.c_char_p
+    kernels.hetconv_pack.restype = ctypes.c_int64
+    return kernels
+
+
+def why_not_loaded() -> str | None:
+    """Why there are no native kernels in this process; None if there are."""
+    loaded = _load()
+    return loaded if isinstance(loaded, str) else None
+
+
+def why_not(x: Tensor) -> str | None:
+    """Why a call with this input does not run on the native kernels; None if it does."""
+    if x.device.type != "cpu":
+        return f"they are for the CPU and x is on {x.device}"
+    if x.dtype != torch.float32:
+        return f"they compute in float32 and x is {x.dtype}"
+    return why_not_loaded()
+
+
+@cache
+def warn_if_missing() -> None:
+    """Say once that the slower path is taken because the native kernels are not there."""
+    reason = why_not_loaded()
+    if reason is not None:
+        warnings.warn(f"hetconv runs without its native kernels, several times slower: {reason}", stacklevel=2)
+
+
+def instruction_set() -> str:
+    """The instruction set that the native kernels use: avx512, avx2 or portable."""
+    name: bytes = _kernels().hetconv_instruction_set()
+    return name.decode()
+
+
+def choose_instruction_set(name: InstructionSet) -> None:
+    """Run the native kernels on this instruction set from now on; layers packed before must be packed again.
+
+    Raises:
+        UsageError: this processor does not have it.
+    """
+    if not _kernels().hetconv_choose_instruction_set(name.encode()):
+        raise UsageError(f"instruction set {name!r} is not one that this processor has (avx512, avx2, portable)")
+
+
+def pack_weights(weight_spatial: Tensor, weight_pointwise: Tensor, pattern: HetPattern) -> Tensor:
+    """The weights of a layer in the order the kernels of this machine read them, for `het_conv2d_packed`.
+
+    Args:
+        weight_spatial: (N, M/P, K, K), float32 on the CPU
+        weight_pointwise: (N, M − M/P)
+
+    Returns:
+        one-dimensional, about as many elements as there are weights
+
+    Raises:
+        UsageError: the native kernels cannot run on these weights.
+    """
+    reason = why_not(weight_spatial)
+    if reason is not None:
+        raise UsageError(f"weights cannot be packed: {reason}")
+    shifted = int(pattern.arrangement == "shifted")
+    numbers = (pattern.in_channels, pattern.out_channels, pattern.p, *pattern.kernel_hw, shifted)
+    layer = (ctypes.c_int64 * len(numbers))(*numbers)
+    spatial, pointwise = weight_spatial.detach().contiguous(), weight_pointwise.detach().contiguous()
+    packed = torch.empty(_kernels().hetconv_pack(layer, None, None, None))
+    pointers = (ctypes.c_void_p(tensor.data_ptr()) for tensor in (spatial, pointwise, packed))
+    _kernels().hetconv_pack(layer, *pointers)
+    return packed
+
+
+def _kernels() -> ctypes.CDLL:
+    loaded = _load()
+    if isinstance(loaded, str):
+        raise UsageError(loaded)
+    return loaded
