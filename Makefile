@@ -9,7 +9,7 @@ INSTALLED := .venv/.installed
 .PHONY: demo test install clean
 
 demo: install
-	$(BIN)/hetconv compare --out demo
+	$(BIN)/hetconv compare --model vgg16_cifar --width 0.5 --out demo
 
 test: install
 	$(BIN)/ruff check .

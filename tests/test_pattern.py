@@ -1,6 +1,7 @@
 """Who gets K×K: hand-written small layers, closed forms, and the way between the two arrangements."""
 
 import dataclasses
+from itertools import pairwise
 
 import pytest
 import torch
@@ -53,7 +54,7 @@ def test_filter_starts_at_n_mod_p_and_repeats_every_p(pattern):
     for n in range(pattern.out_channels):
         channels = shifted.spatial_channels(n)
         assert channels[0] == n % pattern.p
-        assert all(b - a == pattern.p for a, b in zip(channels, channels[1:], strict=False))
+        assert all(b - a == pattern.p for a, b in pairwise(channels))
 
 
 @given(patterns())

@@ -15,12 +15,12 @@ from .case import LAYOUTS, Case, integers
 operators = torch.ops.hetconv
 
 
-def calls(case, shifted=True):
+def calls(case, shifted=True, dtype=torch.float64):
     """The three operators, each with arguments that belong to this case, of stride 1 and padding K // 2."""
-    x, spatial, pointwise, *bias = case.tensors()
+    x, spatial, pointwise, *bias = case.tensors(dtype)
     kernel = list(case.pattern.kernel_hw)
     where = ([1, 1], [k // 2 for k in kernel], [1, 1], shifted)
-    grad = LAYOUTS[case.layout](integers((case.batch, case.pattern.out_channels, case.height, case.width)))
+    grad = LAYOUTS[case.layout](integers((case.batch, case.pattern.out_channels, case.height, case.width), dtype))
     yield operators.het_conv2d.default, (x, spatial, pointwise, bias[0] if bias else None, *where)
     yield operators.het_conv2d_input_grad.default, (grad, spatial, pointwise, [case.height, case.width], *where)
     yield operators.het_conv2d_weight_grad.default, (grad, x, kernel, case.pattern.p, *where)
@@ -35,9 +35,10 @@ def calls(case, shifted=True):
     ],
     ids=lambda case: case.layout,
 )
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # opcheck's own copies
-def test_opcheck(case):
-    for operator, arguments in calls(case, case.pattern.arrangement == "shifted"):
+def test_opcheck(case, dtype):
+    for operator, arguments in calls(case, case.pattern.arrangement == "shifted", dtype):
         leaves = [
             argument.requires_grad_() if isinstance(argument, torch.Tensor) else argument for argument in arguments
         ]
@@ -46,14 +47,15 @@ def test_opcheck(case):
 
 @pytest.mark.parametrize("layout", [*LAYOUTS, "expanded"])
 @pytest.mark.parametrize("sizes", [(1, 1, 1), (1, 2, 1), (2, 1, 1), (4, 4, 4), (4, 8, 2)], ids=str)
-def test_fake_strides_are_the_real_ones(sizes, layout, monkeypatch):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])  # float32 has kernels of its own
+def test_fake_strides_are_the_real_ones(sizes, layout, dtype, monkeypatch):
     """Also where one channel, a 1×1 map or an empty batch leaves strides free."""
     monkeypatch.setitem(LAYOUTS, "expanded", lambda x: x[:, :, :1, :1].expand_as(x))
     in_channels, out_channels, p = sizes
     maps = [(1, 1), (1, 5), (5, 1), (3, 4)]
     for kernel, (height, width), batch in itertools.product((1, 3), maps, (0, 1, 2)):
         case = Case(HetPattern(in_channels, out_channels, kernel, p), 1, 0, 1, batch, height, width, layout)
-        for operator, arguments in calls(case):
+        for operator, arguments in calls(case, dtype=dtype):
             with FakeTensorMode(allow_non_fake_inputs=True):
                 pretended = operator(*arguments)
             for real, fake in zip(*map(as_tuple, (operator(*arguments), pretended)), strict=True):

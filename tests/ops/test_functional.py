@@ -75,12 +75,10 @@ def test_equals_the_naive_loop(m, n, p, k, stride, padding, dilation, arrangemen
 @settings(max_examples=150)
 @given(cases(largest_channels=8))
 def test_every_path_equals_the_reference(case):
-    tensors = case.tensors()
-    right = with_gradients(case, tensors, "reference")
-    for backend in ("decomposed", None):
-        got = with_gradients(case, tensors, backend)
-        assert_equal(got, right)
-        assert got["x"].shape == tensors[0].shape
+    right = with_gradients(case, case.tensors(), "reference")
+    for backend, dtype in (("decomposed", torch.float64), (None, torch.float64), (None, torch.float32)):
+        got = with_gradients(case, case.tensors(dtype), backend)
+        assert_equal({name: tensor.double() for name, tensor in got.items()}, right)
 
 
 @pytest.mark.parametrize("arrangement", ["shifted", "blocked"])
@@ -131,10 +129,11 @@ def test_random_numbers_in_float64_to_rounding():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("arrangement", ["shifted", "blocked"])
-def test_error_budget_of_short_types(dtype, arrangement):
-    """At most twice the error of PyTorch's dense convolution in the same type, plus two roundings of the largest value.
+def test_error_budget(dtype, arrangement):
+    """At most twice the error of PyTorch's dense convolution in the same type, plus some roundings of the largest value.
 
-    The two roundings: the grouped part and the 1×1 part are each rounded before they are added.
+    Two, since the grouped and the 1×1 part may each be rounded before they are added. In float32, whose kernels sum
+    one product after another, six more: the 2·7·7 = 98 products of a weight's gradient drift by √98/2 roundings.
     """
     case = Case(HetPattern(16, 16, 3, 4, arrangement), padding=1, layout="channels_last")
     tensors = [torch.randn_like(tensor).to(dtype) for tensor in case.tensors()]
@@ -143,7 +142,7 @@ def test_error_budget_of_short_types(dtype, arrangement):
     dense = with_gradients(case, tensors, "reference", grad_output)
     got = with_gradients(case, tensors, None, grad_output)
     for name, right in truth.items():
-        floor = 2 * torch.finfo(dtype).eps * right.abs().max()
+        floor = (8 if dtype == torch.float32 else 2) * torch.finfo(dtype).eps * right.abs().max()
         error, usual = ((given[name].double() - right).abs().max() for given in (got, dense))
         assert error <= 2 * usual + floor, name
         assert got[name].dtype == dtype
@@ -250,7 +249,7 @@ WRONG = {
     "kernel_size=(3, 3) with dilation=(1, 1) is larger than the input (2, 9) with padding=(0, 0); pad more or feed a "
     "larger input": {"x": (2, 8, 2, 9)},
     "arrangement='striped' must be one of shifted, blocked": {"arrangement": "striped"},
-    "backend='cudnn' must be one of reference, decomposed, or None for the fastest": {"backend": "cudnn"},
+    "backend='cudnn' must be one of native, reference, decomposed, or None for the fastest": {"backend": "cudnn"},
     "stride=0 must be an integer of at least 1": {"stride": 0},
     "stride=1.5 must be an integer of at least 1": {"stride": 1.5},
     "stride=True must be an integer of at least 1": {"stride": True},
