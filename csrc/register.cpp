@@ -89,6 +89,18 @@ class Canvas {
 
 Tensor unstrided(const Tensor& x) { return x.is_contiguous() ? x : torch::stable::contiguous(x); }
 
+// weight_spatial as (N, M/P, Kh, Kw); a copy if a network in channels-last memory holds it.
+Tensor in_order(const Tensor& spatial, const Shape& shape) {
+  if (spatial.is_contiguous()) return spatial;
+  const int64_t channels = spatial.size(1), row = spatial.size(3) * channels, filter = spatial.size(2) * row;
+  if (spatial.stride(0) != filter || spatial.stride(1) != 1 || spatial.stride(2) != row || spatial.stride(3) != channels) {
+    return torch::stable::contiguous(spatial);
+  }
+  const Tensor ordered = empty(spatial.numel());
+  hetconv::gather_taps(shape, spatial.const_data_ptr<float>(), ordered.mutable_data_ptr<float>(), threads());
+  return ordered;
+}
+
 void check_weights(const Tensor& x, const Tensor& spatial, const Tensor& pointwise) {
   STD_TORCH_CHECK(x.dim() == 4 && spatial.dim() == 4 && pointwise.dim() == 2, "hetconv: x and weight_spatial must have 4 dimensions, weight_pointwise 2");
   STD_TORCH_CHECK(spatial.scalar_type() == x.scalar_type() && pointwise.scalar_type() == x.scalar_type(),
@@ -161,7 +173,7 @@ Tensor het_conv2d(Tensor x, Tensor weight_spatial, Tensor weight_pointwise, std:
   STD_TORCH_CHECK(!bias.has_value() || (bias->dim() == 1 && bias->size(0) == shape.out_channels &&
                                         bias->scalar_type() == x.scalar_type()), "hetconv: bias must have one number for each filter");
   set_images(shape, x.size(0), x.size(2), x.size(3));
-  const Tensor spatial = unstrided(weight_spatial), pointwise = unstrided(weight_pointwise);
+  const Tensor spatial = in_order(weight_spatial, shape), pointwise = unstrided(weight_pointwise);
   if (bias.has_value()) bias = unstrided(*bias);
   const Tensor packed = empty(hetconv::packed_size(shape));
   hetconv::pack(shape, {spatial.const_data_ptr<float>(), pointwise.const_data_ptr<float>()},
@@ -182,7 +194,7 @@ Tensor het_conv2d_input_grad(Tensor grad_output, Tensor weight_spatial, Tensor w
   STD_TORCH_CHECK(grad_output.size(1) == shape.out_channels && grad_output.size(2) == shape.out_height &&
                       grad_output.size(3) == shape.out_width,
                   "hetconv: grad_output has not the output's shape");
-  const Tensor spatial = unstrided(weight_spatial), pointwise = unstrided(weight_pointwise);
+  const Tensor spatial = in_order(weight_spatial, shape), pointwise = unstrided(weight_pointwise);
   const Tensor packed = empty(hetconv::packed_size_input_grad(shape));
   hetconv::pack_input_grad(shape, {spatial.const_data_ptr<float>(), pointwise.const_data_ptr<float>()},
                            packed.mutable_data_ptr<float>(), threads());
