@@ -70,6 +70,18 @@ HETCONV_INLINE void activate(Vec (&sums)[R][C], Activation activation) {
   }
 }
 
+// to += from, or to = from; from = 0.
+template <int R, int C>
+HETCONV_INLINE void put_aside(Vec (&from)[R][C], Vec (&to)[R][C], bool add) {
+#pragma GCC unroll 12
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+    for (int c = 0; c < C; ++c) {
+      to[r][c] = add ? to[r][c] + from[r][c] : from[r][c];
+      from[r][c] = zero();
+    }
+}
+
 // Points each pixel at its origin, or, where the tap is outside of the image, so that the segment reads zeros.
 template <int R>
 HETCONV_INLINE void point_at_tap(const Tile& tile, const Segment& segment, const float* (&pixel)[R]) {
@@ -118,7 +130,8 @@ struct ForwardTile {
 
   template <Read read, bool shared>
   HETCONV_INLINE void run() const {
-    Vec sums[R][C];
+    Vec sums[R][C], aside[R][C];
+    bool any_aside = false;
     int64_t start[C], none[C] = {};
 #pragma GCC unroll 4
     for (int c = 0; c < C; ++c) {
@@ -140,7 +153,12 @@ struct ForwardTile {
       } else {
         weights = accumulate<Read::broadcast, true, R, C>(sums, pixel, none, weights, *s, tile);
       }
+      if (s->put_aside) {
+        put_aside(sums, aside, any_aside);
+        any_aside = true;
+      }
     }
+    if (any_aside) put_aside(aside, sums, true);
     finish<R, C>(tile, sums);
   }
 };

@@ -223,14 +223,16 @@ constexpr int64_t kHeader = 16;
 
 float instruction_set_code() { return static_cast<float>(hetconv::instruction_set()[3]); }
 
-// layer: out_channels, p, kernel height, kernel width
-Tensor het_conv2d_packed(Tensor x, Tensor packed, std::optional<Tensor> bias, std::optional<Tensor> residual, Ints layer,
-                         Ints stride, Ints padding, Ints dilation, bool shifted, int64_t activation) {
-  STD_TORCH_CHECK(x.dim() == 4 && layer.size() == 4, "hetconv: x must have 4 dimensions, layer 4 numbers");
+// layer: out_channels, p, kernel size, stride, padding, dilation (2 numbers each), shifted, activation. One list, since
+// unpacking each argument costs time at every call.
+Tensor het_conv2d_packed(Tensor x, Tensor packed, std::optional<Tensor> bias, std::optional<Tensor> residual, Ints layer) {
+  STD_TORCH_CHECK(x.dim() == 4 && layer.size() == 12, "hetconv: x must have 4 dimensions, layer 12 numbers");
+  const int64_t activation = layer[11];
   STD_TORCH_CHECK(x.scalar_type() == ScalarType::Float && packed.scalar_type() == ScalarType::Float && packed.is_cpu() && packed.is_contiguous(),
                   "hetconv: packed layers take float32 tensors on the CPU");
   STD_TORCH_CHECK(activation >= 0 && activation <= 3, "hetconv: unknown activation");
-  Shape shape = make_shape(x.size(1), layer[0], layer[1], layer[2], layer[3], stride, padding, dilation, shifted);
+  Shape shape = make_shape(x.size(1), layer[0], layer[1], layer[2], layer[3], {layer[4], layer[5]}, {layer[6], layer[7]},
+                           {layer[8], layer[9]}, layer[10] != 0);
   set_images(shape, x.size(0), x.size(2), x.size(3));
   const float* const weights = packed.const_data_ptr<float>();
   STD_TORCH_CHECK(packed.numel() == kHeader + hetconv::packed_size(shape) && weights[0] == instruction_set_code(),
@@ -290,6 +292,10 @@ __attribute__((visibility("default"))) const char* hetconv_instruction_set() { r
 
 __attribute__((visibility("default"))) int hetconv_choose_instruction_set(const char* name) {
   return hetconv::choose_instruction_set(name);
+}
+
+__attribute__((visibility("default"))) int64_t hetconv_multiply_adds(int64_t rounds) {
+  return hetconv::multiply_adds(rounds);
 }
 
 // layer: in_channels, out_channels, p, kernel height, kernel width, shifted. Returns how many elements; null arrays ask
