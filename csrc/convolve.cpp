@@ -38,30 +38,45 @@ struct Job {
 };
 
 // Walks over pixels in memory order.
-struct Walk {
-  const Job& job;
-  int64_t image, row, column;
-
+class Walk {
+ public:
   Walk(const Job& job, int64_t pixel)
-      : job(job),
-        image(pixel / (job.phase.rows * job.phase.columns)),
-        row(pixel / job.phase.columns % job.phase.rows),
-        column(pixel % job.phase.columns) {}
-
-  Pixel at() const {
-    const Phase& phase = job.phase;
-    const int64_t y = row * phase.in_row_step, x = column * phase.in_column_step;
-    return {image * job.in.batch + y * job.in.row + x * job.in.column, static_cast<int32_t>(y), static_cast<int32_t>(x),
-            image * job.out.batch + (phase.first_row + row * phase.row_step) * job.out.row +
-                (phase.first_column + column * phase.column_step) * job.out.column};
+      : job_(job),
+        image_(pixel / (job.phase.rows * job.phase.columns)),
+        row_(pixel / job.phase.columns % job.phase.rows),
+        column_(pixel % job.phase.columns) {
+    locate();
   }
 
+  const Pixel& operator*() const { return at_; }
+
   void next() {
-    if (++column < job.phase.columns) return;
-    column = 0;
-    if (++row < job.phase.rows) return;
-    row = 0;
-    ++image;
+    const Phase& phase = job_.phase;
+    if (++column_ < phase.columns) {
+      at_.column += static_cast<int32_t>(phase.in_column_step);
+      at_.offset += phase.in_column_step * job_.in.column;
+      at_.output += phase.column_step * job_.out.column;
+      return;
+    }
+    column_ = 0;
+    if (++row_ == phase.rows) {
+      row_ = 0;
+      ++image_;
+    }
+    locate();
+  }
+
+ private:
+  const Job& job_;
+  int64_t image_, row_, column_;
+  Pixel at_;
+
+  void locate() {
+    const Phase& phase = job_.phase;
+    const int64_t y = row_ * phase.in_row_step, x = column_ * phase.in_column_step;
+    at_ = {image_ * job_.in.batch + y * job_.in.row + x * job_.in.column, static_cast<int32_t>(y), static_cast<int32_t>(x),
+           image_ * job_.out.batch + (phase.first_row + row_ * phase.row_step) * job_.out.row +
+               (phase.first_column + column_ * phase.column_step) * job_.out.column};
   }
 };
 
@@ -92,7 +107,7 @@ void Job::run(const Block& block, int64_t first, int64_t last) const {
     tile.pixels = static_cast<int>(std::min<int64_t>(size, last - start));
     tile.inside = true;
     for (int r = 0; r < tile.pixels; ++r, walk.next()) {
-      pixels[r] = walk.at();
+      pixels[r] = *walk;
       tile.inside &= pixels[r].row + phase.least_row >= 0 && pixels[r].row + phase.most_row < tile.height &&
                      pixels[r].column + phase.least_column >= 0 && pixels[r].column + phase.most_column < tile.width;
     }

@@ -40,6 +40,8 @@ const Kernels& kernels() { return *chosen().load(std::memory_order_relaxed); }
 
 const char* instruction_set() { return kernels().name; }
 
+int64_t multiply_adds(int64_t rounds) { return kernels().multiply_adds(rounds); }
+
 bool choose_instruction_set(const char* name) {
   const Kernels* const named = best_or_named(name);
   if (named != nullptr) chosen().store(named, std::memory_order_relaxed);

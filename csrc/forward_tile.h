@@ -10,8 +10,10 @@ namespace {
 template <Read read, bool shared, int R, int C>
 HETCONV_INLINE const float* accumulate(Vec (&sums)[R][C], const float* const (&pixel)[R], const int64_t (&start)[C],
                                        const float* weights, const Segment& segment, const Tile& tile) {
-  const int64_t step = segment.step, p = tile.p, end = segment.count * step;
-  for (int64_t k = 0; k < end; k += step) {
+  const int64_t step = segment.step, p = tile.p;
+  int64_t at[C];
+  for (int c = 0; c < C; ++c) at[c] = segment.offset + start[c];
+  for (int64_t n = segment.count; n > 0; --n) {
     Vec weight[C];
 #pragma GCC unroll 4
     for (int c = 0; c < C; ++c) weight[c] = load(weights + c * kLanes);
@@ -19,15 +21,19 @@ HETCONV_INLINE const float* accumulate(Vec (&sums)[R][C], const float* const (&p
 #pragma GCC unroll 12
     for (int r = 0; r < R; ++r) {
       if constexpr (shared) {
-        const Vec chunk = read_chunk<read>(pixel[r] + k, p, tile.vectors[0]);
+        const Vec chunk = read_chunk<read>(pixel[r] + at[0], p, tile.vectors[0]);
 #pragma GCC unroll 4
         for (int c = 0; c < C; ++c) sums[r][c] = fma(chunk, weight[c], sums[r][c]);
       } else {
 #pragma GCC unroll 4
         for (int c = 0; c < C; ++c) {
-          sums[r][c] = fma(read_chunk<read>(pixel[r] + start[c] + k, p, tile.vectors[c]), weight[c], sums[r][c]);
+          sums[r][c] = fma(read_chunk<read>(pixel[r] + at[c], p, tile.vectors[c]), weight[c], sums[r][c]);
         }
       }
+    }
+    for (int c = 0; c < (shared ? 1 : C); ++c) {
+      at[c] += step;
+      asm("" : "+r"(at[c]));  // else GCC keeps R × C pointers, on the stack
     }
   }
   return weights;
@@ -64,20 +70,30 @@ HETCONV_INLINE void activate(Vec (&sums)[R][C], Activation activation) {
   }
 }
 
+// to += from, or to = from; from = 0.
 template <int R, int C>
-HETCONV_INLINE void point_at_tap(const Tile& tile, const Segment& segment, int64_t start, const float* (&pixel)[R]) {
-  const int64_t offset = segment.offset + start;
-  if (tile.inside) {
+HETCONV_INLINE void put_aside(Vec (&from)[R][C], Vec (&to)[R][C], bool add) {
 #pragma GCC unroll 12
-    for (int r = 0; r < R; ++r) pixel[r] = tile.input + (tile.pixel[r].offset + offset);
-    return;
-  }
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+    for (int c = 0; c < C; ++c) {
+      to[r][c] = add ? to[r][c] + from[r][c] : from[r][c];
+      from[r][c] = zero();
+    }
+}
+
+// Points each pixel at its origin, or, where the tap is outside of the image, so that the segment reads zeros.
+template <int R>
+HETCONV_INLINE void point_at_tap(const Tile& tile, const Segment& segment, const float* (&pixel)[R]) {
+  const auto zeros = reinterpret_cast<uintptr_t>(tile.zeros + segment.channel) -
+                     static_cast<uintptr_t>(segment.offset) * sizeof(float);
 #pragma GCC unroll 12
   for (int r = 0; r < R; ++r) {
     const Pixel& at = tile.pixel[r];
     const bool inside = static_cast<uint32_t>(at.row + segment.row) < static_cast<uint32_t>(tile.height) &&
                         static_cast<uint32_t>(at.column + segment.column) < static_cast<uint32_t>(tile.width);
-    pixel[r] = inside ? tile.input + (at.offset + offset) : tile.zeros + (segment.channel + start);
+    const auto origin = reinterpret_cast<uintptr_t>(tile.input) + static_cast<uintptr_t>(at.offset) * sizeof(float);
+    pixel[r] = reinterpret_cast<const float*>(inside ? origin : zeros);
   }
 }
 
@@ -114,8 +130,9 @@ struct ForwardTile {
 
   template <Read read, bool shared>
   HETCONV_INLINE void run() const {
-    Vec sums[R][C];
-    int64_t start[C];
+    Vec sums[R][C], aside[R][C];
+    bool any_aside = false;
+    int64_t start[C], none[C] = {};
 #pragma GCC unroll 4
     for (int c = 0; c < C; ++c) {
       const FilterVector& vector = tile.vectors[c];
@@ -127,14 +144,21 @@ struct ForwardTile {
     }
     const float* weights = tile.weights;
     const float* pixel[R];
+#pragma GCC unroll 12
+    for (int r = 0; r < R; ++r) pixel[r] = tile.input + tile.pixel[r].offset;
     for (const Segment* s = tile.segments; s != tile.segments + tile.segment_count; ++s) {
-      point_at_tap<R, C>(tile, *s, shared && s->spatial ? start[0] : 0, pixel);
+      if (!tile.inside) point_at_tap<R>(tile, *s, pixel);
       if (s->spatial) {
         weights = accumulate<read, shared, R, C>(sums, pixel, start, weights, *s, tile);
       } else {
-        weights = accumulate<Read::broadcast, true, R, C>(sums, pixel, start, weights, *s, tile);
+        weights = accumulate<Read::broadcast, true, R, C>(sums, pixel, none, weights, *s, tile);
+      }
+      if (s->put_aside) {
+        put_aside(sums, aside, any_aside);
+        any_aside = true;
       }
     }
+    if (any_aside) put_aside(aside, sums, true);
     finish<R, C>(tile, sums);
   }
 };

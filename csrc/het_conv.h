@@ -55,6 +55,12 @@ struct Threads {
 const char* instruction_set();
 bool choose_instruction_set(const char* name);  // false, and nothing changes, where the processor lacks it
 
+// Runs multiply-adds that never leave the registers, the processor's peak, and returns how many it did.
+int64_t multiply_adds(int64_t rounds);
+
+// Spatial weights stored (N, Kh, Kw, M/P), as a network in channels-last memory holds them, to (N, M/P, Kh, Kw).
+void gather_taps(const Shape& shape, const float* spatial, float* gathered, const Threads& threads);
+
 // Packed weights depend on the instruction set, on channels, p, kernel and stride, and not on the image or the batch.
 // `packed` buffers are aligned to 64 bytes.
 int64_t packed_size(const Shape& shape);

@@ -4,6 +4,7 @@
 
 #include "forward_tile.h"
 #include "grad_tile.h"
+#include "peak.h"
 #include "simd.h"
 #include "transpose.h"
 
@@ -33,6 +34,7 @@ constexpr Kernels make_kernels(const char* name) {
   kernels.name = name;
   kernels.lanes = kLanes;
   for (int c = 0; c <= kMaxVectors; ++c) kernels.max_pixels[c] = kPixels[c];
+  kernels.multiply_adds = &multiply_adds;
   kernels.transpose = &transpose;
   add_tiles<kPixels[1], 1>(kernels);
   add_tiles<kPixels[2], 2>(kernels);

@@ -28,6 +28,7 @@ struct Segment {
   int32_t row, column;  // of the tap, from the pixel's origin
   int64_t offset;       // of the tap and of `channel`, in elements
   int64_t channel, count, step;
+  bool put_aside;  // the sums so far are added up apart after this segment, and new ones begin
   int32_t tap;    // in the weights
   int64_t start;  // chunks of the segments before
 };
@@ -95,6 +96,7 @@ struct Kernels {
   int max_pixels[kMaxVectors + 1];
   void (*tile[kMaxVectors + 1][kMaxPixels + 1])(const Tile&);
   void (*grad_tile[kMaxVectors + 1][kMaxPixels + 1])(const GradTile&);
+  int64_t (*multiply_adds)(int64_t rounds);
   void (*transpose)(const float* const* from, int from_size, float* const* to, int to_size);
 };
 

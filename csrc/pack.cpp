@@ -291,4 +291,24 @@ void unpack(const Plan& plan, const Shape& shape, const float* packed, float* sp
   Packer(plan, shape).unpack(packed, spatial, pointwise, threads);
 }
 
+void gather_taps(const Shape& shape, const float* spatial, float* gathered, const Threads& threads) {
+  const int64_t channels = shape.in_channels / shape.p, taps = shape.kernel_height * shape.kernel_width;
+  const int lanes = kernels().lanes;
+  parallel(threads, shape.out_channels, [&](int64_t begin, int64_t end) {
+    for (int64_t n = begin; n < end; ++n) {
+      for (int64_t tap = 0; tap < taps; tap += lanes) {
+        const int rows = static_cast<int>(std::min<int64_t>(lanes, taps - tap));
+        for (int64_t channel = 0; channel < channels; channel += lanes) {
+          const int columns = static_cast<int>(std::min<int64_t>(lanes, channels - channel));
+          const float* from[kMaxLanes] = {};
+          float* to[kMaxLanes];
+          for (int i = 0; i < rows; ++i) from[i] = spatial + (n * taps + tap + i) * channels + channel;
+          for (int i = 0; i < columns; ++i) to[i] = gathered + (n * channels + channel + i) * taps + tap;
+          kernels().transpose(from, columns, to, rows);
+        }
+      }
+    }
+  });
+}
+
 }  // namespace hetconv

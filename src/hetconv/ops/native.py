@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import time
 import warnings
 from functools import cache
 from importlib import resources
@@ -32,6 +33,7 @@ def _load() -> ctypes.CDLL | str:
         return f"the native kernels do not load: {error.__cause__ or error}"
     kernels.hetconv_instruction_set.restype = ctypes.c_char_p
     kernels.hetconv_pack.restype = ctypes.c_int64
+    kernels.hetconv_multiply_adds.restype = ctypes.c_int64
     return kernels
 
 
@@ -72,6 +74,17 @@ def choose_instruction_set(name: InstructionSet) -> None:
     """
     if not _kernels().hetconv_choose_instruction_set(name.encode()):
         raise UsageError(f"instruction set {name!r} is not one that this processor has (avx512, avx2, portable)")
+
+
+def peak_gflops() -> float:
+    """What one core can do at most now: 2 · multiply-adds per second of a loop that never leaves the registers."""
+    rounds = 1_000_000
+    best = 0.0
+    for _ in range(10):
+        begin = time.perf_counter()
+        done = _kernels().hetconv_multiply_adds(ctypes.c_int64(rounds))
+        best = max(best, 2e-9 * done / (time.perf_counter() - begin))
+    return best
 
 
 def pack_weights(weight_spatial: Tensor, weight_pointwise: Tensor, pattern: HetPattern) -> Tensor:

@@ -7,47 +7,41 @@ from torch import Tensor
 from torch._prims_common import suggest_memory_format
 
 from hetconv.ops.arguments import Geometry
-from hetconv.ops.dispatch import Ints, library, ops, where
+from hetconv.ops.dispatch import Ints, library, ops
 from hetconv.pattern import HetPattern
 
 ACTIVATIONS = (None, "relu", "relu6", "silu")
 
 library.define(
-    "het_conv2d_packed(Tensor x, Tensor packed, Tensor? bias, Tensor? residual, int[4] layer, SymInt[2] stride, "
-    "SymInt[2] padding, SymInt[2] dilation, bool shifted, int activation) -> Tensor",
+    "het_conv2d_packed(Tensor x, Tensor packed, Tensor? bias, Tensor? residual, int[] layer) -> Tensor",
     tags=(torch.Tag.pt2_compliant_tag,),
 )
 
 
+def layer_numbers(pattern: HetPattern, where: Geometry, activation: str | None) -> Ints:
+    """What `het_conv2d_packed` takes as `layer`."""
+    return [
+        pattern.out_channels,
+        pattern.p,
+        *pattern.kernel_hw,
+        *where.stride,
+        *where.padding,
+        *where.dilation,
+        int(pattern.arrangement == "shifted"),
+        ACTIVATIONS.index(activation),
+    ]
+
+
 @torch.library.register_fake("hetconv::het_conv2d_packed", lib=library)
-def _fake_packed(
-    x: Tensor,
-    packed: Tensor,
-    bias: Tensor | None,
-    residual: Tensor | None,
-    layer: Ints,
-    stride: Ints,
-    padding: Ints,
-    dilation: Ints,
-    shifted: bool,
-    activation: int,
-) -> Tensor:
-    out_channels, _, kernel_height, kernel_width = layer
-    geometry = where(stride, padding, dilation)
-    height, width = geometry.output_hw((x.shape[2], x.shape[3]), (kernel_height, kernel_width))
+def _fake_packed(x: Tensor, packed: Tensor, bias: Tensor | None, residual: Tensor | None, layer: Ints) -> Tensor:
+    out_channels, _, *numbers, _, _ = layer
+    kernel, stride, padding, dilation = ((numbers[i], numbers[i + 1]) for i in range(0, 8, 2))
+    height, width = Geometry(stride, padding, dilation).output_hw((x.shape[2], x.shape[3]), kernel)
     size = (x.shape[0], out_channels, height, width)
     return torch.empty(size, dtype=x.dtype, device=x.device, memory_format=suggest_memory_format(x))
 
 
-def het_conv2d_packed(
-    x: Tensor,
-    packed: Tensor,
-    bias: Tensor | None,
-    residual: Tensor | None,
-    pattern: HetPattern,
-    geometry: Geometry,
-    activation: str | None,
-) -> Tensor:
+def het_conv2d_packed(x: Tensor, packed: Tensor, bias: Tensor | None, residual: Tensor | None, layer: Ints) -> Tensor:
     """activation(het_conv2d(x) + bias + residual), in one pass.
 
     Args:
@@ -55,16 +49,6 @@ def het_conv2d_packed(
         packed: what `native.pack_weights` gave for the pattern
         bias: (N) or None
         residual: (B, N, H', W') or None
+        layer: `layer_numbers`
     """
-    return ops.het_conv2d_packed(  # type: ignore[no-any-return]
-        x,
-        packed,
-        bias,
-        residual,
-        (pattern.out_channels, pattern.p, *pattern.kernel_hw),
-        geometry.stride,
-        geometry.padding,
-        geometry.dilation,
-        pattern.arrangement == "shifted",
-        ACTIVATIONS.index(activation),
-    )
+    return ops.het_conv2d_packed(x, packed, bias, residual, layer)  # type: ignore[no-any-return]

@@ -1,0 +1,94 @@
+"""Measure HetConv layers against PyTorch's, each shape in one interleaved run, and keep every result.
+
+    python benchmarks/measure.py --out results.jsonl                       everything; an hour on one core
+    python benchmarks/measure.py --out r.jsonl --sets vgg32 --batches 1    a part of it
+    python benchmarks/table.py results.jsonl                               the figures against their bars
+
+A run that was stopped goes on where it was: what is in the file is not measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+
+import torch
+from peers import Call, forward_calls, training_calls
+from shapes import PARTS, SETS, LayerShape
+
+from hetconv.cost.circumstances import circumstances
+from hetconv.ops.native import instruction_set, peak_gflops
+
+SAMPLE_SECONDS = 0.02
+
+
+def measure(calls: dict[str, Call], rounds: int) -> dict[str, float]:
+    """Milliseconds of each call, the median of rounds in which every call has its turn."""
+    repeats = {}
+    for name, call in calls.items():
+        call()
+        begin = time.perf_counter()
+        call()
+        repeats[name] = max(1, round(SAMPLE_SECONDS / max(time.perf_counter() - begin, 1e-6)))
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            begin = time.perf_counter()
+            for _ in range(repeats[name]):
+                call()
+            times[name].append(1000 * (time.perf_counter() - begin) / repeats[name])
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def run(shape: LayerShape, batch: int, training: bool, parts: tuple[int, ...], rounds: int) -> dict[str, object]:
+    calls = (training_calls if training else forward_calls)(shape, batch, parts)
+    with torch.set_grad_enabled(training):
+        latency_ms = measure(calls, rounds)
+    return {
+        **vars(shape),
+        "batch": batch,
+        "training": training,
+        "threads": torch.get_num_threads(),
+        "peak_gflops": peak_gflops(),
+        "latency_ms": latency_ms,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 16])
+    parser.add_argument("--parts", nargs="+", type=int, default=list(PARTS))
+    parser.add_argument("--passes", nargs="+", choices=("forward", "training"), default=["forward", "training"])
+    parser.add_argument("--threads", nargs="+", type=int, default=[1])
+    parser.add_argument("--rounds", type=int, default=5)
+    given = parser.parse_args()
+    lines = given.out.read_text().splitlines() if given.out.exists() else []
+    done = {_key(json.loads(line)) for line in lines}
+    for threads in given.threads:
+        torch.set_num_threads(threads)
+        for kind in given.passes:
+            for shape in (shape for name in given.sets for shape in SETS[name]):
+                for batch in given.batches:
+                    wanted = {**vars(shape), "batch": batch, "training": kind == "training", "threads": threads}
+                    if _key(wanted) in done:
+                        continue
+                    record = run(shape, batch, kind == "training", tuple(given.parts), given.rounds)
+                    where = circumstances(torch.device("cpu"), "float32", "both", batch, threads)
+                    record |= {"instruction_set": instruction_set(), "circumstances": vars(where)}
+                    with given.out.open("a") as file:
+                        file.write(json.dumps(record) + "\n")
+                    print(shape, f"batch {batch}, {kind}, {threads} threads", flush=True)
+
+
+def _key(record: dict[str, object]) -> tuple[object, ...]:
+    names = ("network", "in_channels", "out_channels", "size", "stride", "batch", "training", "threads")
+    return tuple(record[name] for name in names)
+
+
+if __name__ == "__main__":
+    main()
