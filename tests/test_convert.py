@@ -195,7 +195,9 @@ def test_an_error_in_the_middle_leaves_the_model_untouched():
     def factory(name, conv):
         return GroupwisePointwise(conv.in_channels, conv.out_channels, 3, groups=8 if name == "body.0" else 3)
 
-    with pytest.raises(UsageError, match=r"^cannot convert body\.2: in_channels=8 must be divisible by groups=3; nearest: 2 or 4$"):
+    with pytest.raises(
+        UsageError, match=r"^cannot convert body\.2: in_channels=8 must be divisible by groups=3; nearest: 2 or 4$"
+    ):
         swap_(model, factory)
     with pytest.raises(HetconvError, match=r"^cannot convert body\.0: KeyError: 'body\.0'$"):
         swap_(model, lambda name, conv: {}[name])

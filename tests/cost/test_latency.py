@@ -33,7 +33,16 @@ def test_models_and_threads_are_left_as_they_were() -> None:
     latency(models, torch.randn(1, 3, 8, 8), samples=1, threads=1)
     assert torch.get_num_threads() == threads
     assert models["bn"].training
+    assert not any(parameter.is_inference() for parameter in models["bn"].parameters())
     assert all(torch.equal(value, before[name]) for name, value in models["bn"].state_dict().items())
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_memory_format_is_left_as_it_was(layout: torch.memory_format) -> None:
+    conv = nn.Conv2d(3, 4, 3).to(memory_format=layout)
+    strides = conv.weight.stride()
+    latency({"conv": conv}, torch.randn(1, 3, 8, 8), samples=1)
+    assert conv.weight.stride() == strides
 
 
 def test_each_layer_of_a_model_is_timed() -> None:

@@ -66,15 +66,15 @@ def test_projection_is_the_inverse_of_to_dense(p, arrangement):
     assert all(torch.equal(back.state_dict()[name], value) for name, value in het.state_dict().items())
 
 
-def test_projection_owns_its_memory():
-    dense = nn.Conv2d(8, 12, 3)
-    before = copy.deepcopy(dense.state_dict())
-    het = HetConv2d.from_dense(dense, 4)
-    again = het.to_dense()
+@pytest.mark.parametrize(
+    ("given", "convert"), [(layer(), HetConv2d.to_dense), (nn.Conv2d(8, 12, 3), HetConv2d.from_dense)]
+)
+def test_conversion_owns_its_memory(given, convert):
+    before = copy.deepcopy(given.state_dict())
     with torch.no_grad():
-        for parameter in [*het.parameters(), *again.parameters()]:
+        for parameter in convert(given).parameters():
             parameter.zero_()
-    assert all(torch.equal(dense.state_dict()[name], value) for name, value in before.items())
+    assert all(torch.equal(given.state_dict()[name], value) for name, value in before.items())
 
 
 def test_conversion_draws_no_random_numbers():

@@ -130,7 +130,7 @@ def test_random_numbers_in_float64_to_rounding():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("arrangement", ["shifted", "blocked"])
 def test_error_budget(dtype, arrangement):
-    """At most twice the error of PyTorch's dense convolution in the same type, plus some roundings of the largest value.
+    """At most twice the error of PyTorch's dense convolution in the same type, plus roundings of the largest value.
 
     Two, since the grouped and the 1×1 part may each be rounded before they are added. In float32, whose kernels sum
     one product after another, six more: the 2·7·7 = 98 products of a weight's gradient drift by √98/2 roundings.

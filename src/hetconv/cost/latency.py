@@ -60,7 +60,7 @@ def latency(
     formats = _formats(memory_format)
     if not models or samples < 1 or (threads is not None and threads < 1):
         raise UsageError(f"latency needs models, and samples={samples} and threads={threads} of at least 1")
-    with _threads(threads) as count, torch.inference_mode():
+    with _threads(threads) as count:
         per_format = {name: _measure(models, example, name, samples) for name in formats}
     latencies = {
         name: min((timed[name] for timed in per_format.values()), key=lambda found: found.median_ms) for name in models
@@ -119,7 +119,7 @@ def _measure(models: Mapping[str, nn.Module], example: Tensor, memory_format: st
     layout = MEMORY_FORMATS[memory_format]
     example = example.to(memory_format=layout)
     synchronize = _synchronizer(example)
-    with _in_format(models.values(), layout):
+    with _in_format(models.values(), layout), torch.inference_mode():
         repeats = {name: _warm_up(name, model, example, synchronize) for name, model in models.items()}
         times: dict[str, list[float]] = {name: [] for name in models}
         gc.collect()
@@ -172,9 +172,21 @@ def _threads(count: int | None) -> Iterator[int]:
 
 @contextmanager
 def _in_format(models: Iterable[nn.Module], layout: torch.memory_format) -> Iterator[None]:
-    """Evaluation mode and this memory format within; each module's own mode again after. Values never change."""
+    """Evaluation mode and this memory format within; each model's own again after. Values never change.
+
+    Not to be entered in inference mode, which would leave the parameters unfit for training.
+    """
     with ExitStack() as stack:
         for model in models:
             stack.enter_context(evaluating(model))
+            stack.callback(model.to, memory_format=_format_of(model))
             model.to(memory_format=layout)
         yield
+
+
+def _format_of(model: nn.Module) -> torch.memory_format:
+    """channels_last if a weight is held so, else contiguous."""
+    for weight in model.parameters():
+        if weight.dim() == 4 and not weight.is_contiguous() and weight.is_contiguous(memory_format=torch.channels_last):
+            return torch.channels_last
+    return torch.contiguous_format

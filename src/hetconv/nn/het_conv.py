@@ -10,9 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hetconv.errors import UsageError
+from hetconv.ops import native
 from hetconv.ops.arguments import Padding, Size2, geometry, same_padding
 from hetconv.ops.explain import Explanation, explain
 from hetconv.ops.functional import het_conv2d
+from hetconv.ops.kept import KeptWeights
+from hetconv.ops.packed import het_conv2d_packed, layer_numbers
 from hetconv.ops.weights import from_dense_weight, to_dense_weight
 from hetconv.pattern import ARRANGEMENTS, Arrangement, HetPattern
 
@@ -26,6 +29,9 @@ class HetConv2d(nn.Module):
 
     Shape:
         input (B, M, H, W) or (M, H, W); output (B, N, H', W') or (N, H', W'), sizes as for `nn.Conv2d`.
+
+    In evaluation mode without gradients, the native CPU kernels keep the weights packed between calls (about the
+    weights' memory once more) and pack them anew when they change; nothing of it is saved.
 
     Attributes:
         weight_spatial: (N, M/P, K, K)
@@ -74,6 +80,7 @@ class HetConv2d(nn.Module):
             self.bias: nn.Parameter | None = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype))
         else:
             self.register_parameter("bias", None)
+        self._kept = KeptWeights()
         self.reset_parameters()
 
     @property
@@ -93,6 +100,11 @@ class HetConv2d(nn.Module):
             padding: Any = self.padding
         else:
             x, padding = functional.pad(x, self._pad_sides(), mode=self.padding_mode), 0
+        if not torch.compiler.is_compiling() and self._keeps_packed(x):
+            where = geometry(self.stride, padding, self.dilation, self.kernel_size)
+            packed = self._kept.get(self.weight_spatial, self.weight_pointwise, self.pattern)
+            if packed is not None and min(where.output_hw((x.shape[2], x.shape[3]), self.kernel_size)) > 0:
+                return het_conv2d_packed(x, packed, self.bias, None, layer_numbers(self.pattern, where, None))
         return het_conv2d(
             x,
             self.weight_spatial,
@@ -102,6 +114,23 @@ class HetConv2d(nn.Module):
             padding=padding,
             dilation=self.dilation,
             arrangement=self.arrangement,
+        )
+
+    def _keeps_packed(self, x: Tensor) -> bool:
+        """Whether this is a call of plain eager inference on the native kernels, which then keep packed weights."""
+        tensors = (x, self.weight_spatial, self.weight_pointwise, *(() if self.bias is None else (self.bias,)))
+        return (
+            not self.training
+            and not torch.is_grad_enabled()
+            and type(x) is Tensor
+            and x.dim() == 4
+            and x.shape[1] == self.in_channels
+            and all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in tensors)
+            and type(self.weight_spatial) is type(self.weight_pointwise) is nn.Parameter
+            and not torch.is_autocast_enabled("cpu")
+            and not torch._C._len_torch_dispatch_stack()
+            and not torch._C._are_functorch_transforms_active()
+            and native.why_not(x) is None
         )
 
     def _pad_sides(self) -> tuple[int, int, int, int]:
