@@ -24,6 +24,7 @@ struct GradLoop {
     for (int j = 0; j < J; ++j)
 #pragma GCC unroll 4
       for (int c = 0; c < C; ++c) sums[j][c] = zero();
+    int64_t terms = 0;
     for (int64_t i = 0; i < tile.run_count; ++i) {
       const float* x = tile.x + tile.runs[i].x;
       const float* grad_y = tile.grad_y + tile.runs[i].grad_y;
@@ -50,12 +51,18 @@ struct GradLoop {
         x += x_step;
         grad_y += grad_y_step;
       }
-    }
-    float* total = tile.grad;
+      terms += tile.runs[i].count;
+      if (terms < kGradTerms && i + 1 < tile.run_count) continue;
+      terms = 0;
+      float* total = tile.grad;
 #pragma GCC unroll 12
-    for (int j = 0; j < J; ++j)
+      for (int j = 0; j < J; ++j)
 #pragma GCC unroll 4
-      for (int c = 0; c < C; ++c, total += kLanes) store(total, load(total) + sums[j][c]);
+        for (int c = 0; c < C; ++c, total += kLanes) {
+          store(total, load(total) + sums[j][c]);
+          sums[j][c] = zero();
+        }
+    }
   }
 };
 

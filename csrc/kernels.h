@@ -67,7 +67,10 @@ struct Tile {
   float* output;
 };
 
-// A run of `count` pixels of one row, for the weight gradient.
+// Pixels that one accumulator of the weight gradient sums in a row: partial sums keep rounding errors small.
+constexpr int64_t kGradTerms = 64;
+
+// A run of `count` pixels of one row, at most kGradTerms of them, for the weight gradient.
 struct Run {
   int64_t x, grad_y;  // offsets
   int64_t count;

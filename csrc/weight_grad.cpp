@@ -10,8 +10,7 @@
 namespace hetconv {
 namespace {
 
-// Pixels in one block: the input and the output gradient of a block stay in the L2 cache, and the block's partial sums
-// are added up, which also keeps rounding errors small.
+// Pixels in one block: its input and its output gradient stay in the L2 cache.
 constexpr int64_t kBlockElements = 64 * 1024;
 
 // The part of a segment that one tile covers.
@@ -52,10 +51,12 @@ std::vector<Run> make_runs(const Shape& shape, const Input& grad_y, const Input&
     const int64_t image = i / shape.out_height, row = i % shape.out_height;
     const int64_t in_row = row * shape.stride_height + tap.row;
     if (in_row < 0 || in_row >= shape.in_height) continue;
-    runs.push_back({image * x.strides.batch + in_row * x.strides.row +
-                        (left * shape.stride_width + tap.column) * x.strides.column,
-                    image * grad_y.strides.batch + row * grad_y.strides.row + left * grad_y.strides.column,
-                    right - left});
+    for (int64_t column = left; column < right; column += kGradTerms) {
+      runs.push_back({image * x.strides.batch + in_row * x.strides.row +
+                          (column * shape.stride_width + tap.column) * x.strides.column,
+                      image * grad_y.strides.batch + row * grad_y.strides.row + column * grad_y.strides.column,
+                      std::min(kGradTerms, right - column)});
+    }
   }
   return runs;
 }
