@@ -1,12 +1,13 @@
 # make demo   install, then compare HetConv with what it replaces, on real images, in a few minutes
 # make test   install, then everything that must hold: lint, types, tests
+# make sanitize  the native kernels under AddressSanitizer and UndefinedBehaviorSanitizer
 # make install, make clean
 
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test install clean
+.PHONY: demo test sanitize install clean
 
 demo: install
 	$(BIN)/hetconv compare --model vgg16_cifar --width 0.5 --out demo
@@ -16,6 +17,9 @@ test: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+sanitize:
+	$(MAKE) -C csrc sanitize
 
 install: $(INSTALLED)
 

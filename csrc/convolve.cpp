@@ -84,8 +84,7 @@ void Job::run(const Block& block, int64_t first, int64_t last) const {
   const Kernels& k = kernels();
   const int most = k.max_pixels[block.vectors];
   const int64_t tiles = (last - first + most - 1) / most;
-  int size = static_cast<int>((last - first + tiles - 1) / tiles);
-  while (k.tile[block.vectors][size] == nullptr) ++size;
+  const int64_t size = (last - first + tiles - 1) / tiles;
   Pixel pixels[kMaxPixels];
   Tile tile{};
   tile.input = input;
@@ -111,8 +110,9 @@ void Job::run(const Block& block, int64_t first, int64_t last) const {
       tile.inside &= pixels[r].row + phase.least_row >= 0 && pixels[r].row + phase.most_row < tile.height &&
                      pixels[r].column + phase.least_column >= 0 && pixels[r].column + phase.most_column < tile.width;
     }
-    for (int r = tile.pixels; r < size; ++r) pixels[r] = pixels[0];
-    k.tile[block.vectors][size](tile);
+    int computed = tile.pixels;
+    for (; k.tile[block.vectors][computed] == nullptr; ++computed) pixels[computed] = pixels[0];
+    k.tile[block.vectors][computed](tile);
   }
 }
 

@@ -32,7 +32,9 @@ HETCONV_INLINE Vec power_of_two(Vec n) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23));
 }
 HETCONV_INLINE Vec repeat2(const float* p) {
-  return _mm512_castsi512_ps(_mm512_set1_epi64(*reinterpret_cast<const int64_t __attribute__((may_alias, aligned(4)))*>(p)));
+  double both;
+  __builtin_memcpy(&both, p, sizeof both);
+  return _mm512_castpd_ps(_mm512_set1_pd(both));
 }
 HETCONV_INLINE Vec repeat4(const float* p) { return _mm512_broadcast_f32x4(_mm_loadu_ps(p)); }
 HETCONV_INLINE Vec repeat8(const float* p) { return _mm512_broadcast_f32x8(_mm256_loadu_ps(p)); }
@@ -67,7 +69,9 @@ HETCONV_INLINE Vec power_of_two(Vec n) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
 }
 HETCONV_INLINE Vec repeat2(const float* p) {
-  return _mm256_castsi256_ps(_mm256_set1_epi64x(*reinterpret_cast<const int64_t __attribute__((may_alias, aligned(4)))*>(p)));
+  double both;
+  __builtin_memcpy(&both, p, sizeof both);
+  return _mm256_castpd_ps(_mm256_set1_pd(both));
 }
 HETCONV_INLINE Vec repeat4(const float* p) {
   return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps(p), 1);
