@@ -1,6 +1,6 @@
-# make demo   install, then compare HetConv with what it replaces, on real images, in a few minutes
-# make test   install, then everything that must hold: lint, types, tests
-# make sanitize  the native kernels under AddressSanitizer and UndefinedBehaviorSanitizer
+# make demo       install, then compare HetConv with what it replaces, on real images, in a few minutes
+# make test       install, then everything that must hold: lint, types, tests
+# make sanitize   the kernels under AddressSanitizer and UndefinedBehaviorSanitizer, over odd shapes; needs only g++
 # make install, make clean
 
 PYTHON ?= python3
