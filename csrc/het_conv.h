@@ -77,4 +77,7 @@ void input_grad(const Shape& shape, const Input& grad_y, const float* packed, co
 void weight_grad(const Shape& shape, const Input& grad_y, const Input& x, float* packed_grad, float* grad_spatial,
                  float* grad_pointwise, const Threads& threads);
 
+// A number that changes with any of the values, by which kept packed weights know that they are of today's weights.
+uint64_t fingerprint(const float* values, int64_t count);
+
 }  // namespace hetconv

@@ -294,6 +294,10 @@ __attribute__((visibility("default"))) int hetconv_choose_instruction_set(const 
   return hetconv::choose_instruction_set(name);
 }
 
+__attribute__((visibility("default"))) uint64_t hetconv_fingerprint(const float* values, int64_t count) {
+  return hetconv::fingerprint(values, count);
+}
+
 __attribute__((visibility("default"))) int64_t hetconv_multiply_adds(int64_t rounds) {
   return hetconv::multiply_adds(rounds);
 }

@@ -35,6 +35,18 @@ def through_data(layer: HetConv2d) -> None:
     layer.weight_pointwise.data.mul_(0.5)
 
 
+def one_value_through_data(layer: HetConv2d) -> None:
+    layer.weight_pointwise.data[17, 3] = 5.0
+
+
+def signs_through_data(layer: HetConv2d) -> None:
+    layer.weight_spatial.data.neg_()
+
+
+def two_filters_swapped_through_data(layer: HetConv2d) -> None:
+    layer.weight_spatial.data[[0, 16]] = layer.weight_spatial.data[[16, 0]]
+
+
 def new_storage(layer: HetConv2d) -> None:
     layer.weight_spatial.data = torch.randn_like(layer.weight_spatial)
 
@@ -62,7 +74,13 @@ def reorder(layer: HetConv2d) -> None:
     layer.weight_spatial.mul_(2)
 
 
-@pytest.mark.parametrize("change", [half, through_data, new_storage, new_parameter, load, optimize, reset, reorder])
+@pytest.mark.parametrize(
+    "change",
+    [
+        half, through_data, one_value_through_data, signs_through_data, two_filters_swapped_through_data,
+        new_storage, new_parameter, load, optimize, reset, reorder,
+    ],
+)  # fmt: skip
 @torch.no_grad()
 def test_a_change_of_the_weights_is_seen(change) -> None:
     layer, x = layer_and_input()

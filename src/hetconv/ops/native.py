@@ -33,6 +33,8 @@ def _load() -> ctypes.CDLL | str:
         return f"the native kernels do not load: {error.__cause__ or error}"
     kernels.hetconv_instruction_set.restype = ctypes.c_char_p
     kernels.hetconv_pack.restype = ctypes.c_int64
+    kernels.hetconv_fingerprint.argtypes = [ctypes.c_void_p, ctypes.c_int64]
+    kernels.hetconv_fingerprint.restype = ctypes.c_uint64
     kernels.hetconv_multiply_adds.restype = ctypes.c_int64
     return kernels
 
@@ -85,6 +87,11 @@ def peak_gflops() -> float:
         done = _kernels().hetconv_multiply_adds(ctypes.c_int64(rounds))
         best = max(best, 2e-9 * done / (time.perf_counter() - begin))
     return best
+
+
+def fingerprint(tensor: Tensor) -> int:
+    """A number that changes with any value of a float32 tensor that fills its memory without gaps."""
+    return int(_kernels().hetconv_fingerprint(tensor.data_ptr(), tensor.numel()))
 
 
 def pack_weights(weight_spatial: Tensor, weight_pointwise: Tensor, pattern: HetPattern) -> Tensor:
