@@ -62,7 +62,8 @@ def test_failure_leaves_the_old_file_and_nothing_else(old, monkeypatch, owner, n
         patch.setattr(owner, name, fail_with(code))
         with pytest.raises(HetconvError) as caught:
             write_atomically(old, b"new")
-    expected = f"cannot write {old}: {os.strerror(code)}; nothing is lost; make room, run again"
+    mend = {errno.ENOSPC: "make room", errno.EIO: "mend that"}.get(code, "make the folder writable")
+    expected = f"cannot write {old}: {os.strerror(code)}; nothing is lost; {mend}, run again"
     assert str(caught.value) == expected
     assert only(old, b"old")
 

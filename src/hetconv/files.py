@@ -1,10 +1,14 @@
 """Files that are written whole or not at all."""
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 
 from hetconv.errors import HetconvError
+
+FOLDER = "make the folder writable"
+MENDS = {errno.ENOSPC: "make room", errno.EDQUOT: "make room", errno.EACCES: FOLDER, errno.EROFS: FOLDER}
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -23,7 +27,8 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise HetconvError(f"cannot write {path}: {error.strerror}; nothing is lost; make room, run again") from error
+        mend = MENDS.get(error.errno or 0, "mend that")
+        raise HetconvError(f"cannot write {path}: {error.strerror}; nothing is lost; {mend}, run again") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from hetconv.errors import DamagedFileError
+from hetconv.errors import DamagedFileError, HetconvError
 from hetconv.files import write_atomically
 
 T = TypeVar("T")
@@ -170,7 +170,11 @@ def load_record(kind: type[T], path: Path) -> T:
         DamagedFileError: the file is cut short, is not JSON, or has fields of other names or types.
     """
     try:
-        return TypeAdapter(kind).validate_json(path.read_bytes(), strict=True)
+        data = path.read_bytes()
+    except OSError as error:
+        raise HetconvError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        return TypeAdapter(kind).validate_json(data, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"

@@ -90,7 +90,34 @@ def test_what_is_outside_of_layers_and_what_cannot_be_counted_is_said() -> None:
     counted = complexity(Unusual(), (2, 4, 4))
     assert [(layer.name, layer.macs) for layer in counted.layers] == [("(other)", 2 * 2 * 16)]
     assert any("fft" in name for name in counted.uncounted)
-    assert "layer never was not reached" in counted.uncounted
+    assert "layer never was not called" in counted.uncounted
+
+
+def test_an_input_without_batch_counts_as_one() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), HetConv2d(16, 16, 3, padding=1, p=4))
+    counted = complexity(model, example=torch.randn(3, 32, 20))
+    assert counted.layers == complexity(model, (3, 32, 20)).layers
+
+
+class Named(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(input=x)
+
+
+def test_a_layer_called_by_name_is_counted() -> None:
+    assert complexity(Named(), (3, 4, 4)).macs == 4 * 3 * 4 * 9
+
+
+def test_attention_is_counted() -> None:
+    """Projections of q, k, v and the output, and the two products with the scores: 4·L·E² + 2·L²·E."""
+    encoder = nn.TransformerEncoderLayer(8, 2, dim_feedforward=16, dropout=0.0, batch_first=True)
+    counted = complexity(encoder, example=torch.randn(1, 5, 8))
+    assert counted.macs == 4 * 5 * 64 + 2 * 25 * 8 + 2 * 5 * 8 * 16
+    assert not any("attention" in name for name in counted.uncounted)
 
 
 def test_extra_layers_is_the_papers_latency() -> None:

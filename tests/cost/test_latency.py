@@ -60,6 +60,18 @@ def test_wrong_values_are_not_timed() -> None:
         latency({"broken": broken}, torch.randn(1, 3, 8, 8))
 
 
+@pytest.mark.parametrize("example", [torch.randn(3, 8), torch.randn(1, 4, 8, 8), [torch.randn(1, 3, 8, 8)]])
+def test_wrong_examples(example: object) -> None:
+    with pytest.raises(UsageError, match="example"):
+        latency(networks(), example, samples=1)  # type: ignore[arg-type]
+
+
+def test_speedup_over_what_was_not_measured() -> None:
+    report = latency({"conv": nn.Conv2d(3, 4, 3)}, torch.randn(1, 3, 8, 8), samples=1)
+    with pytest.raises(UsageError, match="'dense' was not measured; there is conv"):
+        report.speedup("conv")
+
+
 @pytest.mark.parametrize("options", [{"samples": 0}, {"threads": 0}, {"memory_format": "nhwc"}])
 def test_wrong_arguments(options: dict[str, object]) -> None:
     with pytest.raises(UsageError):

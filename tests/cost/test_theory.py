@@ -41,6 +41,7 @@ def test_gwc_agrees_with_the_block() -> None:
         ("het", {}, "needs p"),
         ("het", {"p": 3}, "in_channels=8 must be divisible by p=3"),
         ("gwc-pwc", {"groups": 3}, "in_channels=8 must be divisible by groups=3"),
+        ("het", {"p": 4, "kernel_size": -3}, "kernel_size=-3 must be a positive integer"),
         ("winograd", {}, "layer='winograd' must be dense, het, gwc-pwc or dwc-pwc"),
     ],
 )

@@ -73,6 +73,33 @@ def net_with_classes(num_classes: int) -> nn.Module:
     return nn.Sequential(nn.Conv2d(8, 8, 3), nn.Conv2d(8, num_classes, 1))
 
 
+def broken() -> nn.Module:
+    raise KeyError("nothing")
+
+
+def reflecting() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, padding_mode="reflect"))
+
+
+@pytest.mark.parametrize("variant", ["het-p4", "gwc4-pwc"])
+def test_a_foreign_network_keeps_its_padding_and_its_weights(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "my_networks", sys.modules[__name__])
+    layer = create_model("my_networks:reflecting", variant)[0]
+    assert getattr(layer, "groupwise", layer).padding_mode == "reflect"
+    torch.manual_seed(0)
+    dense = create_model("my_networks:reflecting")[0]
+    torch.manual_seed(0)
+    if variant == "het-p4":
+        assert torch.equal(create_model("my_networks:reflecting", variant)[0].weight_spatial[0], dense.weight[0, ::4])
+
+
+def test_a_network_without_anything_to_replace_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"mobilenet_v2 has no convolution that het-p4 could replace: .*depthwise"):
+        create_model("mobilenet_v2", "het-p4")
+
+
 def no_module() -> int:
     return 3
 
@@ -86,6 +113,8 @@ def test_module_function(monkeypatch: pytest.MonkeyPatch) -> None:
     assert model(torch.randn(1, 8, 4, 4)).shape[1] == 5
     with pytest.raises(UsageError, match=r"made a int, not a torch\.nn\.Module"):
         create_model("my_networks:no_module")
+    with pytest.raises(UsageError, match="'my_networks:broken' cannot be made: KeyError"):
+        create_model("my_networks:broken")
     with pytest.raises(UsageError, match="write it as module:function"):
         create_model("my_networks:nothing")
 

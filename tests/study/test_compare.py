@@ -94,9 +94,30 @@ def test_variants_and_seeds_may_be_added(undisturbed: tuple[Results, Path], tmp_
     assert without_times(results) == without_times(undisturbed[0])
 
 
+def test_what_is_added_joins_what_is_there(undisturbed: tuple[Results, Path], tmp_path: Path) -> None:
+    compare(replace(SMALL, variants=("dense",), seeds=(0,)), tmp_path)
+    results = compare(replace(SMALL, variants=("het-p4",), seeds=(1,)), tmp_path)
+    assert [(run.variant, run.seed) for run in results.runs] == [("dense", 0), ("het-p4", 1)]
+    assert [cost.variant for cost in results.costs] == ["dense", "het-p4"]
+
+
+def test_another_batch_is_measured_anew(undisturbed: tuple[Results, Path], tmp_path: Path) -> None:
+    first = replace(SMALL, variants=("dense",), seeds=(0,))
+    compare(first, tmp_path)
+    assert compare(replace(first, latency_batch=2), tmp_path).circumstances.batch_size == 2
+
+
+def test_a_stopped_comparison_shows_what_it_has(tmp_path: Path) -> None:
+    with pytest.raises(StoppedError):
+        compare(SMALL, tmp_path, Watch(3))
+    results = Store(tmp_path).load_results()
+    assert [(run.variant, run.state) for run in results.runs] == [("dense", "done")]
+    assert len(results.costs) == 2
+
+
 def test_another_recipe_in_the_same_folder_is_refused(undisturbed: tuple[Results, Path]) -> None:
     other = replace(SMALL, recipe=Recipe(epochs=3, batch_size=32))
-    with pytest.raises(UsageError, match=r"holds another study: recipe was .*'epochs': 2.* Give another folder"):
+    with pytest.raises(UsageError, match=r"holds another study: epochs was 2 and is now 3\. Give another folder"):
         compare(other, undisturbed[1])
 
 

@@ -87,17 +87,29 @@ def test_damaged_cifar10(tmp_path: Path) -> None:
 
 
 def test_imagefolder(imagefolder: Path) -> None:
-    data = load_data(f"imagefolder:{imagefolder}", image_size=16, workers=0)
+    data = load_data(f"imagefolder:{imagefolder}", image_size=16)
     assert (data.train_images, data.test_images, data.num_classes, data.input_size) == (6, 4, 2, (3, 16, 16))
     images, labels = next(iter(data.test_loader(4)))
     assert images.shape == (4, 3, 16, 16)
     assert labels.tolist() == [0, 0, 1, 1]
 
 
+def test_augmentation_of_image_files_comes_from_the_seed(imagefolder: Path) -> None:
+    data = load_data(f"imagefolder:{imagefolder}", image_size=16)
+    loader = data.train_loader(6)
+    epochs = []
+    for seed in (0, 1, 0, 1):
+        torch.manual_seed(seed)
+        epochs.append(next(iter(loader))[0])
+    assert torch.equal(epochs[0], epochs[2])
+    assert torch.equal(epochs[1], epochs[3])
+    assert not torch.equal(epochs[0], epochs[1])
+
+
 def test_a_damaged_image_is_named(imagefolder: Path) -> None:
     (imagefolder / "val" / "cat" / "0.png").write_bytes(b"no image")
-    data = load_data(f"imagefolder:{imagefolder}", image_size=16, workers=0)
-    with pytest.raises(UsageError, match=r"0\.png is damaged"):
+    data = load_data(f"imagefolder:{imagefolder}", image_size=16)
+    with pytest.raises(UsageError, match=r"^imagefolder: .*0\.png is damaged \(.*\); replace or delete it$"):
         list(data.test_loader(4))
 
 

@@ -27,6 +27,7 @@ def test_constant_stays() -> None:
         {"epochs": 0}, {"batch_size": 0}, {"learning_rate": -1}, {"learning_rate": float("nan")}, {"momentum": 1},
         {"label_smoothing": 1.5}, {"schedule": "linear"}, {"schedule": "step"}, {"mixed_precision": "fp8"},
         {"weight_decay": -1e-4}, {"warmup_epochs": -1},
+        {"warmup_epochs": float("inf")}, {"learning_rate": float("inf")}, {"step_factor": 0},
     ],
 )  # fmt: skip
 def test_wrong_settings_name_themselves(wrong: dict[str, object]) -> None:

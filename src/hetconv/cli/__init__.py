@@ -18,28 +18,38 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code; what a user can mend is one line on stderr."""
-    import typer
-
-    from hetconv.cli.app import app
-
-    arguments = sys.argv[1:] if arguments is None else arguments
-    warnings.showwarning = _warn
     try:
-        code = app(arguments or ["--help"], standalone_mode=False)
-    except typer.TyperException as error:
-        message = error.format_message() if isinstance(error, typer.BadParameter.__base__) else str(error)  # type: ignore
-        return _say(f"{message} (hetconv --help)", USAGE)
+        code = _call(sys.argv[1:] if arguments is None else arguments)
     except UsageError as error:
         return _say(str(error), USAGE)
     except (HetconvError, OSError) as error:
         return _say(str(error), FAILURE)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
     if code == INTERRUPTED:
-        return _say("stopped; nothing is lost, the same command goes on from the last finished epoch", INTERRUPTED)
-    return 0
+        _say("stopped; nothing is lost, the same command goes on from the last finished epoch", code)
+    return code
 
 
-def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
-    _say(f"note: {message}", 0)
+def _call(arguments: list[str]) -> int:
+    import typer
+
+    from hetconv.cli.app import app
+
+    said: set[str] = set()
+
+    def note(message: Warning | str, *_: Any, **__: Any) -> None:
+        if str(message) not in said:
+            said.add(str(message))
+            _say(f"note: {message}", 0)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = note
+        try:
+            return int(app(arguments or ["--help"], standalone_mode=False) or 0)
+        except typer.TyperException as error:
+            message = error.format_message() if isinstance(error, typer.BadParameter.__base__) else str(error)  # type: ignore
+            raise UsageError(f"{message} (hetconv --help)") from error
 
 
 def _say(message: str, code: int) -> int:

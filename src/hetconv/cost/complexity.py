@@ -22,7 +22,7 @@ FREE_BY_CONVENTION = (
     "index", "gather", "scatter", "select", "slice", "roll", "topk", "sort", "clone", "copy", "arange", "full",
     "zeros", "ones", "empty", "fill", "eye", "embedding", "nonzero", "lift", "scalar_tensor", "local_scalar",
     "bernoulli", "rand", "masked", "where", "cumsum", "any", "all", "nms", "meshgrid", "repeat", "flip", "linspace",
-    "unsafe_view", "unique",
+    "unsafe_view", "unique", "split", "hardswish", "hardsigmoid",
 )  # fmt: skip
 """Name parts of operators that no one counts as multiply-adds: normalization, pooling, reductions, copies, indexing."""
 
@@ -50,17 +50,17 @@ def complexity(
     calls: list[LayerCost] = []
     unknown = _UnknownOperators()
     counter = FlopCounterMode(display=False)
-    with evaluating(model), _recording(model, calls), torch.no_grad(), counter, unknown:
+    with evaluating(model), _recording(model, calls), _without_fused_attention(), torch.no_grad(), counter, unknown:
         try:
             model(*arguments)
-        except (RuntimeError, ValueError) as error:
-            raise UsageError(f"the model does not take this input: {error}") from error
+        except Exception as error:
+            raise UsageError(f"the model does not take this input: {type(error).__name__}: {error}") from error
     layers = _merged(calls)
     other = counter.get_total_flops() // 2 - sum(layer.macs for layer in layers)
     if other > 0:
         layers.append(LayerCost("(other)", "other", 0, 0, (), (), (), other, 0, other))
     reached = {layer.name for layer in layers}
-    missed = [f"layer {name} was not reached" for name, _ in _counted_modules(model) if name not in reached]
+    missed = [f"layer {name} was not called" for name, _ in _counted_modules(model) if name not in reached]
     return Complexity(
         macs=sum(layer.macs for layer in layers),
         params=sum(parameter.numel() for parameter in model.parameters()),
@@ -92,17 +92,29 @@ def _counted_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 @contextmanager
 def _recording(model: nn.Module, calls: list[LayerCost]) -> Iterator[None]:
     def record(name: str) -> Any:
-        def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            calls.append(layer_cost(name, layer, tuple(inputs[0].shape), tuple(output.shape)))
+        def hook(layer: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor], output: Tensor) -> None:
+            (x,) = (*inputs, *named.values())[:1]
+            calls.append(layer_cost(name, layer, tuple(x.shape), tuple(output.shape)))
 
         return hook
 
-    handles = [module.register_forward_hook(record(name)) for name, module in _counted_modules(model)]
+    handles = [module.register_forward_hook(record(name), with_kwargs=True) for name, module in _counted_modules(model)]
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def _without_fused_attention() -> Iterator[None]:
+    """PyTorch's fused attention for inference has no FLOP formula; what it does one by one has."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 @contextmanager

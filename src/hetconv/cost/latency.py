@@ -32,6 +32,9 @@ class LatencyReport:
 
     def speedup(self, name: str, over: str = "dense") -> float:
         """Ratio of medians: how many times faster `name` is than `over`."""
+        for wanted in (name, over):
+            if wanted not in self.latencies:
+                raise UsageError(f"{wanted!r} was not measured; there is {', '.join(self.latencies)}")
         return self.latencies[over].median_ms / self.latencies[name].median_ms
 
 
@@ -60,6 +63,8 @@ def latency(
     formats = _formats(memory_format)
     if not models or samples < 1 or (threads is not None and threads < 1):
         raise UsageError(f"latency needs models, and samples={samples} and threads={threads} of at least 1")
+    if not isinstance(example, Tensor) or example.dim() != 4:
+        raise UsageError("example must be one tensor, (batch, channels, height, width)")
     with _threads(threads) as count:
         per_format = {name: _measure(models, example, name, samples) for name in formats}
     latencies = {
@@ -135,7 +140,10 @@ def _measure(models: Mapping[str, nn.Module], example: Tensor, memory_format: st
 
 def _warm_up(name: str, model: nn.Module, example: Tensor, synchronize: Callable[[], None]) -> int:
     """Check the output, and find how many calls make one sample."""
-    output = model(example)
+    try:
+        output = model(example)
+    except Exception as error:
+        raise UsageError(f"{name} does not take the example: {type(error).__name__}: {error}") from error
     if isinstance(output, Tensor) and not torch.isfinite(output).all():
         raise HetconvError(f"{name} gives an output that is not finite; it is not timed")
     for _ in range(WARMUP_CALLS):

@@ -14,7 +14,9 @@ COUNTED = (HetConv2d, nn.Linear, *CONVOLUTIONS)
 
 
 def layer_cost(name: str, layer: nn.Module, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> LayerCost:
-    """Cost of one call of a HetConv, convolution or linear layer; shapes include the batch, costs are for all of it."""
+    """Cost of one call of a HetConv, convolution or linear layer; costs are for the whole batch."""
+    if not isinstance(layer, nn.Linear) and len(output_shape) == len(layer.kernel_size) + 1:  # type: ignore[arg-type]
+        input_shape, output_shape = (1, *input_shape), (1, *output_shape)
     if isinstance(layer, HetConv2d):
         return _het_cost(name, layer, output_shape)
     if isinstance(layer, nn.Linear):

@@ -23,11 +23,20 @@ def reduction_ratio(
     Raises:
         UsageError: the layer is unknown, or its p or groups is missing or does not divide.
     """
-    taps = kernel_size**2 if isinstance(kernel_size, int) else kernel_size[0] * kernel_size[1]
+    height, width = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
+    for name, size in (
+        ("in_channels", in_channels),
+        ("out_channels", out_channels),
+        ("kernel_size", min(height, width)),
+    ):
+        if size < 1:
+            raise UsageError(f"{name}={size} must be a positive integer")
+    taps = height * width
     if layer == "dense":
         return 1.0
     if layer == "het":
         _check_divides("p", p, in_channels)
+        _check_divides("p", p, out_channels, "out_channels")
         return 1 / p + (1 - 1 / p) / taps  # type: ignore[operator]
     if layer == "dwc-pwc":
         groups = in_channels
@@ -50,8 +59,8 @@ def speedup_theory(
     return 1 / reduction_ratio(layer, in_channels, out_channels, kernel_size=kernel_size, p=p, groups=groups)
 
 
-def _check_divides(name: str, value: int | None, in_channels: int) -> None:
+def _check_divides(name: str, value: int | None, channels: int, of: str = "in_channels") -> None:
     if value is None:
         raise UsageError(f"this layer needs {name}")
-    if value < 1 or in_channels % value:
-        raise UsageError(f"in_channels={in_channels} must be divisible by {name}={value}")
+    if value < 1 or channels % value:
+        raise UsageError(f"{of}={channels} must be divisible by {name}={value}")

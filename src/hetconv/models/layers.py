@@ -7,7 +7,7 @@ import warnings
 from torch import nn
 
 from hetconv.models.variant import Variant
-from hetconv.nn import GroupwisePointwise, HetConv2d, SqueezeExcitation
+from hetconv.nn import GroupwisePointwise, HetConv2d, PaddingMode, SqueezeExcitation
 from hetconv.pattern import largest_valid_p
 
 SE_REDUCTION = 8
@@ -33,28 +33,19 @@ class Layers:
         padding: int | tuple[int, int] | str = 1,
         dilation: int | tuple[int, int] = 1,
         bias: bool = False,
+        padding_mode: PaddingMode = "zeros",
     ) -> nn.Module:
         """A K×K convolution from in_channels to out_channels."""
         variant = self.variant
+        sizes = (in_channels, out_channels, kernel_size, stride, padding, dilation)
         if variant.layer == "het":
-            p = self._parts(
-                "p", variant.p or in_channels, largest_valid_p(in_channels, out_channels, variant.p or in_channels)
-            )
-            return HetConv2d(
-                in_channels,
-                out_channels,
-                kernel_size,
-                stride,
-                padding,
-                dilation,
-                p,
-                bias,
-                arrangement=variant.arrangement,
-            )
+            wanted = in_channels if variant.p is None else variant.p
+            p = self._parts("p", wanted, largest_valid_p(in_channels, out_channels, wanted))
+            return HetConv2d(*sizes, p, bias, padding_mode, variant.arrangement)
         if variant.layer in ("gwc-pwc", "dwc-pwc"):
             groups = in_channels if variant.groups is None else self._groups(in_channels, variant.groups)
-            return GroupwisePointwise(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
-        return nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, bias=bias)
+            return GroupwisePointwise(*sizes, groups, bias, padding_mode)
+        return nn.Conv2d(*sizes, bias=bias, padding_mode=padding_mode)
 
     def gate(self, channels: int) -> nn.Module:
         """What follows the convolution's activation: squeeze-and-excitation or nothing."""

@@ -18,6 +18,7 @@ from hetconv.models.mobilenet import MobileNetV1
 from hetconv.models.resnet import ResNetCifar
 from hetconv.models.variant import Variant, parse_variant
 from hetconv.models.vgg import VGG16Cifar
+from hetconv.nn import HetConv2d
 
 OWN_MODELS: dict[str, Callable[..., nn.Module]] = {
     "vgg16_cifar": VGG16Cifar,
@@ -59,8 +60,9 @@ def create_model(name: str, variant: str = "dense", num_classes: int = 10, *, wi
         return model
     if width != 1.0:
         raise UsageError(f"width={width} is for {', '.join(OWN_MODELS)} only")
-    model = _from_function(name, num_classes) if ":" in name else _from_torchvision(name, num_classes)
-    return _with_variant(model, name, parsed)
+    if ":" in name:
+        return _with_variant(_from_function(name, num_classes), name, parsed, keep_weights=True)
+    return _with_variant(_from_torchvision(name, num_classes), name, parsed, keep_weights=False)
 
 
 def _check_width(width: float) -> None:
@@ -82,7 +84,7 @@ def _from_torchvision(name: str, num_classes: int) -> nn.Module:
         options["weights_backbone"] = None
     if name in ("googlenet", "inception_v3"):
         options |= {"init_weights": True, "aux_logits": False}
-    return models.get_model(name, **options)  # type: ignore[no-any-return]
+    return _called(name, lambda: models.get_model(name, **options))
 
 
 def _from_function(name: str, num_classes: int) -> nn.Module:
@@ -95,13 +97,26 @@ def _from_function(name: str, num_classes: int) -> nn.Module:
         raise UsageError(f"{name!r} is no function or class that makes a network")
     parameters = inspect.signature(function).parameters
     takes_classes = "num_classes" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    model = function(num_classes=num_classes) if takes_classes else function()
+    return _called(name, lambda: function(num_classes=num_classes) if takes_classes else function())
+
+
+def _called(name: str, make: Callable[[], Any]) -> nn.Module:
+    """What somebody else's code makes, whatever it does."""
+    try:
+        model = make()
+    except Exception as error:
+        raise UsageError(f"network {name!r} cannot be made: {type(error).__name__}: {error}") from error
     if not isinstance(model, nn.Module):
         raise UsageError(f"{name!r} made a {type(model).__name__}, not a torch.nn.Module")
     return model
 
 
-def _with_variant(model: nn.Module, name: str, variant: Variant) -> nn.Module:
+def _with_variant(model: nn.Module, name: str, variant: Variant, keep_weights: bool) -> nn.Module:
+    """Swap the layers of a network that is not one of ours.
+
+    With `keep_weights`, HetConv layers start from what their pattern keeps of the network's weights, which may be
+    trained; else afresh, with their own fan-in.
+    """
     if variant.squeeze_excitation:
         raise UsageError(
             f"variant {variant.spec!r}: -se is for {', '.join(OWN_MODELS)}; elsewhere its place is not defined"
@@ -112,8 +127,14 @@ def _with_variant(model: nn.Module, name: str, variant: Variant) -> nn.Module:
 
     def replacement(_: str, conv: Any) -> nn.Module:
         sizes = (conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation)
-        return layers.conv(*sizes, bias=conv.bias is not None)
+        new = layers.conv(*sizes, bias=conv.bias is not None, padding_mode=conv.padding_mode)
+        if keep_weights and isinstance(new, HetConv2d):
+            return HetConv2d.from_dense(conv, new.p, new.arrangement)
+        return new.to(conv.weight.device, conv.weight.dtype).train(conv.training)
 
-    swap_(model, replacement)
+    report = swap_(model, replacement)
+    if not report.converted:
+        reasons = dict.fromkeys(entry.reason for entry in report.skipped)
+        raise UsageError(f"{name} has no convolution that {variant.spec} could replace: {'; '.join(list(reasons)[:3])}")
     layers.warn_if_lowered(name)
     return model

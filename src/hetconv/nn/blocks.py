@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hetconv.errors import UsageError
+from hetconv.nn.het_conv import PaddingMode
 from hetconv.pattern import nearest_valid_p
 
 
@@ -37,6 +38,7 @@ class GroupwisePointwise(nn.Module):
         dilation: int | tuple[int, int] = 1,
         groups: int = 4,
         bias: bool = True,
+        padding_mode: PaddingMode = "zeros",
         norm: Callable[[int], nn.Module] | None = nn.BatchNorm2d,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -56,6 +58,7 @@ class GroupwisePointwise(nn.Module):
             dilation,
             groups,
             bias=bias and norm is None,
+            padding_mode=padding_mode,
             device=device,
             dtype=dtype,
         )

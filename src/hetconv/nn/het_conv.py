@@ -129,7 +129,7 @@ class HetConv2d(nn.Module):
             and type(self.weight_spatial) is type(self.weight_pointwise) is nn.Parameter
             and not torch.is_autocast_enabled("cpu")
             and not torch._C._len_torch_dispatch_stack()
-            and not torch.jit.is_tracing()
+            and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
             and not torch._C._are_functorch_transforms_active()
             and native.why_not(x) is None
         )

@@ -87,7 +87,7 @@ def circumstances_text(circumstances: Circumstances) -> str:
 
 def times_as_fast(ratio: float, than: str) -> str:
     """A ratio of times in words that do not flatter."""
-    if 0.97 <= ratio <= 1.03:
+    if 0.95 < ratio < 1.05:
         return f"about as fast as {than} ({ratio:.2f}×)"
     return f"{ratio:.1f}× faster than {than}" if ratio > 1 else f"{1 / ratio:.1f}× slower than {than}"
 
@@ -103,7 +103,11 @@ def _subject(rows: Sequence[Row]) -> Row | None:
 def _speed(row: Row, dense: Row | None) -> str:
     count = "" if row.speedup_theory is None else f"{row.speedup_theory:.1f}× by count"
     if row.speedup_measured is not None:
-        return f"{row.variant} is {times_as_fast(row.speedup_measured, DENSE)} measured" + (count and f", {count}")
+        measured = f"{row.variant} is {times_as_fast(row.speedup_measured, DENSE)} measured"
+        if not count:
+            return measured
+        hidden = row.speedup_measured < 0.95 and (row.speedup_theory or 0) > 1
+        return f"{measured}, though {count.replace('×', '× faster')}" if hidden else f"{measured}, {count}"
     if dense is None:
         why = f"{DENSE} is not in this study"
     else:

@@ -68,7 +68,8 @@ class CompareProgress(Progress):
 def compare(comparison: Comparison, folder: Path, progress: CompareProgress | None = None) -> Results:
     """Run a comparison in a folder, going on from whatever is there already.
 
-    Finished runs are not trained again; an unfinished one goes on from its last epoch. A run whose loss is no longer
+    Variants are costed first, then trained; results.json is brought up to date after each run. Finished runs are not
+    trained again; an unfinished one goes on from its last epoch. A run whose loss is no longer
     finite is kept as failed, with the reason, and the others go on.
 
     Raises:
@@ -77,25 +78,24 @@ def compare(comparison: Comparison, folder: Path, progress: CompareProgress | No
     """
     progress = progress or CompareProgress()
     data = load_data(comparison.data, image_size=comparison.image_size, train_limit=comparison.train_limit)
-    store = Store(folder)
-    settings = _settings(comparison, data)
     for variant in comparison.variants:
         _check_classifies(comparison.build(variant, data.num_classes), variant, data)
+    store = Store(folder)
     with store.locked():
-        store.open(settings)
+        settings = store.open(_settings(comparison, data))
+        costs = _costs(replace(comparison, variants=settings.variants), data, store, progress)
         for seed in comparison.seeds:
             for variant in comparison.variants:
                 _run(comparison, data, store, variant, seed, progress)
-        costs = _costs(comparison, data, store, progress)
-        runs = tuple(
-            run
-            for variant in comparison.variants
-            for seed in comparison.seeds
-            if (run := store.load_run(variant, seed)) is not None
-        )
-        kept = tuple(cost for cost in costs.costs if cost.variant in comparison.variants)
-        results = Results(settings, costs.circumstances, runs, kept)
-        store.save_results(results)
+                _save_results(store, settings, costs)
+        return _save_results(store, settings, costs)
+
+
+def _save_results(store: Store, settings: StudySettings, costs: Costs) -> Results:
+    """Everything that the study has found so far, whichever command found it."""
+    found = (store.load_run(variant, seed) for variant in settings.variants for seed in settings.seeds)
+    results = Results(settings, costs.circumstances, tuple(run for run in found if run is not None), costs.costs)
+    store.save_results(results)
     return results
 
 
@@ -173,9 +173,9 @@ class _Keeper(Progress):
 
 
 def _costs(comparison: Comparison, data: Data, store: Store, progress: CompareProgress) -> Costs:
-    """Complexity and latency of every variant: costs.json if it has them all, else all measured anew, together."""
+    """Complexity and latency of every variant: costs.json if it has just these, measured alike; else all anew."""
     kept = store.load_costs()
-    if kept is not None and set(comparison.variants) <= {cost.variant for cost in kept.costs}:
+    if kept is not None and _measured_alike(kept, comparison):
         return kept
     progress.costing(comparison.variants)
     models = {variant: comparison.build(variant, data.num_classes) for variant in comparison.variants}
@@ -186,3 +186,12 @@ def _costs(comparison: Comparison, data: Data, store: Store, progress: ComparePr
     costs = Costs(circumstances, found)
     store.save_costs(costs)
     return costs
+
+
+def _measured_alike(costs: Costs, comparison: Comparison) -> bool:
+    at = costs.circumstances
+    return (
+        {cost.variant for cost in costs.costs} == set(comparison.variants)
+        and at.batch_size == comparison.latency_batch
+        and at.threads == torch.get_num_threads()
+    )

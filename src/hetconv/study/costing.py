@@ -38,7 +38,7 @@ def measure_costs(
             variant,
             timed_by_layer(counted[variant], model, example, samples),
             measured.latencies[variant],
-            dense_macs / counted[variant].macs,
+            dense_macs / counted[variant].macs if counted[variant].macs else 1.0,
         )
         for variant, model in models.items()
     )

@@ -40,8 +40,8 @@ class Store:
     def report(self) -> Path:
         return self.folder / "report.html"
 
-    def open(self, settings: StudySettings) -> None:
-        """Make the folder this study's, or see that it already is.
+    def open(self, settings: StudySettings) -> StudySettings:
+        """Make the folder this study's, or see that it already is; returns all that the study then holds.
 
         Variants and seeds may be added to a study; the network, the data and the recipe may not change.
 
@@ -57,6 +57,7 @@ class Store:
                 settings, variants=_union(old.variants, settings.variants), seeds=_union(old.seeds, settings.seeds)
             )
         save_record(settings, path)
+        return settings
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -108,12 +109,17 @@ class Store:
 
 
 def _check_same(old: StudySettings, new: StudySettings, folder: Path) -> None:
-    before, now = asdict(old), asdict(new)
-    for free in ("variants", "seeds"):
-        before.pop(free), now.pop(free)
-    different = sorted(key for key in before if before[key] != now[key])
+    before, now = (
+        {
+            key: value
+            for key, value in (asdict(side) | side.recipe).items()
+            if key not in ("variants", "seeds", "recipe")
+        }
+        for side in (old, new)
+    )
+    different = sorted(key for key in before | now if before.get(key) != now.get(key))
     if different:
-        changes = "; ".join(f"{key} was {before[key]} and is now {now[key]}" for key in different)
+        changes = "; ".join(f"{key} was {before.get(key)} and is now {now.get(key)}" for key in different)
         raise UsageError(f"{folder} holds another study: {changes}. Give another folder with --out")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from hetconv.errors import UsageError
 from hetconv.train.images import ImageFolderSplit, TensorSplit, random_crop, random_flip
 
 KINDS = "digits, cifar10:<folder> or imagefolder:<folder>"
+LOADER_WORKERS = 2
+"""Processes that read and augment image files. They live for one epoch, so that their randomness is the epoch's."""
 CIFAR_FOLDER = "cifar-10-batches-py"
 DIGITS_TEST_IMAGES = 360
 """A fifth of scikit-learn's 1,797 digits is held out; the split is fixed, stratified and independent of any seed."""
@@ -53,7 +56,6 @@ class Data:
         workers = 0 if isinstance(split, TensorSplit) else self.workers
         return DataLoader(
             split, batch_size, shuffle=shuffle, drop_last=drop_last, collate_fn=collate, num_workers=workers,
-            persistent_workers=workers > 0,
         )  # fmt: skip
 
 
@@ -62,7 +64,7 @@ def _whole_batch(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     return batch
 
 
-def load_data(spec: str, *, image_size: int = 224, train_limit: int | None = None, workers: int = 2) -> Data:
+def load_data(spec: str, *, image_size: int = 224, train_limit: int | None = None) -> Data:
     """Open a data set.
 
     Args:
@@ -80,7 +82,7 @@ def load_data(spec: str, *, image_size: int = 224, train_limit: int | None = Non
     elif kind == "cifar10" and folder:
         data = _cifar10(Path(folder).expanduser())
     elif kind == "imagefolder" and folder:
-        data = _imagefolder(Path(folder).expanduser(), image_size, workers)
+        data = _imagefolder(Path(folder).expanduser(), image_size, min(LOADER_WORKERS, _cores()))
     else:
         raise UsageError(f"unknown data set {spec!r}; it must be {KINDS}")
     return data if train_limit is None else _limited(data, train_limit)
@@ -143,6 +145,11 @@ def _imagefolder(folder: Path, image_size: int, workers: int) -> Data:
         raise UsageError(f"imagefolder: {folder}/train and /val have different classes: {', '.join(difference[:5])}")
     classes = len(splits["train"].classes)
     return Data("imagefolder", classes, (3, image_size, image_size), splits["train"], splits["val"], workers)
+
+
+def _cores() -> int:
+    """The cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _limited(data: Data, train_limit: int) -> Data:

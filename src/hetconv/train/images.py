@@ -63,6 +63,14 @@ def random_crop(images: Tensor) -> Tensor:
     return picked.permute(0, 3, 1, 2)
 
 
+class DamagedImageError(UsageError):
+    """An image file cannot be read. PyTorch's loader passes it on from its processes with a traceback for a message,
+    of which only the last line is kept."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message.rsplit("DamagedImageError: ", 1)[-1].strip())
+
+
 class ImageFolderSplit(Dataset[tuple[Tensor, int]]):
     """Image files in one folder a class, brought to one size; ImageNet's usual cropping and normalization."""
 
@@ -90,7 +98,7 @@ class ImageFolderSplit(Dataset[tuple[Tensor, int]]):
             return self.files[index]  # type: ignore[no-any-return]
         except OSError as error:
             path = self.files.samples[index][0]
-            raise UsageError(f"imagefolder: {path} is damaged ({error}); replace or delete it") from error
+            raise DamagedImageError(f"imagefolder: {path} is damaged ({error}); replace or delete it") from error
 
     def subset(self, indices: list[int]) -> Dataset[tuple[Tensor, int]]:
         return torch.utils.data.Subset(self, indices)

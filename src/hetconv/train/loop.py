@@ -15,7 +15,7 @@ from accelerate.utils import set_seed
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from hetconv.errors import DamagedFileError, NotFiniteError
+from hetconv.errors import DamagedFileError, NotFiniteError, UsageError
 from hetconv.records import Epoch
 from hetconv.train.checkpoint import load_checkpoint, save_checkpoint
 from hetconv.train.data import Data
@@ -76,7 +76,7 @@ def train(
         model, optimizer, data.train_loader(recipe.batch_size), data.test_loader(EVALUATION_BATCH)
     )
     for epoch in range(len(epochs), recipe.epochs):
-        set_seed(seed * 100_003 + epoch)
+        set_seed((seed * 100_003 + epoch) % 2**32)
         begin = time.perf_counter()
         train_loss = _train_epoch(accelerator, prepared, optimizer, batches, recipe, epoch, progress)
         _check_finite(train_loss, epoch, recipe)
@@ -139,8 +139,7 @@ def _train_epoch(accelerator: Accelerator, model: nn.Module, optimizer: torch.op
     for step, (images, labels) in enumerate(batches):
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate_at(epoch + step / steps)
-        with accelerator.autocast():
-            loss = cross_entropy(model(_channels_last(images)).float(), labels, label_smoothing=recipe.label_smoothing)
+        loss = _loss(accelerator, model, images, labels, recipe)
         optimizer.zero_grad(set_to_none=True)
         accelerator.backward(loss)
         optimizer.step()
@@ -155,6 +154,17 @@ def _check_finite(loss: float, epoch: int, recipe: Recipe) -> None:
             f"the loss became {loss} in epoch {epoch + 1}; lower the learning rate (now {recipe.learning_rate}) or "
             f"lengthen the warm-up (now {recipe.warmup_epochs} epochs)"
         )
+
+
+def _loss(accelerator: Accelerator, model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+    try:
+        with accelerator.autocast():
+            logits = model(_channels_last(images))
+    except ValueError as error:
+        raise UsageError(
+            f"the network cannot be trained on a batch of {len(images)} ({error}); enlarge batch_size"
+        ) from error
+    return cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
 
 
 def _channels_last(images: Tensor) -> Tensor:

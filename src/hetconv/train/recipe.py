@@ -45,8 +45,10 @@ class Recipe:
             ("weight_decay", 0),
             ("warmup_epochs", 0),
         ):
-            if not getattr(self, name) >= lowest:
+            if not lowest <= getattr(self, name) < math.inf:
                 raise UsageError(f"{name}={getattr(self, name)} must be at least {lowest}")
+        if not 0 < self.step_factor < 1:
+            raise UsageError(f"step_factor={self.step_factor} must be between 0 and 1")
         for name in ("momentum", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name}={getattr(self, name)} must be at least 0 and below 1")
