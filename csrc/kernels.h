@@ -65,6 +65,7 @@ struct Tile {
   const float* weights;
   Epilogue epilogue;
   float* output;
+  bool far;  // input and output are larger than the caches: what comes last is fetched ahead
 };
 
 // Pixels that one accumulator of the weight gradient sums in a row: partial sums keep rounding errors small.
