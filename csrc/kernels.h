@@ -89,7 +89,8 @@ struct GradTile {
   int64_t step;
   const FilterVector* vectors;
   int64_t p;
-  float* grad;  // J × C × lanes, added to
+  float* grad;  // J × C × lanes
+  bool fresh;   // `grad` is written, not added to
 };
 
 struct Kernels {
