@@ -12,6 +12,9 @@ namespace {
 // Pixels are cut into strips, whose input stays in the L2 cache while the blocks' weights pass by.
 constexpr int64_t kStripElements = 64 * 1024;
 
+// Outputs larger than this, and their inputs, are prefetched: +2 to +17 % for 13 MB, but -3 % for what caches hold.
+constexpr int64_t kFarElements = 2 * 1024 * 1024;
+
 struct Job {
   const Plan& plan;
   const Phase& phase;
@@ -101,6 +104,7 @@ void Job::run(const Block& block, int64_t first, int64_t last) const {
   tile.weights = packed + phase.packed + phase.chunks * block.vector * k.lanes;
   tile.epilogue = epilogue;
   tile.output = output;
+  tile.far = this->pixels() * plan.filters > kFarElements && !segments.empty();
   Walk walk(*this, first);
   for (int64_t start = first; start < last; start += size) {
     tile.pixels = static_cast<int>(std::min<int64_t>(size, last - start));

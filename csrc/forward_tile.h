@@ -97,6 +97,20 @@ HETCONV_INLINE void point_at_tap(const Tile& tile, const Segment& segment, const
   }
 }
 
+// Asks for what comes last: the pixels of the last tap, which no tile has read yet, and the output's lines.
+template <int R, int C>
+HETCONV_INLINE void fetch_ahead(const Tile& tile) {
+  const Segment& last = tile.segments[tile.segment_count - 1];
+#pragma GCC unroll 12
+  for (int r = 0; r < R; ++r) {
+    const float* const x = tile.input + (tile.pixel[r].offset + last.offset);
+    for (int64_t channel = 0; channel < last.count * last.step; channel += 16) __builtin_prefetch(x + channel);
+    for (int c = 0; c < C; ++c) {
+      __builtin_prefetch(tile.output + tile.pixel[r].output + tile.vectors[c].filter, 1);
+    }
+  }
+}
+
 template <int R, int C>
 HETCONV_INLINE void finish(const Tile& tile, Vec (&sums)[R][C]) {
   const float* const residual = tile.epilogue.residual;
@@ -142,6 +156,7 @@ struct ForwardTile {
 #pragma GCC unroll 12
       for (int r = 0; r < R; ++r) sums[r][c] = first;
     }
+    if (tile.far && tile.inside) fetch_ahead<R, C>(tile);
     const float* weights = tile.weights;
     const float* pixel[R];
 #pragma GCC unroll 12

@@ -10,6 +10,17 @@ template <int J, int C>
 struct GradLoop {
   const GradTile& tile;
 
+  HETCONV_INLINE void add_up(Vec (&sums)[J][C], bool fresh) const {
+    float* total = tile.grad;
+#pragma GCC unroll 12
+    for (int j = 0; j < J; ++j)
+#pragma GCC unroll 4
+      for (int c = 0; c < C; ++c, total += kLanes) {
+        store(total, fresh ? sums[j][c] : load(total) + sums[j][c]);
+        sums[j][c] = zero();
+      }
+  }
+
   template <Read read, bool shared>
   HETCONV_INLINE void run() const {
     const FilterVector* const vectors = tile.vectors;
@@ -25,6 +36,7 @@ struct GradLoop {
 #pragma GCC unroll 4
       for (int c = 0; c < C; ++c) sums[j][c] = zero();
     int64_t terms = 0;
+    bool fresh = tile.fresh;
     for (int64_t i = 0; i < tile.run_count; ++i) {
       const float* x = tile.x + tile.runs[i].x;
       const float* grad_y = tile.grad_y + tile.runs[i].grad_y;
@@ -53,16 +65,11 @@ struct GradLoop {
       }
       terms += tile.runs[i].count;
       if (terms < kGradTerms && i + 1 < tile.run_count) continue;
+      add_up(sums, fresh);
       terms = 0;
-      float* total = tile.grad;
-#pragma GCC unroll 12
-      for (int j = 0; j < J; ++j)
-#pragma GCC unroll 4
-        for (int c = 0; c < C; ++c, total += kLanes) {
-          store(total, load(total) + sums[j][c]);
-          sums[j][c] = zero();
-        }
+      fresh = false;
     }
+    if (fresh) add_up(sums, true);  // no tap falls inside of the image: zeros
   }
 };
 

@@ -65,6 +65,7 @@ struct Tile {
   const float* weights;
   Epilogue epilogue;
   float* output;
+  bool far;  // input and output are larger than the caches: what comes last is fetched ahead
 };
 
 // Pixels that one accumulator of the weight gradient sums in a row: partial sums keep rounding errors small.
@@ -88,7 +89,8 @@ struct GradTile {
   int64_t step;
   const FilterVector* vectors;
   int64_t p;
-  float* grad;  // J × C × lanes, added to
+  float* grad;  // J × C × lanes
+  bool fresh;   // `grad` is written, not added to
 };
 
 struct Kernels {

@@ -5,6 +5,8 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
+#include <cstdlib>
+#include <memory>
 #include <optional>
 #include <tuple>
 #include <vector>
@@ -38,6 +40,24 @@ Tensor empty(const Ints& size, const Ints& strides) {
 }
 
 Tensor empty(int64_t size) { return empty({size}, {1}); }
+
+// Packed weights of the call under way. Kept for the next call of the thread: fresh memory costs a page fault for each
+// 4 KiB, which for 512 channels on small maps took more time than everything else.
+float* scratch(int64_t elements) {
+  struct Free {
+    void operator()(float* memory) const { std::free(memory); }
+  };
+  static thread_local std::unique_ptr<float, Free> kept;
+  static thread_local int64_t size = 0;
+  if (elements > size) {
+    kept.reset();
+    size = (elements + 15) / 16 * 16;
+    kept.reset(static_cast<float*>(std::aligned_alloc(64, static_cast<size_t>(size) * sizeof(float))));
+    if (kept == nullptr) size = 0;
+    STD_TORCH_CHECK(kept != nullptr, "hetconv: no memory for ", elements, " packed weights");
+  }
+  return kept.get();
+}
 
 // As Tensor::suggest_memory_format: the fake kernels decide by the same rule.
 bool is_channels_last(const Tensor& x) {
@@ -175,11 +195,10 @@ Tensor het_conv2d(Tensor x, Tensor weight_spatial, Tensor weight_pointwise, std:
   set_images(shape, x.size(0), x.size(2), x.size(3));
   const Tensor spatial = in_order(weight_spatial, shape), pointwise = unstrided(weight_pointwise);
   if (bias.has_value()) bias = unstrided(*bias);
-  const Tensor packed = empty(hetconv::packed_size(shape));
-  hetconv::pack(shape, {spatial.const_data_ptr<float>(), pointwise.const_data_ptr<float>()},
-                packed.mutable_data_ptr<float>(), threads());
+  float* const packed = scratch(hetconv::packed_size(shape));
+  hetconv::pack(shape, {spatial.const_data_ptr<float>(), pointwise.const_data_ptr<float>()}, packed, threads());
   Canvas y(empty_image(shape.batch, shape.out_channels, shape.out_height, shape.out_width, is_channels_last(x)));
-  hetconv::forward(shape, Image(x).input(), packed.const_data_ptr<float>(), {data_or_null(bias), nullptr, Activation::none},
+  hetconv::forward(shape, Image(x).input(), packed, {data_or_null(bias), nullptr, Activation::none},
                    y.output(), threads());
   return y.finish();
 }
@@ -195,10 +214,9 @@ Tensor het_conv2d_input_grad(Tensor grad_output, Tensor weight_spatial, Tensor w
                       grad_output.size(3) == shape.out_width,
                   "hetconv: grad_output has not the output's shape");
   const Tensor spatial = in_order(weight_spatial, shape), pointwise = unstrided(weight_pointwise);
-  const Tensor packed = empty(hetconv::packed_size_input_grad(shape));
-  hetconv::pack_input_grad(shape, {spatial.const_data_ptr<float>(), pointwise.const_data_ptr<float>()},
-                           packed.mutable_data_ptr<float>(), threads());
-  hetconv::input_grad(shape, Image(grad_output).input(), packed.const_data_ptr<float>(), grad_x.output(), threads());
+  float* const packed = scratch(hetconv::packed_size_input_grad(shape));
+  hetconv::pack_input_grad(shape, {spatial.const_data_ptr<float>(), pointwise.const_data_ptr<float>()}, packed, threads());
+  hetconv::input_grad(shape, Image(grad_output).input(), packed, grad_x.output(), threads());
   return grad_x.finish();
 }
 
@@ -212,8 +230,8 @@ std::tuple<Tensor, Tensor> het_conv2d_weight_grad(Tensor grad_output, Tensor x, 
   const int64_t own = shape.in_channels / p, rest = shape.in_channels - own, taps = kernel_size[0] * kernel_size[1];
   const Tensor spatial = empty({shape.out_channels, own, kernel_size[0], kernel_size[1]}, {own * taps, taps, kernel_size[1], 1});
   const Tensor pointwise = empty({shape.out_channels, rest}, {rest > 1 ? rest : 1, 1});
-  const Tensor scratch = empty(hetconv::packed_size(shape));
-  hetconv::weight_grad(shape, Image(grad_output).input(), Image(x).input(), scratch.mutable_data_ptr<float>(),
+  float* const packed = scratch(hetconv::packed_size(shape));
+  hetconv::weight_grad(shape, Image(grad_output).input(), Image(x).input(), packed,
                        spatial.mutable_data_ptr<float>(), pointwise.mutable_data_ptr<float>(), threads());
   return {spatial, pointwise};
 }

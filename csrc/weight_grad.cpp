@@ -67,7 +67,7 @@ void run_items(const Plan& plan, const Shape& shape, const Input& grad_y, const 
   const int64_t rows = shape.batch * shape.out_height;
   const int64_t elements = std::max<int64_t>(1, shape.out_width) * std::max(shape.in_channels, shape.out_channels);
   const int64_t step = std::max<int64_t>(1, kBlockElements / elements);
-  for (int64_t first = 0; first < rows; first += step) {
+  for (int64_t first = 0; first == 0 || first < rows; first += step) {  // no rows still give zeros
     std::vector<std::vector<Run>> runs;
     for (const Segment& segment : phase.segments) {
       runs.push_back(make_runs(shape, grad_y, x, segment, first, std::min(rows, first + step)));
@@ -89,7 +89,8 @@ void run_items(const Plan& plan, const Shape& shape, const Input& grad_y, const 
                     segment.step,
                     &plan.vectors[block.vector],
                     plan.p,
-                    packed_grad + item.grad};
+                    packed_grad + item.grad,
+                    first == 0};
       kernels().grad_tile[block.vectors][item.chunks](tile);
     }
   }
@@ -101,7 +102,6 @@ void weight_grad(const Shape& shape, const Input& grad_y, const Input& x, float*
                  float* grad_pointwise, const Threads& threads) {
   const Plan plan = plan_forward(shape);
   const std::vector<Item> items = make_items(plan);
-  std::fill(packed_grad, packed_grad + plan.packed_size, 0.0f);
   parallel(threads, static_cast<int64_t>(items.size()), [&](int64_t begin, int64_t end) {
     run_items(plan, shape, grad_y, x, items, begin, end, packed_grad);
   });

@@ -57,7 +57,7 @@ Shape random_shape() {
   shape.p = pick({1, 2, 3, 4, 5, 6, 8, 12, 16, 17, 20, 24, 32, 48, 64});
   shape.in_channels = shape.p * pick({1, 2, 3, 5, 8});
   shape.out_channels = shape.p * pick({1, 2, 3, 4, 7});
-  shape.batch = pick({1, 2, 3});
+  shape.batch = pick({1, 2, 3, 3, 2, 1, 0});
   shape.in_height = pick({1, 2, 4, 7, 9});
   shape.in_width = pick({1, 2, 4, 7, 13, 17});
   shape.kernel_height = pick({1, 3, 3, 5});
