@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import time
 import warnings
 from functools import cache
 from importlib import resources
@@ -78,15 +77,9 @@ def choose_instruction_set(name: InstructionSet) -> None:
         raise UsageError(f"instruction set {name!r} is not one that this processor has (avx512, avx2, portable)")
 
 
-def peak_gflops() -> float:
-    """What one core can do at most now: 2 · multiply-adds per second of a loop that never leaves the registers."""
-    rounds = 1_000_000
-    best = 0.0
-    for _ in range(10):
-        begin = time.perf_counter()
-        done = _kernels().hetconv_multiply_adds(ctypes.c_int64(rounds))
-        best = max(best, 2e-9 * done / (time.perf_counter() - begin))
-    return best
+def multiply_adds(rounds: int) -> int:
+    """Run multiply-adds that never leave the registers, the most that one core can do; returns how many they were."""
+    return int(_kernels().hetconv_multiply_adds(ctypes.c_int64(rounds)))
 
 
 def fingerprint(tensor: Tensor) -> int:
