@@ -1,147 +1,115 @@
-// The forward pass and the input gradient: one convolution, cut into tiles.
+// The forward pass and the input gradient: one convolution, cut into strips of the input and tiles of the output.
 #include <algorithm>
 #include <vector>
 
 #include "pack.h"
 #include "parallel.h"
 #include "plan.h"
+#include "scratch.h"
+#include "strip.h"
 
 namespace hetconv {
 namespace {
 
-// Pixels are cut into strips, whose input stays in the L2 cache while the blocks' weights pass by.
-constexpr int64_t kStripElements = 64 * 1024;
-
-// Outputs larger than this, and their inputs, are prefetched: +2 to +17 % for 13 MB, but -3 % for what caches hold.
+// Outputs larger than this are prefetched: +2 to +17 % for 13 MB, but -3 % for what caches hold.
 constexpr int64_t kFarElements = 2 * 1024 * 1024;
 
 struct Job {
   const Plan& plan;
-  const Phase& phase;
-  const float* input;
-  Strides in;
-  float* output;
-  Strides out;
+  const Strips& strips;
   const float* packed;
-  const float* zeros;
   Epilogue epilogue;
-  std::vector<Segment> segments;
+  float* output;
+  bool far;
 
-  Job(const Plan& plan, const Phase& phase, const float* input, Strides in, float* output, Strides out,
-      const float* packed, const float* zeros, const Epilogue& epilogue)
-      : plan(plan), phase(phase), input(input), in(in), output(output), out(out), packed(packed), zeros(zeros),
-        epilogue(epilogue), segments(phase.segments) {
-    for (Segment& segment : segments) {
-      segment.offset = segment.row * in.row + segment.column * in.column + segment.channel;
-    }
-  }
-
-  int64_t pixels() const { return plan.batch * phase.rows * phase.columns; }
-  void run(const Block& block, int64_t first, int64_t last) const;
+  void run(const Phase& phase, const Block& block, const std::vector<Run>& runs, const float* strip,
+           const std::vector<Pixel>& pixels) const;
 };
 
-// Walks over pixels in memory order.
-class Walk {
- public:
-  Walk(const Job& job, int64_t pixel)
-      : job_(job),
-        image_(pixel / (job.phase.rows * job.phase.columns)),
-        row_(pixel / job.phase.columns % job.phase.rows),
-        column_(pixel % job.phase.columns) {
-    locate();
-  }
-
-  const Pixel& operator*() const { return at_; }
-
-  void next() {
-    const Phase& phase = job_.phase;
-    if (++column_ < phase.columns) {
-      at_.column += static_cast<int32_t>(phase.in_column_step);
-      at_.offset += phase.in_column_step * job_.in.column;
-      at_.output += phase.column_step * job_.out.column;
-      return;
-    }
-    column_ = 0;
-    if (++row_ == phase.rows) {
-      row_ = 0;
-      ++image_;
-    }
-    locate();
-  }
-
- private:
-  const Job& job_;
-  int64_t image_, row_, column_;
-  Pixel at_;
-
-  void locate() {
-    const Phase& phase = job_.phase;
-    const int64_t y = row_ * phase.in_row_step, x = column_ * phase.in_column_step;
-    at_ = {image_ * job_.in.batch + y * job_.in.row + x * job_.in.column, static_cast<int32_t>(y), static_cast<int32_t>(x),
-           image_ * job_.out.batch + (phase.first_row + row_ * phase.row_step) * job_.out.row +
-               (phase.first_column + column_ * phase.column_step) * job_.out.column};
-  }
-};
-
-void Job::run(const Block& block, int64_t first, int64_t last) const {
+// A block's filters at a strip's pixels.
+void Job::run(const Phase& phase, const Block& block, const std::vector<Run>& runs, const float* strip,
+              const std::vector<Pixel>& pixels) const {
   const Kernels& k = kernels();
   const int most = k.max_pixels[block.vectors];
-  const int64_t tiles = (last - first + most - 1) / most;
-  const int64_t size = (last - first + tiles - 1) / tiles;
-  Pixel pixels[kMaxPixels];
+  const int count = static_cast<int>(pixels.size()), tiles = (count + most - 1) / most;
   Tile tile{};
-  tile.input = input;
-  tile.zeros = zeros;
-  tile.height = static_cast<int32_t>(plan.in_height);
-  tile.width = static_cast<int32_t>(plan.in_width);
-  tile.pixel = pixels;
-  tile.segments = segments.data();
-  tile.segment_count = static_cast<int>(segments.size());
+  tile.strip = strip;
+  tile.runs = runs.data();
+  tile.run_count = static_cast<int>(runs.size());
   tile.read = plan.read;
   tile.shared = block.shared;
-  tile.vectors = &plan.vectors[block.vector];
+  tile.vectors = &plan.vectors[static_cast<size_t>(block.vector)];
+  for (int c = 0; c < block.vectors; ++c) tile.start[c] = strips.place(tile.vectors[c].channel);
   tile.p = plan.p;
   tile.weights = packed + phase.packed + phase.chunks * block.vector * k.lanes;
   tile.epilogue = epilogue;
   tile.output = output;
-  tile.far = this->pixels() * plan.filters > kFarElements && !segments.empty();
-  Walk walk(*this, first);
-  for (int64_t start = first; start < last; start += size) {
-    tile.pixels = static_cast<int>(std::min<int64_t>(size, last - start));
-    tile.inside = true;
-    for (int r = 0; r < tile.pixels; ++r, walk.next()) {
-      pixels[r] = *walk;
-      tile.inside &= pixels[r].row + phase.least_row >= 0 && pixels[r].row + phase.most_row < tile.height &&
-                     pixels[r].column + phase.least_column >= 0 && pixels[r].column + phase.most_column < tile.width;
-    }
+  tile.far = far;
+  Pixel last[kMaxPixels];
+  for (int t = 0; t < tiles; ++t) {
+    const int begin = count * t / tiles;
+    tile.pixels = count * (t + 1) / tiles - begin;
+    tile.pixel = &pixels[static_cast<size_t>(begin)];
     int computed = tile.pixels;
-    for (; k.tile[block.vectors][computed] == nullptr; ++computed) pixels[computed] = pixels[0];
+    while (k.tile[block.vectors][computed] == nullptr) ++computed;
+    if (begin + computed > count) {
+      std::fill(std::copy(tile.pixel, tile.pixel + tile.pixels, last), last + kMaxPixels, *tile.pixel);
+      tile.pixel = last;
+    }
     k.tile[block.vectors][computed](tile);
   }
 }
 
-void run(const Job& job, const Threads& threads) {
-  const int64_t pixels = job.pixels(), blocks = static_cast<int64_t>(job.plan.blocks.size());
-  if (pixels == 0) return;
-  const int64_t most = std::max<int64_t>(24, kStripElements / job.plan.channels / 24 * 24);
-  int64_t strips = (pixels + most - 1) / most;
-  if (threads.count > 1 && strips * blocks % threads.count != 0 && strips * blocks < 8 * threads.count) {
-    strips = std::min((strips + threads.count - 1) / threads.count * threads.count, pixels);
-  }
-  parallel(threads, strips * blocks, [&](int64_t begin, int64_t end) {
-    for (int64_t item = begin; item < end; ++item) {
-      const int64_t strip = item / blocks;
-      job.run(job.plan.blocks[item % blocks], pixels * strip / strips, pixels * (strip + 1) / strips);
+// What a thread has at hand of one strip.
+class Worker {
+ public:
+  Worker(const Job& job, const std::vector<Strips::Runs>& runs, const float* input, const Strides& out)
+      : job_(job), strips_(job.strips), runs_(runs), input_(input), out_(out), pixels_(job.plan.phases.size()) {}
+
+  void run(int64_t strip, size_t phase, size_t block) {
+    if (strip != strip_) {
+      strips_.copy(strip, input_, strip_data());
+      for (std::vector<Pixel>& pixels : pixels_) pixels.clear();
+      strip_ = strip;
     }
-  });
-}
+    const Phase& of = job_.plan.phases[phase];
+    if (pixels_[phase].empty()) pixels_[phase] = strips_.pixels(strip, of, out_);
+    if (!pixels_[phase].empty()) job_.run(of, job_.plan.blocks[block], runs_[phase].runs, data_, pixels_[phase]);
+  }
+
+ private:
+  const Job& job_;
+  const Strips& strips_;
+  const std::vector<Strips::Runs>& runs_;
+  const float* input_;
+  const Strides& out_;
+  int64_t strip_ = -1;
+  float* data_ = nullptr;
+  std::vector<std::vector<Pixel>> pixels_;
+
+  float* strip_data() {
+    static thread_local Scratch scratch;
+    if (data_ == nullptr) data_ = scratch.get(strips_.elements());
+    return data_;
+  }
+};
 
 void convolve(const Plan& plan, const Input& x, const float* packed, const Epilogue& epilogue, const Output& y,
               const Threads& threads) {
-  const std::vector<float> zeros(static_cast<size_t>(plan.channels));
-  for (const Phase& phase : plan.phases) {
-    run(Job(plan, phase, x.data, x.strides, y.data, y.strides, packed, zeros.data(), epilogue), threads);
-  }
+  int64_t pixels = 0;
+  for (const Phase& phase : plan.phases) pixels += plan.batch * phase.rows * phase.columns;
+  if (pixels == 0) return;
+  const Strips strips(plan, x.strides, threads.count);
+  std::vector<Strips::Runs> runs;
+  for (const Phase& phase : plan.phases) runs.push_back(strips.runs(phase));
+  const Job job{plan, strips, packed, epilogue, y.data, pixels * plan.filters > kFarElements};
+  const int64_t blocks = static_cast<int64_t>(plan.blocks.size()), units = blocks * static_cast<int64_t>(plan.phases.size());
+  parallel(threads, strips.count() * units, [&](int64_t begin, int64_t end) {
+    Worker worker(job, runs, x.data, y.strides);
+    for (int64_t item = begin; item < end; ++item) {
+      worker.run(item / units, static_cast<size_t>(item % units / blocks), static_cast<size_t>(item % blocks));
+    }
+  });
 }
 
 }  // namespace

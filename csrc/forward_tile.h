@@ -1,4 +1,4 @@
-// R pixels × C filter vectors of the output: every segment is accumulated in registers, then stored once.
+// R pixels × C filter vectors of the output: every run is accumulated in registers, then stored once.
 #pragma once
 
 #include "chunk.h"
@@ -6,14 +6,13 @@
 namespace hetconv {
 namespace {
 
-// sums += weights × chunks of one segment; start[c] is where vector c starts to read in a chunk.
+// sums += weights × chunks of one run; start[c] is where vector c starts to read in a chunk.
 template <Read read, bool shared, int R, int C>
 HETCONV_INLINE const float* accumulate(Vec (&sums)[R][C], const float* const (&pixel)[R], const int64_t (&start)[C],
-                                       const float* weights, const Segment& segment, const Tile& tile) {
-  const int64_t step = segment.step, p = tile.p;
-  int64_t at[C];
-  for (int c = 0; c < C; ++c) at[c] = segment.offset + start[c];
-  for (int64_t n = segment.count; n > 0; --n) {
+                                       const float* weights, const Run& run, const Tile& tile) {
+  const int64_t p = tile.p;
+  const int32_t* at = run.at;
+  for (const int32_t* const end = at + run.count; at != end; ++at) {
     Vec weight[C];
 #pragma GCC unroll 4
     for (int c = 0; c < C; ++c) weight[c] = load(weights + c * kLanes);
@@ -21,19 +20,16 @@ HETCONV_INLINE const float* accumulate(Vec (&sums)[R][C], const float* const (&p
 #pragma GCC unroll 12
     for (int r = 0; r < R; ++r) {
       if constexpr (shared) {
-        const Vec chunk = read_chunk<read>(pixel[r] + at[0], p, tile.vectors[0]);
+        Vec chunk = read_chunk<read>(pixel[r] + *at, p, tile.vectors[0]);
+        HETCONV_IN_REGISTER(chunk);
 #pragma GCC unroll 4
         for (int c = 0; c < C; ++c) sums[r][c] = fma(chunk, weight[c], sums[r][c]);
       } else {
 #pragma GCC unroll 4
         for (int c = 0; c < C; ++c) {
-          sums[r][c] = fma(read_chunk<read>(pixel[r] + at[c], p, tile.vectors[c]), weight[c], sums[r][c]);
+          sums[r][c] = fma(read_chunk<read>(pixel[r] + *at + start[c], p, tile.vectors[c]), weight[c], sums[r][c]);
         }
       }
-    }
-    for (int c = 0; c < (shared ? 1 : C); ++c) {
-      at[c] += step;
-      asm("" : "+r"(at[c]));  // else GCC keeps R × C pointers, on the stack
     }
   }
   return weights;
@@ -82,29 +78,11 @@ HETCONV_INLINE void put_aside(Vec (&from)[R][C], Vec (&to)[R][C], bool add) {
     }
 }
 
-// Points each pixel at its origin, or, where the tap is outside of the image, so that the segment reads zeros.
-template <int R>
-HETCONV_INLINE void point_at_tap(const Tile& tile, const Segment& segment, const float* (&pixel)[R]) {
-  const auto zeros = reinterpret_cast<uintptr_t>(tile.zeros + segment.channel) -
-                     static_cast<uintptr_t>(segment.offset) * sizeof(float);
-#pragma GCC unroll 12
-  for (int r = 0; r < R; ++r) {
-    const Pixel& at = tile.pixel[r];
-    const bool inside = static_cast<uint32_t>(at.row + segment.row) < static_cast<uint32_t>(tile.height) &&
-                        static_cast<uint32_t>(at.column + segment.column) < static_cast<uint32_t>(tile.width);
-    const auto origin = reinterpret_cast<uintptr_t>(tile.input) + static_cast<uintptr_t>(at.offset) * sizeof(float);
-    pixel[r] = reinterpret_cast<const float*>(inside ? origin : zeros);
-  }
-}
-
-// Asks for what comes last: the pixels of the last tap, which no tile has read yet, and the output's lines.
+// Asks for the output's lines, which are stored to at the end.
 template <int R, int C>
 HETCONV_INLINE void fetch_ahead(const Tile& tile) {
-  const Segment& last = tile.segments[tile.segment_count - 1];
 #pragma GCC unroll 12
   for (int r = 0; r < R; ++r) {
-    const float* const x = tile.input + (tile.pixel[r].offset + last.offset);
-    for (int64_t channel = 0; channel < last.count * last.step; channel += 16) __builtin_prefetch(x + channel);
     for (int c = 0; c < C; ++c) {
       __builtin_prefetch(tile.output + tile.pixel[r].output + tile.vectors[c].filter, 1);
     }
@@ -112,16 +90,21 @@ HETCONV_INLINE void fetch_ahead(const Tile& tile) {
 }
 
 template <int R, int C>
-HETCONV_INLINE void finish(const Tile& tile, Vec (&sums)[R][C]) {
-  const float* const residual = tile.epilogue.residual;
-  if (residual != nullptr) {
-    for (int r = 0; r < tile.pixels && r < R; ++r)
-      for (int c = 0; c < C; ++c) {
-        const FilterVector& vector = tile.vectors[c];
-        sums[r][c] = sums[r][c] + load_first(residual + tile.pixel[r].output + vector.filter, vector.filters);
-      }
+HETCONV_INLINE void add_residual(const Tile& tile, Vec (&sums)[R][C]) {
+#pragma GCC unroll 12
+  for (int r = 0; r < R; ++r) {
+    if (r >= tile.pixels) break;
+#pragma GCC unroll 4
+    for (int c = 0; c < C; ++c) {
+      const FilterVector& vector = tile.vectors[c];
+      const float* const at = tile.epilogue.residual + tile.pixel[r].output + vector.filter;
+      sums[r][c] = sums[r][c] + (vector.filters == kLanes ? load(at) : load_first(at, vector.filters));
+    }
   }
-  activate<R, C>(sums, tile.epilogue.activation);
+}
+
+template <int R, int C>
+HETCONV_INLINE void store_sums(const Tile& tile, const Vec (&sums)[R][C]) {
 #pragma GCC unroll 12
   for (int r = 0; r < R; ++r) {
     if (r >= tile.pixels) break;
@@ -152,29 +135,31 @@ struct ForwardTile {
       const FilterVector& vector = tile.vectors[c];
       const float* const bias = tile.epilogue.bias;
       const Vec first = bias == nullptr ? zero() : load_first(bias + vector.filter, vector.filters);
-      start[c] = vector.channel;
+      start[c] = tile.start[c];
 #pragma GCC unroll 12
       for (int r = 0; r < R; ++r) sums[r][c] = first;
     }
-    if (tile.far && tile.inside) fetch_ahead<R, C>(tile);
+    if (tile.far) fetch_ahead<R, C>(tile);
     const float* weights = tile.weights;
-    const float* pixel[R];
+    for (const Run* run = tile.runs; run != tile.runs + tile.run_count; ++run) {
+      const float* pixel[R];
+      const float* const strip = tile.strip + (shared && run->spatial ? start[0] : 0);
 #pragma GCC unroll 12
-    for (int r = 0; r < R; ++r) pixel[r] = tile.input + tile.pixel[r].offset;
-    for (const Segment* s = tile.segments; s != tile.segments + tile.segment_count; ++s) {
-      if (!tile.inside) point_at_tap<R>(tile, *s, pixel);
-      if (s->spatial) {
-        weights = accumulate<read, shared, R, C>(sums, pixel, start, weights, *s, tile);
+      for (int r = 0; r < R; ++r) pixel[r] = strip + tile.pixel[r].input;
+      if (run->spatial) {
+        weights = accumulate<read, shared, R, C>(sums, pixel, start, weights, *run, tile);
       } else {
-        weights = accumulate<Read::broadcast, true, R, C>(sums, pixel, none, weights, *s, tile);
+        weights = accumulate<Read::broadcast, true, R, C>(sums, pixel, none, weights, *run, tile);
       }
-      if (s->put_aside) {
+      if (run->put_aside) {
         put_aside(sums, aside, any_aside);
         any_aside = true;
       }
     }
     if (any_aside) put_aside(aside, sums, true);
-    finish<R, C>(tile, sums);
+    if (tile.epilogue.residual != nullptr) add_residual<R, C>(tile, sums);
+    activate<R, C>(sums, tile.epilogue.activation);
+    store_sums<R, C>(tile, sums);
   }
 };
 

@@ -2,6 +2,7 @@
 // it, compiled for AVX-512, could be the copy that the linker keeps for every processor.
 #include "kernels.h"
 
+#include "copy.h"
 #include "forward_tile.h"
 #include "grad_tile.h"
 #include "peak.h"
@@ -35,6 +36,7 @@ constexpr Kernels make_kernels(const char* name) {
   kernels.lanes = kLanes;
   for (int c = 0; c <= kMaxVectors; ++c) kernels.max_pixels[c] = kPixels[c];
   kernels.multiply_adds = &multiply_adds;
+  kernels.copy = &copy;
   kernels.transpose = &transpose;
   add_tiles<kPixels[1], 1>(kernels);
   add_tiles<kPixels[2], 2>(kernels);

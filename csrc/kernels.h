@@ -26,53 +26,56 @@ enum class Read : int32_t {
 struct Segment {
   bool spatial;  // reads as the layer's `Read` says; a pointwise segment broadcasts and all filters read the same
   int32_t row, column;  // of the tap, from the pixel's origin
-  int64_t offset;       // of the tap and of `channel`, in elements
   int64_t channel, count, step;
-  bool put_aside;  // the sums so far are added up apart after this segment, and new ones begin
   int32_t tap;    // in the weights
   int64_t start;  // chunks of the segments before
+};
+
+// A row of multiply-adds that one loop does: chunks of channels, wherever they are in the strip.
+struct Run {
+  const int32_t* at;  // where each chunk starts, in elements from the pixel
+  int32_t count;
+  bool spatial;
+  bool put_aside;  // the sums so far are added up apart after this run, and new ones begin
 };
 
 // Up to kLanes neighbouring filters.
 struct FilterVector {
   int64_t filter;   // the first one
   int32_t filters;  // how many; the other lanes are computed on zero weights and not stored
-  int64_t channel;  // where in a chunk they start to read
+  int64_t channel;  // of a chunk, where they start to read
   int32_t wrap;
   int32_t index[kMaxLanes];
 };
 
 struct Pixel {
-  int64_t offset;       // of its origin in the input; may lie outside
-  int32_t row, column;  // of its origin in the input
+  int64_t input;   // of its first tap in the strip
   int64_t output;
 };
 
 // R pixels × C filter vectors.
 struct Tile {
-  const float* input;
-  const float* zeros;  // what pixels outside of the image read: as many elements as there are channels
-  int32_t height, width;
-  bool inside;         // no tap of any pixel is outside of the image
+  const float* strip;  // the input, padded
   int pixels;          // of the R: the others are computed and not stored
   const Pixel* pixel;  // R of them
-  const Segment* segments;
-  int segment_count;
+  const Run* runs;
+  int run_count;
   Read read;
   bool shared;  // all filter vectors read a chunk alike
   const FilterVector* vectors;
+  int64_t start[kMaxVectors];  // where they start to read in a chunk
   int64_t p;
   const float* weights;
   Epilogue epilogue;
   float* output;
-  bool far;  // input and output are larger than the caches: what comes last is fetched ahead
+  bool far;  // the output is larger than the caches: its lines are fetched ahead
 };
 
 // Pixels that one accumulator of the weight gradient sums in a row: partial sums keep rounding errors small.
 constexpr int64_t kGradTerms = 64;
 
-// A run of `count` pixels of one row, at most kGradTerms of them, for the weight gradient.
-struct Run {
+// `count` pixels of one row, at most kGradTerms of them, for the weight gradient.
+struct PixelRun {
   int64_t x, grad_y;  // offsets
   int64_t count;
 };
@@ -82,7 +85,7 @@ struct GradTile {
   const float* x;
   const float* grad_y;
   int64_t x_step, grad_y_step;  // from one pixel to the next
-  const Run* runs;
+  const PixelRun* runs;
   int64_t run_count;
   Read read;
   bool spatial, shared;
@@ -102,6 +105,9 @@ struct Kernels {
   void (*tile[kMaxVectors + 1][kMaxPixels + 1])(const Tile&);
   void (*grad_tile[kMaxVectors + 1][kMaxPixels + 1])(const GradTile&);
   int64_t (*multiply_adds)(int64_t rounds);
+  // Copies `count` pixels of `channels` × `parts` channels; of more than one part, vectors are dealt to the parts in turn.
+  void (*copy)(const float* from, int64_t from_step, float* to, int64_t to_step, int64_t channels, int64_t parts,
+               int64_t count);
   void (*transpose)(const float* const* from, int from_size, float* const* to, int to_size);
 };
 

@@ -5,7 +5,7 @@
 namespace hetconv {
 namespace {
 
-// Channels that the segments of one pass over the taps read: three rows of a tile of them stay in the L1 cache.
+// Channels that one pass over the ring's taps reads: three rows of a tile of them stay in the L1 cache.
 constexpr int64_t kChannelBlock = 128;
 
 Read spatial_read(const Shape& shape, int lanes) {
@@ -76,43 +76,32 @@ std::vector<Block> make_blocks(const std::vector<FilterVector>& vectors, bool pe
   return blocks;
 }
 
-// Products that one accumulator sums in a row. Longer sums are made of partial ones, since rounding errors grow with the
-// number of terms: for 4608 products (512 channels, P = 1) the error falls to a quarter, for less than 1 % of the time.
-constexpr int64_t kTerms = 256;
-
 struct Tap {
   int32_t row, column, index;
 };
 
+// First the ring, channel block by channel block, then the centre tap.
 void add_segments(Phase& phase, const Shape& shape, const Plan& plan, const std::vector<Tap>& taps) {
   const int64_t chunks = plan.channels / plan.p, step = shape.shifted ? plan.p : 1;
-  const int64_t block = plan.chunk_block;
-  int64_t terms = 0;
-  for (int64_t first = 0; first < chunks; first += block) {
-    const int64_t count = std::min(block, chunks - first);
-    for (const Tap& tap : taps) {
-      const bool centre = tap.index == shape.kernel_height * shape.kernel_width / 2;
-      Segment segment{};
-      segment.spatial = !centre;
-      segment.row = tap.row;
-      segment.column = tap.column;
-      segment.channel = first * (centre ? plan.p : step);
-      segment.count = count * (centre ? plan.p : 1);
-      segment.step = centre ? 1 : step;
-      segment.tap = tap.index;
-      segment.start = phase.chunks;
-      terms += segment.count;
-      segment.put_aside = terms >= kTerms;
-      if (segment.put_aside) terms = 0;
-      phase.segments.push_back(segment);
-      phase.chunks += segment.count;
+  const int32_t centre = static_cast<int32_t>(shape.kernel_height * shape.kernel_width / 2);
+  for (const bool spatial : {true, false}) {
+    for (int64_t first = 0; first < chunks; first += plan.chunk_block) {
+      const int64_t count = std::min(plan.chunk_block, chunks - first);
+      for (const Tap& tap : taps) {
+        if ((tap.index != centre) != spatial) continue;
+        Segment segment{};
+        segment.spatial = spatial;
+        segment.row = tap.row;
+        segment.column = tap.column;
+        segment.channel = first * (spatial ? step : plan.p);
+        segment.count = count * (spatial ? 1 : plan.p);
+        segment.step = spatial ? step : 1;
+        segment.tap = tap.index;
+        segment.start = phase.chunks;
+        phase.segments.push_back(segment);
+        phase.chunks += segment.count;
+      }
     }
-  }
-  for (const Tap& tap : taps) {
-    phase.least_row = std::min(phase.least_row, tap.row);
-    phase.most_row = std::max(phase.most_row, tap.row);
-    phase.least_column = std::min(phase.least_column, tap.column);
-    phase.most_column = std::max(phase.most_column, tap.column);
   }
 }
 
@@ -152,8 +141,6 @@ Plan plan_forward(const Shape& shape) {
                       static_cast<int32_t>(row * shape.kernel_width + column)});
     }
   }
-  phase.least_row = phase.most_row = taps[0].row;
-  phase.least_column = phase.most_column = taps[0].column;
   add_segments(phase, shape, plan, taps);
   plan.phases.push_back(phase);
   finish(plan, shape);
@@ -191,11 +178,7 @@ Plan plan_input_grad(const Shape& shape) {
                           static_cast<int32_t>(row * shape.kernel_width + column)});
         }
       }
-      if (!taps.empty()) {
-        phase.least_row = phase.most_row = taps[0].row;
-        phase.least_column = phase.most_column = taps[0].column;
-        add_segments(phase, shape, plan, taps);
-      }
+      add_segments(phase, shape, plan, taps);
       plan.phases.push_back(phase);
     }
   }

@@ -8,6 +8,10 @@
 
 namespace hetconv {
 
+// Products that one accumulator sums in a row. Longer sums are made of partial ones, since rounding errors grow with the
+// number of terms: for 4608 products (512 channels, P = 1) the error falls to a third.
+constexpr int64_t kTerms = 512;
+
 // The convolution that the kernels see. The input gradient is one too, with channels and filters exchanged and, for a
 // stride, one phase for each residue of the output position.
 struct Block {
@@ -19,8 +23,7 @@ struct Phase {
   int64_t first_row, first_column, row_step, column_step;  // positions in the output
   int64_t rows, columns;
   int64_t in_row_step, in_column_step;
-  int32_t least_row, most_row, least_column, most_column;  // over taps
-  std::vector<Segment> segments;  // offsets are filled in when the input's strides are known
+  std::vector<Segment> segments;
   int64_t chunks;                 // of all segments together
   int64_t packed;                 // where its packed weights begin, in elements
 };
@@ -28,7 +31,7 @@ struct Phase {
 struct Plan {
   int64_t batch, channels, filters, p;
   int64_t in_height, in_width;
-  int64_t chunk_block;  // chunks in a segment, but for the last
+  int64_t chunk_block;  // chunks in a segment of the ring, but for the last
   Read read;
   bool transposed;  // the input gradient: "filters" are input channels
   std::vector<FilterVector> vectors;

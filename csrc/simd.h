@@ -10,6 +10,15 @@
 
 #define HETCONV_INLINE inline __attribute__((always_inline))
 
+// A value that many multiply-adds read is loaded once: GCC would load it anew for each of them, and loads are what limits.
+#if defined(__AVX512F__)
+#define HETCONV_IN_REGISTER(v) asm("" : "+v"(v))
+#elif defined(__x86_64__)
+#define HETCONV_IN_REGISTER(v) asm("" : "+x"(v))
+#else
+#define HETCONV_IN_REGISTER(v) asm("" : "+w"(v))
+#endif
+
 namespace {
 
 #if defined(__AVX512F__)

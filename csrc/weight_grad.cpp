@@ -41,12 +41,12 @@ std::vector<Item> make_items(const Plan& plan) {
 }
 
 // The runs of pixels in output rows [first, last), counted over all images, whose tap is inside of the input.
-std::vector<Run> make_runs(const Shape& shape, const Input& grad_y, const Input& x, const Segment& tap, int64_t first,
+std::vector<PixelRun> make_runs(const Shape& shape, const Input& grad_y, const Input& x, const Segment& tap, int64_t first,
                            int64_t last) {
   const auto divide_up = [](int64_t a, int64_t b) { return a <= 0 ? 0 : (a + b - 1) / b; };
   const int64_t left = divide_up(-tap.column, shape.stride_width);
   const int64_t right = std::min(shape.out_width, divide_up(shape.in_width - tap.column, shape.stride_width));
-  std::vector<Run> runs;
+  std::vector<PixelRun> runs;
   for (int64_t i = first; i < last && left < right; ++i) {
     const int64_t image = i / shape.out_height, row = i % shape.out_height;
     const int64_t in_row = row * shape.stride_height + tap.row;
@@ -68,7 +68,7 @@ void run_items(const Plan& plan, const Shape& shape, const Input& grad_y, const 
   const int64_t elements = std::max<int64_t>(1, shape.out_width) * std::max(shape.in_channels, shape.out_channels);
   const int64_t step = std::max<int64_t>(1, kBlockElements / elements);
   for (int64_t first = 0; first == 0 || first < rows; first += step) {  // no rows still give zeros
-    std::vector<std::vector<Run>> runs;
+    std::vector<std::vector<PixelRun>> runs;
     for (const Segment& segment : phase.segments) {
       runs.push_back(make_runs(shape, grad_y, x, segment, first, std::min(rows, first + step)));
     }
@@ -76,7 +76,7 @@ void run_items(const Plan& plan, const Shape& shape, const Input& grad_y, const 
       const Item& item = items[i];
       const Block& block = plan.blocks[item.block];
       const Segment& segment = phase.segments[item.segment];
-      const std::vector<Run>& run = runs[item.segment];
+      const std::vector<PixelRun>& run = runs[item.segment];
       GradTile tile{x.data + segment.channel + item.chunk * segment.step,
                     grad_y.data,
                     x.strides.column * shape.stride_width,

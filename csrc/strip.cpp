@@ -1,0 +1,165 @@
+#include "strip.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace hetconv {
+namespace {
+
+// Elements of a strip: it stays in the L2 cache while the blocks' weights pass by.
+constexpr int64_t kStripElements = 48 * 1024;
+
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// `tap` and `positions` say where a segment's tap is and how many positions a phase has along the axis.
+Axis make_axis(const Plan& plan, int64_t stride, int64_t in_size, int32_t Segment::*tap, int64_t Phase::*positions) {
+  int64_t least = 0, most = 0, apart = 0, largest = 0;
+  bool any = false;
+  for (const Phase& phase : plan.phases) {
+    largest = std::max(largest, phase.*positions);
+    for (const Segment& segment : phase.segments) {
+      const int64_t at = segment.*tap;
+      if (any) apart = std::gcd(apart, at - least);
+      least = any ? std::min(least, at) : at;
+      most = any ? std::max(most, at) : at;
+      any = true;
+    }
+  }
+  if (apart == 0) apart = stride;  // one tap: lines between those that are read need no place
+  const int64_t classes = apart / std::gcd(apart, stride);
+  return {classes, divide_up(largest, classes), stride * classes / apart, (most - least) / apart, in_size, apart, stride, least};
+}
+
+}  // namespace
+
+Strips::Strips(const Plan& plan, const Strides& in, int threads)
+    : plan_(plan),
+      in_(in),
+      row_(make_axis(plan, plan.phases[0].in_row_step, plan.in_height, &Segment::row, &Phase::rows)),
+      column_(make_axis(plan, plan.phases[0].in_column_step, plan.in_width, &Segment::column, &Phase::columns)),
+      maps_(plan.batch * row_.classes * column_.classes) {
+  choose_extent(threads);
+  height_ = row_.lines(extent_.rows);
+  width_ = column_.lines(extent_.columns);
+  // an odd number of cache lines
+  parts_ = plan.read == Read::contiguous ? plan.p / kernels().lanes : 1;
+  pixel_ = plan.channels % kMaxLanes == 0 ? (plan.channels / kMaxLanes | 1) * kMaxLanes : plan.channels;
+}
+
+void Strips::choose_extent(int threads) {
+  const int64_t room = std::max<int64_t>(1, kStripElements / plan_.channels);
+  extent_ = {1, row_.positions, column_.positions};
+  const auto size = [&] { return row_.lines(extent_.rows) * column_.lines(extent_.columns); };
+  if (size() <= room) {
+    extent_.maps = std::clamp<int64_t>(room / size(), 1, maps_);
+  } else {
+    while (size() > room && extent_.rows > 4) extent_.rows = divide_up(extent_.rows, 2);
+    while (size() > room && extent_.columns > 24) extent_.columns = divide_up(extent_.columns, 2);
+    while (size() > room && extent_.rows > 1) extent_.rows = divide_up(extent_.rows, 2);
+  }
+  const auto items = [&] {
+    counts_ = {divide_up(maps_, extent_.maps), divide_up(row_.positions, extent_.rows),
+               divide_up(column_.positions, extent_.columns)};
+    return count() * static_cast<int64_t>(plan_.blocks.size());
+  };
+  while (items() % threads != 0 && items() < 8 * threads && extent_.maps * extent_.rows > 1) {
+    int64_t& part = extent_.maps > 1 ? extent_.maps : extent_.rows;
+    part = divide_up(part, 2);
+  }
+}
+
+Strips::Extent Strips::begin(int64_t strip) const {
+  return {strip / (counts_.rows * counts_.columns) * extent_.maps, strip / counts_.columns % counts_.rows * extent_.rows,
+          strip % counts_.columns * extent_.columns};
+}
+
+// Filters of one vector read the same vector of every chunk: they find their channels side by side, and touch half of the
+// cache lines or fewer.
+int64_t Strips::place(int64_t channel) const {
+  const int64_t lanes = kernels().lanes;
+  if (parts_ == 1) return channel;
+  const int64_t chunk = channel / plan_.p, part = channel % plan_.p / lanes;
+  return (part * (plan_.channels / plan_.p) + chunk) * lanes + channel % lanes;
+}
+
+Strips::Map Strips::map(int64_t index) const {
+  return {index / (row_.classes * column_.classes), index / column_.classes % row_.classes, index % column_.classes};
+}
+
+Strips::Runs Strips::runs(const Phase& phase) const {
+  Runs made;
+  std::vector<size_t> begins;
+  int64_t terms = 0;
+  for (const Segment& segment : phase.segments) {
+    const bool spatial = segment.spatial && plan_.p > 1;
+    const int64_t row = (segment.row - row_.least) / row_.in_step, column = (segment.column - column_.least) / column_.in_step;
+    const int64_t tap = (row * width_ + column) * pixel_;
+    for (int64_t i = 0; i < segment.count; ++i) {
+      const bool full = terms == kTerms;
+      if (full) {
+        made.runs.back().put_aside = true;
+        terms = 0;
+      }
+      if (full || made.runs.empty() || spatial != made.runs.back().spatial) {
+        begins.push_back(made.at.size());
+        made.runs.push_back({nullptr, 0, spatial, false});
+      }
+      made.at.push_back(static_cast<int32_t>(tap + place(segment.channel + i * segment.step)));
+      ++made.runs.back().count;
+      ++terms;
+    }
+  }
+  for (size_t i = 0; i < begins.size(); ++i) made.runs[i].at = made.at.data() + begins[i];
+  return made;
+}
+
+void Strips::copy(int64_t strip, const float* input, float* to) const {
+  const Extent first = begin(strip);
+  const int64_t maps = std::min(extent_.maps, maps_ - first.maps);
+  const int64_t rows = row_.lines(std::min(extent_.rows, row_.positions - first.rows));
+  const int64_t columns = column_.lines(std::min(extent_.columns, column_.positions - first.columns));
+  for (int64_t m = 0; m < maps; ++m) {
+    const Map at = map(first.maps + m);
+    const int64_t top = row_.first_line(at.row_class, first.rows);
+    const int64_t left = column_.first_line(at.column_class, first.columns);
+    // columns [inside, outside) of the strip are of the image
+    const int64_t inside = std::clamp<int64_t>(divide_up(std::max<int64_t>(0, -left), column_.in_step), 0, columns);
+    const int64_t outside = std::clamp<int64_t>(divide_up(std::max<int64_t>(0, column_.in_size - left), column_.in_step), inside, columns);
+    for (int64_t row = 0; row < rows; ++row) {
+      float* const line = to + (m * height_ + row) * width_ * pixel_;
+      const int64_t y = top + row * row_.in_step;
+      if (y < 0 || y >= row_.in_size || inside == outside) {
+        std::fill(line, line + columns * pixel_, 0.0f);
+        continue;
+      }
+      std::fill(line, line + inside * pixel_, 0.0f);
+      std::fill(line + outside * pixel_, line + columns * pixel_, 0.0f);
+      const float* const from = input + at.image * in_.batch + y * in_.row + (left + inside * column_.in_step) * in_.column;
+      kernels().copy(from, column_.in_step * in_.column, line + inside * pixel_, pixel_, plan_.channels / parts_, parts_, outside - inside);
+    }
+  }
+}
+
+std::vector<Pixel> Strips::pixels(int64_t strip, const Phase& phase, const Strides& out) const {
+  const Extent first = begin(strip);
+  const int64_t maps = std::min(extent_.maps, maps_ - first.maps);
+  std::vector<Pixel> pixels;
+  for (int64_t m = 0; m < maps; ++m) {
+    const Map at = map(first.maps + m);
+    for (int64_t row = 0; row < extent_.rows; ++row) {
+      const int64_t y = at.row_class + (first.rows + row) * row_.classes;
+      if (y >= phase.rows) break;
+      const int64_t line = at.image * out.batch + (phase.first_row + y * phase.row_step) * out.row;
+      const int64_t in = (m * height_ + row * row_.step) * width_;
+      for (int64_t column = 0; column < extent_.columns; ++column) {
+        const int64_t x = at.column_class + (first.columns + column) * column_.classes;
+        if (x >= phase.columns) break;
+        pixels.push_back({(in + column * column_.step) * pixel_,
+                          line + (phase.first_column + x * phase.column_step) * out.column});
+      }
+    }
+  }
+  return pixels;
+}
+
+}  // namespace hetconv

@@ -1,0 +1,71 @@
+// The input, cut into strips that are copied, padded with zeros, to where the L2 cache holds them: tiles then know no
+// borders, and pixels that are a power of two apart do not compete for the same places in the L1 cache.
+#pragma once
+
+#include <vector>
+
+#include "plan.h"
+
+namespace hetconv {
+
+// Rows or columns. Taps are `in_step` apart in the input, and a strip holds those lines only that are read: for a dilated
+// layer the positions fall into classes, which read different lines and are maps of their own.
+struct Axis {
+  int64_t classes;     // position = class + classes * (position in the class)
+  int64_t positions;   // of the largest class
+  int64_t step;        // from one position of a class to the next, in lines of the strip
+  int64_t span;        // lines that one position reads, less one
+  int64_t in_size, in_step, in_class_step;  // lines of the input; between lines of the strip; between classes
+  int64_t least;       // first line that position 0 reads, in the input
+
+  int64_t lines(int64_t count) const { return (count - 1) * step + 1 + span; }
+  int64_t first_line(int64_t of_class, int64_t position) const {
+    return of_class * in_class_step + position * step * in_step + least;
+  }
+};
+
+class Strips {
+ public:
+  Strips(const Plan& plan, const Strides& in, int threads);
+
+  int64_t count() const { return counts_.maps * counts_.rows * counts_.columns; }
+  int64_t elements() const { return extent_.maps * height_ * width_ * pixel_ + kMaxLanes; }
+
+  // The runs of multiply-adds of a phase; they hold for every strip.
+  struct Runs {
+    std::vector<int32_t> at;
+    std::vector<Run> runs;
+  };
+  Runs runs(const Phase& phase) const;
+
+  void copy(int64_t strip, const float* input, float* to) const;
+
+  // Where a channel is in a pixel of a strip.
+  int64_t place(int64_t channel) const;
+
+  // The phase's output pixels in a strip, in memory order.
+  std::vector<Pixel> pixels(int64_t strip, const Phase& phase, const Strides& out) const;
+
+ private:
+  struct Extent {
+    int64_t maps, rows, columns;
+  };
+  struct Map {
+    int64_t image, row_class, column_class;
+  };
+
+  const Plan& plan_;
+  const Strides in_;
+  const Axis row_, column_;
+  int64_t maps_;            // images × classes
+  Extent extent_, counts_;  // positions of a strip; how many strips
+  int64_t height_, width_;  // lines of one map in a strip
+  int64_t pixel_;           // elements from one pixel of a strip to the next
+  int64_t parts_;           // vectors in a chunk: a pixel holds the first of every chunk, then the second, ...
+
+  Extent begin(int64_t strip) const;
+  Map map(int64_t index) const;
+  void choose_extent(int threads);
+};
+
+}  // namespace hetconv
