@@ -25,7 +25,7 @@ HETCONV_INLINE Vec read_chunk(const float* p, int64_t parts, const FilterVector&
 // Calls loop.template run<read, shared>(). `shared`: one chunk serves all C filter vectors of the tile; where reading a
 // chunk costs more than a load, plans make no other tiles.
 template <int C, class Loop>
-HETCONV_INLINE void dispatch(Read read, bool shared, const Loop& loop) {
+HETCONV_INLINE void dispatch(Read read, bool shared, Loop& loop) {
   if constexpr (C > 1) {
     if (!shared) {
       return read == Read::contiguous ? loop.template run<Read::contiguous, false>()

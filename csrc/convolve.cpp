@@ -30,8 +30,6 @@ struct Job {
 void Job::run(const Phase& phase, const Block& block, const std::vector<Run>& runs, const float* strip,
               const std::vector<Pixel>& pixels) const {
   const Kernels& k = kernels();
-  const int most = k.max_pixels[block.vectors];
-  const int count = static_cast<int>(pixels.size()), tiles = (count + most - 1) / most;
   Tile tile{};
   tile.strip = strip;
   tile.runs = runs.data();
@@ -45,18 +43,20 @@ void Job::run(const Phase& phase, const Block& block, const std::vector<Run>& ru
   tile.epilogue = epilogue;
   tile.output = output;
   tile.far = far;
-  Pixel last[kMaxPixels];
-  for (int t = 0; t < tiles; ++t) {
-    const int begin = count * t / tiles;
-    tile.pixels = count * (t + 1) / tiles - begin;
-    tile.pixel = &pixels[static_cast<size_t>(begin)];
-    int computed = tile.pixels;
-    while (k.tile[block.vectors][computed] == nullptr) ++computed;
-    if (begin + computed > count) {
-      std::fill(std::copy(tile.pixel, tile.pixel + tile.pixels, last), last + kMaxPixels, *tile.pixel);
-      tile.pixel = last;
-    }
-    k.tile[block.vectors][computed](tile);
+  const auto run_tiles = [&](int size, int tiles) {
+    tile.count = tiles;
+    if (tiles > 0) k.tile[block.vectors][size](tile);
+    tile.pixel += size * tiles;
+  };
+  tile.pixel = pixels.data();
+  // A tile of few pixels waits for its sums: the last two share what is left.
+  const int most = k.max_pixels[block.vectors], count = static_cast<int>(pixels.size());
+  const int together = count % most > 0 && count % most < 3 && count > most ? most + count % most : count % most;
+  run_tiles(most, (count - together) / most);
+  const int half = together > most ? (together + 1) / 2 : 0;
+  for (int left : {half, together - half}) {
+    for (; left > 0 && k.tile[block.vectors][left] == nullptr; --left) run_tiles(1, 1);
+    run_tiles(left, left > 0);
   }
 }
 

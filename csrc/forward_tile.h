@@ -93,7 +93,6 @@ template <int R, int C>
 HETCONV_INLINE void add_residual(const Tile& tile, Vec (&sums)[R][C]) {
 #pragma GCC unroll 12
   for (int r = 0; r < R; ++r) {
-    if (r >= tile.pixels) break;
 #pragma GCC unroll 4
     for (int c = 0; c < C; ++c) {
       const FilterVector& vector = tile.vectors[c];
@@ -107,7 +106,6 @@ template <int R, int C>
 HETCONV_INLINE void store_sums(const Tile& tile, const Vec (&sums)[R][C]) {
 #pragma GCC unroll 12
   for (int r = 0; r < R; ++r) {
-    if (r >= tile.pixels) break;
 #pragma GCC unroll 4
     for (int c = 0; c < C; ++c) {
       const FilterVector& vector = tile.vectors[c];
@@ -122,11 +120,16 @@ HETCONV_INLINE void store_sums(const Tile& tile, const Vec (&sums)[R][C]) {
 }
 
 template <int R, int C>
-struct ForwardTile {
-  const Tile& tile;
+struct ForwardTiles {
+  Tile tile;
 
   template <Read read, bool shared>
-  HETCONV_INLINE void run() const {
+  HETCONV_INLINE void run() {
+    for (int n = tile.count; n > 0; --n, tile.pixel += R) run_one<read, shared>();
+  }
+
+  template <Read read, bool shared>
+  HETCONV_INLINE void run_one() const {
     Vec sums[R][C], aside[R][C];
     bool any_aside = false;
     int64_t start[C], none[C] = {};
@@ -164,8 +167,9 @@ struct ForwardTile {
 };
 
 template <int R, int C>
-void forward_tile(const Tile& tile) {
-  dispatch<C>(tile.read, tile.shared, ForwardTile<R, C>{tile});
+void forward_tiles(const Tile& tile) {
+  ForwardTiles<R, C> tiles{tile};
+  dispatch<C>(tile.read, tile.shared, tiles);
 }
 
 }  // namespace

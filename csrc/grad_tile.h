@@ -75,7 +75,8 @@ struct GradLoop {
 
 template <int J, int C>
 void grad_tile(const GradTile& tile) {
-  dispatch<C>(tile.read, tile.shared || !tile.spatial, GradLoop<J, C>{tile});
+  GradLoop<J, C> loop{tile};
+  dispatch<C>(tile.read, tile.shared || !tile.spatial, loop);
 }
 
 }  // namespace

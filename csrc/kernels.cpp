@@ -23,7 +23,7 @@ template <int R, int C>
 constexpr void add_tiles(Kernels& kernels) {
   if constexpr (R > 0) {
     if constexpr (R <= 4 || R % 2 == 0) {  // an odd number of pixels is rounded up
-      kernels.tile[C][R] = &forward_tile<R, C>;
+      kernels.tile[C][R] = &forward_tiles<R, C>;
       kernels.grad_tile[C][R] = &grad_tile<R, C>;
     }
     add_tiles<R - 1, C>(kernels);

@@ -53,11 +53,11 @@ struct Pixel {
   int64_t output;
 };
 
-// R pixels × C filter vectors.
+// R pixels × C filter vectors, `count` times.
 struct Tile {
   const float* strip;  // the input, padded
-  int pixels;          // of the R: the others are computed and not stored
-  const Pixel* pixel;  // R of them
+  int count;
+  const Pixel* pixel;  // R for each
   const Run* runs;
   int run_count;
   Read read;
@@ -99,8 +99,8 @@ struct GradTile {
 struct Kernels {
   const char* name;
   int lanes;
-  // The largest tile for this many filter vectors, at [C]; 0 where the instruction set has none. Smaller ones are null
-  // where the next larger one does.
+  // The largest tile for this many filter vectors, at [C]; 0 where the instruction set has none. Of smaller ones, those
+  // of an odd number of pixels above 4 are null.
   int max_pixels[kMaxVectors + 1];
   void (*tile[kMaxVectors + 1][kMaxPixels + 1])(const Tile&);
   void (*grad_tile[kMaxVectors + 1][kMaxPixels + 1])(const GradTile&);

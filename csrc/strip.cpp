@@ -7,7 +7,7 @@ namespace hetconv {
 namespace {
 
 // Elements of a strip: it stays in the L2 cache while the blocks' weights pass by.
-constexpr int64_t kStripElements = 48 * 1024;
+constexpr int64_t kStripElements = 32 * 1024;
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
