@@ -22,22 +22,26 @@ struct Job {
   float* output;
   bool far;
 
-  void run(const Phase& phase, const Block& block, const std::vector<Run>& runs, const float* strip,
+  void run(const Phase& phase, const Block& block, const std::vector<Sum>& sums, const float* strip,
            const std::vector<Pixel>& pixels) const;
 };
 
 // A block's filters at a strip's pixels.
-void Job::run(const Phase& phase, const Block& block, const std::vector<Run>& runs, const float* strip,
+void Job::run(const Phase& phase, const Block& block, const std::vector<Sum>& sums, const float* strip,
               const std::vector<Pixel>& pixels) const {
   const Kernels& k = kernels();
   Tile tile{};
   tile.strip = strip;
-  tile.runs = runs.data();
-  tile.run_count = static_cast<int>(runs.size());
+  tile.partial_sums = sums.data();
+  tile.partial_sum_count = static_cast<int>(sums.size());
   tile.read = plan.read;
   tile.shared = block.shared;
   tile.vectors = &plan.vectors[static_cast<size_t>(block.vector)];
-  for (int c = 0; c < block.vectors; ++c) tile.start[c] = strips.place(tile.vectors[c].channel);
+  tile.whole = true;
+  for (int c = 0; c < block.vectors; ++c) {
+    tile.start[c] = strips.place(tile.vectors[c].channel);
+    tile.whole &= tile.vectors[c].filters == k.lanes;
+  }
   tile.p = plan.p;
   tile.weights = packed + phase.packed + phase.chunks * block.vector * k.lanes;
   tile.epilogue = epilogue;
@@ -63,8 +67,8 @@ void Job::run(const Phase& phase, const Block& block, const std::vector<Run>& ru
 // What a thread has at hand of one strip.
 class Worker {
  public:
-  Worker(const Job& job, const std::vector<Strips::Runs>& runs, const float* input, const Strides& out)
-      : job_(job), strips_(job.strips), runs_(runs), input_(input), out_(out), pixels_(job.plan.phases.size()) {}
+  Worker(const Job& job, const std::vector<Strips::Sums>& sums, const float* input, const Strides& out)
+      : job_(job), strips_(job.strips), sums_(sums), input_(input), out_(out), pixels_(job.plan.phases.size()) {}
 
   void run(int64_t strip, size_t phase, size_t block) {
     if (strip != strip_) {
@@ -74,13 +78,13 @@ class Worker {
     }
     const Phase& of = job_.plan.phases[phase];
     if (pixels_[phase].empty()) pixels_[phase] = strips_.pixels(strip, of, out_);
-    if (!pixels_[phase].empty()) job_.run(of, job_.plan.blocks[block], runs_[phase].runs, data_, pixels_[phase]);
+    if (!pixels_[phase].empty()) job_.run(of, job_.plan.blocks[block], sums_[phase].partial, data_, pixels_[phase]);
   }
 
  private:
   const Job& job_;
   const Strips& strips_;
-  const std::vector<Strips::Runs>& runs_;
+  const std::vector<Strips::Sums>& sums_;
   const float* input_;
   const Strides& out_;
   int64_t strip_ = -1;
@@ -100,12 +104,12 @@ void convolve(const Plan& plan, const Input& x, const float* packed, const Epilo
   for (const Phase& phase : plan.phases) pixels += plan.batch * phase.rows * phase.columns;
   if (pixels == 0) return;
   const Strips strips(plan, x.strides, threads.count);
-  std::vector<Strips::Runs> runs;
-  for (const Phase& phase : plan.phases) runs.push_back(strips.runs(phase));
+  std::vector<Strips::Sums> sums;
+  for (const Phase& phase : plan.phases) sums.push_back(strips.sums(phase));
   const Job job{plan, strips, packed, epilogue, y.data, pixels * plan.filters > kFarElements};
   const int64_t blocks = static_cast<int64_t>(plan.blocks.size()), units = blocks * static_cast<int64_t>(plan.phases.size());
   parallel(threads, strips.count() * units, [&](int64_t begin, int64_t end) {
-    Worker worker(job, runs, x.data, y.strides);
+    Worker worker(job, sums, x.data, y.strides);
     for (int64_t item = begin; item < end; ++item) {
       worker.run(item / units, static_cast<size_t>(item % units / blocks), static_cast<size_t>(item % blocks));
     }

@@ -1,4 +1,4 @@
-// R pixels × C filter vectors of the output: every run is accumulated in registers, then stored once.
+// R pixels × C filter vectors of the output: everything is accumulated in registers, then stored once.
 #pragma once
 
 #include "chunk.h"
@@ -6,13 +6,11 @@
 namespace hetconv {
 namespace {
 
-// sums += weights × chunks of one run; start[c] is where vector c starts to read in a chunk.
+// sums += weights × chunks; start[c] is where vector c starts to read in a chunk.
 template <Read read, bool shared, int R, int C>
 HETCONV_INLINE const float* accumulate(Vec (&sums)[R][C], const float* const (&pixel)[R], const int64_t (&start)[C],
-                                       const float* weights, const Run& run, const Tile& tile) {
-  const int64_t p = tile.p;
-  const int32_t* at = run.at;
-  for (const int32_t* const end = at + run.count; at != end; ++at) {
+                                       const float* weights, const int32_t* at, int32_t count, const Tile& tile) {
+  for (const int32_t* const end = at + count; at != end; ++at) {
     Vec weight[C];
 #pragma GCC unroll 4
     for (int c = 0; c < C; ++c) weight[c] = load(weights + c * kLanes);
@@ -20,14 +18,14 @@ HETCONV_INLINE const float* accumulate(Vec (&sums)[R][C], const float* const (&p
 #pragma GCC unroll 12
     for (int r = 0; r < R; ++r) {
       if constexpr (shared) {
-        Vec chunk = read_chunk<read>(pixel[r] + *at, p, tile.vectors[0]);
+        Vec chunk = read_chunk<read>(pixel[r] + (*at + start[0]), tile.p, tile.vectors[0]);
         HETCONV_IN_REGISTER(chunk);
 #pragma GCC unroll 4
         for (int c = 0; c < C; ++c) sums[r][c] = fma(chunk, weight[c], sums[r][c]);
       } else {
 #pragma GCC unroll 4
         for (int c = 0; c < C; ++c) {
-          sums[r][c] = fma(read_chunk<read>(pixel[r] + *at + start[c], p, tile.vectors[c]), weight[c], sums[r][c]);
+          sums[r][c] = fma(read_chunk<read>(pixel[r] + (*at + start[c]), tile.p, tile.vectors[c]), weight[c], sums[r][c]);
         }
       }
     }
@@ -106,14 +104,14 @@ template <int R, int C>
 HETCONV_INLINE void store_sums(const Tile& tile, const Vec (&sums)[R][C]) {
 #pragma GCC unroll 12
   for (int r = 0; r < R; ++r) {
+    float* const y = tile.output + tile.pixel[r].output;
 #pragma GCC unroll 4
     for (int c = 0; c < C; ++c) {
       const FilterVector& vector = tile.vectors[c];
-      float* const y = tile.output + tile.pixel[r].output + vector.filter;
-      if (vector.filters == kLanes) {
-        store(y, sums[r][c]);
+      if (tile.whole) {
+        store(y + vector.filter, sums[r][c]);
       } else {
-        store_first(y, sums[r][c], vector.filters);
+        store_first(y + vector.filter, sums[r][c], vector.filters);
       }
     }
   }
@@ -131,7 +129,6 @@ struct ForwardTiles {
   template <Read read, bool shared>
   HETCONV_INLINE void run_one() const {
     Vec sums[R][C], aside[R][C];
-    bool any_aside = false;
     int64_t start[C], none[C] = {};
 #pragma GCC unroll 4
     for (int c = 0; c < C; ++c) {
@@ -143,23 +140,17 @@ struct ForwardTiles {
       for (int r = 0; r < R; ++r) sums[r][c] = first;
     }
     if (tile.far) fetch_ahead<R, C>(tile);
-    const float* weights = tile.weights;
-    for (const Run* run = tile.runs; run != tile.runs + tile.run_count; ++run) {
-      const float* pixel[R];
-      const float* const strip = tile.strip + (shared && run->spatial ? start[0] : 0);
+    const float* pixel[R];
 #pragma GCC unroll 12
-      for (int r = 0; r < R; ++r) pixel[r] = strip + tile.pixel[r].input;
-      if (run->spatial) {
-        weights = accumulate<read, shared, R, C>(sums, pixel, start, weights, *run, tile);
-      } else {
-        weights = accumulate<Read::broadcast, true, R, C>(sums, pixel, none, weights, *run, tile);
-      }
-      if (run->put_aside) {
-        put_aside(sums, aside, any_aside);
-        any_aside = true;
-      }
+    for (int r = 0; r < R; ++r) pixel[r] = tile.strip + tile.pixel[r].input;
+    const float* weights = tile.weights;
+    for (int i = 0; i < tile.partial_sum_count; ++i) {
+      const Sum& sum = tile.partial_sums[i];
+      if (i > 0) put_aside(sums, aside, i > 1);
+      weights = accumulate<read, shared, R, C>(sums, pixel, start, weights, sum.at, sum.spatial, tile);
+      weights = accumulate<Read::broadcast, true, R, C>(sums, pixel, none, weights, sum.at + sum.spatial, sum.pointwise, tile);
     }
-    if (any_aside) put_aside(aside, sums, true);
+    if (tile.partial_sum_count > 1) put_aside(aside, sums, true);
     if (tile.epilogue.residual != nullptr) add_residual<R, C>(tile, sums);
     activate<R, C>(sums, tile.epilogue.activation);
     store_sums<R, C>(tile, sums);

@@ -31,12 +31,10 @@ struct Segment {
   int64_t start;  // chunks of the segments before
 };
 
-// A row of multiply-adds that one loop does: chunks of channels, wherever they are in the strip.
-struct Run {
-  const int32_t* at;  // where each chunk starts, in elements from the pixel
-  int32_t count;
-  bool spatial;
-  bool put_aside;  // the sums so far are added up apart after this run, and new ones begin
+// Multiply-adds that the accumulators sum in a row: spatial chunks, then pointwise ones.
+struct Sum {
+  const int32_t* at;  // where in the strip each chunk starts, in elements from the pixel
+  int32_t spatial, pointwise;
 };
 
 // Up to kLanes neighbouring filters.
@@ -58,8 +56,8 @@ struct Tile {
   const float* strip;  // the input, padded
   int count;
   const Pixel* pixel;  // R for each
-  const Run* runs;
-  int run_count;
+  const Sum* partial_sums;
+  int partial_sum_count;
   Read read;
   bool shared;  // all filter vectors read a chunk alike
   const FilterVector* vectors;
@@ -68,7 +66,8 @@ struct Tile {
   const float* weights;
   Epilogue epilogue;
   float* output;
-  bool far;  // the output is larger than the caches: its lines are fetched ahead
+  bool whole;  // all filter vectors are
+  bool far;    // the output is larger than the caches: its lines are fetched ahead
 };
 
 // Pixels that one accumulator of the weight gradient sums in a row: partial sums keep rounding errors small.

@@ -86,30 +86,22 @@ Strips::Map Strips::map(int64_t index) const {
   return {index / (row_.classes * column_.classes), index / column_.classes % row_.classes, index % column_.classes};
 }
 
-Strips::Runs Strips::runs(const Phase& phase) const {
-  Runs made;
-  std::vector<size_t> begins;
-  int64_t terms = 0;
+Strips::Sums Strips::sums(const Phase& phase) const {
+  Sums made;
+  made.at.reserve(static_cast<size_t>(phase.chunks));  // it never moves
+  int64_t terms = kTerms;
   for (const Segment& segment : phase.segments) {
-    const bool spatial = segment.spatial && plan_.p > 1;
     const int64_t row = (segment.row - row_.least) / row_.in_step, column = (segment.column - column_.least) / column_.in_step;
     const int64_t tap = (row * width_ + column) * pixel_;
-    for (int64_t i = 0; i < segment.count; ++i) {
-      const bool full = terms == kTerms;
-      if (full) {
-        made.runs.back().put_aside = true;
+    for (int64_t i = 0; i < segment.count; ++i, ++terms) {
+      if (terms == kTerms) {
+        made.partial.push_back({made.at.data() + made.at.size(), 0, 0});
         terms = 0;
       }
-      if (full || made.runs.empty() || spatial != made.runs.back().spatial) {
-        begins.push_back(made.at.size());
-        made.runs.push_back({nullptr, 0, spatial, false});
-      }
       made.at.push_back(static_cast<int32_t>(tap + place(segment.channel + i * segment.step)));
-      ++made.runs.back().count;
-      ++terms;
+      ++(segment.spatial && plan_.p > 1 ? made.partial.back().spatial : made.partial.back().pointwise);
     }
   }
-  for (size_t i = 0; i < begins.size(); ++i) made.runs[i].at = made.at.data() + begins[i];
   return made;
 }
 

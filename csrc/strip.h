@@ -31,12 +31,12 @@ class Strips {
   int64_t count() const { return counts_.maps * counts_.rows * counts_.columns; }
   int64_t elements() const { return extent_.maps * height_ * width_ * pixel_ + kMaxLanes; }
 
-  // The runs of multiply-adds of a phase; they hold for every strip.
-  struct Runs {
+  // What a phase sums up; it holds for every strip.
+  struct Sums {
     std::vector<int32_t> at;
-    std::vector<Run> runs;
+    std::vector<Sum> partial;
   };
-  Runs runs(const Phase& phase) const;
+  Sums sums(const Phase& phase) const;
 
   void copy(int64_t strip, const float* input, float* to) const;
 
