@@ -23,12 +23,12 @@ struct Job {
   bool far;
 
   void run(const Phase& phase, const Block& block, const std::vector<Sum>& sums, const float* strip,
-           const std::vector<Pixel>& pixels) const;
+           const std::vector<Pixel>& pixels, const Strips::Piece& next) const;
 };
 
 // A block's filters at a strip's pixels.
 void Job::run(const Phase& phase, const Block& block, const std::vector<Sum>& sums, const float* strip,
-              const std::vector<Pixel>& pixels) const {
+              const std::vector<Pixel>& pixels, const Strips::Piece& next) const {
   const Kernels& k = kernels();
   Tile tile{};
   tile.strip = strip;
@@ -47,10 +47,14 @@ void Job::run(const Phase& phase, const Block& block, const std::vector<Sum>& su
   tile.epilogue = epilogue;
   tile.output = output;
   tile.far = far;
+  tile.next = reinterpret_cast<const char*>(next.data);
+  const int64_t tiles_here = (static_cast<int64_t>(pixels.size()) + k.max_pixels[block.vectors] - 1) / k.max_pixels[block.vectors];
+  tile.next_lines = static_cast<int>((next.elements / 16 + tiles_here - 1) / tiles_here);
   const auto run_tiles = [&](int size, int tiles) {
     tile.count = tiles;
     if (tiles > 0) k.tile[block.vectors][size](tile);
     tile.pixel += size * tiles;
+    tile.next += static_cast<int64_t>(64) * tile.next_lines * tiles;
   };
   tile.pixel = pixels.data();
   // A tile of few pixels waits for its sums: the last two share what is left.
@@ -75,10 +79,14 @@ class Worker {
       strips_.copy(strip, input_, strip_data());
       for (std::vector<Pixel>& pixels : pixels_) pixels.clear();
       strip_ = strip;
+      next_ = strips_.next(strip, input_);
+      if (next_.elements * 4 < 1) next_.elements = 0;
+      share_ = next_.elements / static_cast<int64_t>(job_.plan.phases.size() * job_.plan.blocks.size());
     }
     const Phase& of = job_.plan.phases[phase];
     if (pixels_[phase].empty()) pixels_[phase] = strips_.pixels(strip, of, out_);
-    if (!pixels_[phase].empty()) job_.run(of, job_.plan.blocks[block], sums_[phase].partial, data_, pixels_[phase]);
+    if (!pixels_[phase].empty()) job_.run(of, job_.plan.blocks[block], sums_[phase].partial, data_, pixels_[phase], {next_.data, share_});
+    next_.data += share_;
   }
 
  private:
@@ -89,6 +97,8 @@ class Worker {
   const Strides& out_;
   int64_t strip_ = -1;
   float* data_ = nullptr;
+  Strips::Piece next_{};
+  int64_t share_ = 0;
   std::vector<std::vector<Pixel>> pixels_;
 
   float* strip_data() {

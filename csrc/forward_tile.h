@@ -123,7 +123,10 @@ struct ForwardTiles {
 
   template <Read read, bool shared>
   HETCONV_INLINE void run() {
-    for (int n = tile.count; n > 0; --n, tile.pixel += R) run_one<read, shared>();
+    for (int n = tile.count; n > 0; --n, tile.pixel += R) {
+      for (int line = 0; line < tile.next_lines; ++line, tile.next += 64) __builtin_prefetch(tile.next, 0, 2);
+      run_one<read, shared>();
+    }
   }
 
   template <Read read, bool shared>

@@ -68,6 +68,8 @@ struct Tile {
   float* output;
   bool whole;  // all filter vectors are
   bool far;    // the output is larger than the caches: its lines are fetched ahead
+  const char* next;  // of the next strip's input, what is fetched ahead while this one is computed
+  int next_lines;    // cache lines of it for each tile
 };
 
 // Pixels that one accumulator of the weight gradient sums in a row: partial sums keep rounding errors small.

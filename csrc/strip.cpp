@@ -6,8 +6,11 @@
 namespace hetconv {
 namespace {
 
-// Elements of a strip: it stays in the L2 cache while the blocks' weights pass by.
+// Elements of a strip: it stays in the L2 cache while the blocks' weights pass by. Where that is few pixels, for which
+// many weights pass by, a larger one is better.
 constexpr int64_t kStripElements = 32 * 1024;
+constexpr int64_t kMostStripElements = 96 * 1024;
+constexpr int64_t kFewPixels = 48;
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -47,16 +50,19 @@ Strips::Strips(const Plan& plan, const Strides& in, int threads)
 }
 
 void Strips::choose_extent(int threads) {
-  const int64_t room = std::max<int64_t>(1, kStripElements / plan_.channels);
   extent_ = {1, row_.positions, column_.positions};
-  const auto size = [&] { return row_.lines(extent_.rows) * column_.lines(extent_.columns); };
-  if (size() <= room) {
-    extent_.maps = std::clamp<int64_t>(room / size(), 1, maps_);
-  } else {
-    while (size() > room && extent_.rows > 4) extent_.rows = divide_up(extent_.rows, 2);
-    while (size() > room && extent_.columns > 24) extent_.columns = divide_up(extent_.columns, 2);
-    while (size() > room && extent_.rows > 1) extent_.rows = divide_up(extent_.rows, 2);
-  }
+  const auto size = [&] { return row_.lines(extent_.rows) * column_.lines(extent_.columns) * plan_.channels; };
+  const auto fits = [&] {
+    const bool few = extent_.rows * extent_.columns <= kFewPixels;
+    return size() <= (few ? kMostStripElements : kStripElements);
+  };
+  if (fits()) extent_.maps = std::clamp<int64_t>(kStripElements / size(), 1, maps_);
+  while (!fits() && extent_.rows > 1) --extent_.rows;
+  while (!fits() && extent_.columns > 1) extent_.columns = divide_up(extent_.columns, 2);
+  while (fits() && extent_.rows < row_.positions && extent_.columns < column_.positions) ++extent_.rows;
+  const auto even = [](int64_t& part, int64_t whole) { part = divide_up(whole, divide_up(whole, part)); };
+  even(extent_.maps, maps_);
+  even(extent_.rows, row_.positions);
   const auto items = [&] {
     counts_ = {divide_up(maps_, extent_.maps), divide_up(row_.positions, extent_.rows),
                divide_up(column_.positions, extent_.columns)};
@@ -130,6 +136,19 @@ void Strips::copy(int64_t strip, const float* input, float* to) const {
       kernels().copy(from, column_.in_step * in_.column, line + inside * pixel_, pixel_, plan_.channels / parts_, parts_, outside - inside);
     }
   }
+}
+
+Strips::Piece Strips::next(int64_t strip, const float* input) const {
+  if (strip + 1 >= count() || counts_.columns > 1 || row_.classes * column_.classes > 1) return {input, 0};
+  const auto end_row = [&](const Extent& first) {  // counted over all images
+    const int64_t last = std::min(first.maps + extent_.maps, maps_) - 1;
+    const int64_t positions = std::min(first.rows + extent_.rows, row_.positions);
+    const int64_t row = row_.first_line(0, positions - 1) + row_.span * row_.in_step + 1;
+    return last * row_.in_size + std::clamp<int64_t>(row, 0, row_.in_size);
+  };
+  const int64_t from = end_row(begin(strip)), to = end_row(begin(strip + 1));
+  const auto at = [&](int64_t row) { return row / row_.in_size * in_.batch + row % row_.in_size * in_.row; };
+  return {input + at(from), std::max<int64_t>(0, at(to) - at(from))};
 }
 
 std::vector<Pixel> Strips::pixels(int64_t strip, const Phase& phase, const Strides& out) const {

@@ -40,6 +40,13 @@ class Strips {
 
   void copy(int64_t strip, const float* input, float* to) const;
 
+  // Where the input of the next strip is that this one has not read; empty where it is not in one piece.
+  struct Piece {
+    const float* data;
+    int64_t elements;
+  };
+  Piece next(int64_t strip, const float* input) const;
+
   // Where a channel is in a pixel of a strip.
   int64_t place(int64_t channel) const;
 
