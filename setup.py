@@ -76,7 +76,7 @@ class BuildNative(build_ext):
         return built
 
 
-SOURCES = ["dispatch", "plan", "pack", "strip", "convolve", "weight_grad", "fingerprint", "register"]
+SOURCES = ["dispatch", "plan", "pack", "strip", "tiles", "convolve", "weight_grad", "fingerprint", "register"]
 
 setup(
     ext_modules=[Extension("hetconv.native", [f"csrc/{name}.cpp" for name in SOURCES])],

@@ -47,25 +47,10 @@ void Job::run(const Phase& phase, const Block& block, const std::vector<Sum>& su
   tile.epilogue = epilogue;
   tile.output = output;
   tile.far = far;
+  const int64_t count = static_cast<int64_t>(pixels.size()), tiles = std::max<int64_t>(1, count / k.max_pixels[block.vectors]);
   tile.next = reinterpret_cast<const char*>(next.data);
-  const int64_t tiles_here = (static_cast<int64_t>(pixels.size()) + k.max_pixels[block.vectors] - 1) / k.max_pixels[block.vectors];
-  tile.next_lines = static_cast<int>((next.elements / 16 + tiles_here - 1) / tiles_here);
-  const auto run_tiles = [&](int size, int tiles) {
-    tile.count = tiles;
-    if (tiles > 0) k.tile[block.vectors][size](tile);
-    tile.pixel += size * tiles;
-    tile.next += static_cast<int64_t>(64) * tile.next_lines * tiles;
-  };
-  tile.pixel = pixels.data();
-  // A tile of few pixels waits for its sums: the last two share what is left.
-  const int most = k.max_pixels[block.vectors], count = static_cast<int>(pixels.size());
-  const int together = count % most > 0 && count % most < 3 && count > most ? most + count % most : count % most;
-  run_tiles(most, (count - together) / most);
-  const int half = together > most ? (together + 1) / 2 : 0;
-  for (int left : {half, together - half}) {
-    for (; left > 0 && k.tile[block.vectors][left] == nullptr; --left) run_tiles(1, 1);
-    run_tiles(left, left > 0);
-  }
+  tile.next_lines = static_cast<int>(next.elements / 16 / tiles);
+  run_tiles(tile, block.vectors, pixels.data(), count);
 }
 
 // What a thread has at hand of one strip.

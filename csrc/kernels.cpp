@@ -4,7 +4,6 @@
 
 #include "copy.h"
 #include "forward_tile.h"
-#include "grad_tile.h"
 #include "peak.h"
 #include "simd.h"
 #include "transpose.h"
@@ -24,7 +23,6 @@ constexpr void add_tiles(Kernels& kernels) {
   if constexpr (R > 0) {
     if constexpr (R <= 4 || R % 2 == 0) {  // an odd number of pixels is rounded up
       kernels.tile[C][R] = &forward_tiles<R, C>;
-      kernels.grad_tile[C][R] = &grad_tile<R, C>;
     }
     add_tiles<R - 1, C>(kernels);
   }
@@ -37,7 +35,8 @@ constexpr Kernels make_kernels(const char* name) {
   for (int c = 0; c <= kMaxVectors; ++c) kernels.max_pixels[c] = kPixels[c];
   kernels.multiply_adds = &multiply_adds;
   kernels.copy = &copy;
-  kernels.transpose = &transpose;
+  kernels.rows_to_lanes = &rows_to_lanes;
+  kernels.lanes_to_rows = &lanes_to_rows;
   add_tiles<kPixels[1], 1>(kernels);
   add_tiles<kPixels[2], 2>(kernels);
   add_tiles<kPixels[4], 4>(kernels);

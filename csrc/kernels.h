@@ -72,31 +72,6 @@ struct Tile {
   int next_lines;    // cache lines of it for each tile
 };
 
-// Pixels that one accumulator of the weight gradient sums in a row: partial sums keep rounding errors small.
-constexpr int64_t kGradTerms = 64;
-
-// `count` pixels of one row, at most kGradTerms of them, for the weight gradient.
-struct PixelRun {
-  int64_t x, grad_y;  // offsets
-  int64_t count;
-};
-
-// C filter vectors × J chunks of the weight gradient of one segment, summed over runs.
-struct GradTile {
-  const float* x;
-  const float* grad_y;
-  int64_t x_step, grad_y_step;  // from one pixel to the next
-  const PixelRun* runs;
-  int64_t run_count;
-  Read read;
-  bool spatial, shared;
-  int64_t step;
-  const FilterVector* vectors;
-  int64_t p;
-  float* grad;  // J × C × lanes
-  bool fresh;   // `grad` is written, not added to
-};
-
 struct Kernels {
   const char* name;
   int lanes;
@@ -104,12 +79,13 @@ struct Kernels {
   // of an odd number of pixels above 4 are null.
   int max_pixels[kMaxVectors + 1];
   void (*tile[kMaxVectors + 1][kMaxPixels + 1])(const Tile&);
-  void (*grad_tile[kMaxVectors + 1][kMaxPixels + 1])(const GradTile&);
   int64_t (*multiply_adds)(int64_t rounds);
   // Copies `count` pixels of `channels` × `parts` channels; of more than one part, vectors are dealt to the parts in turn.
   void (*copy)(const float* from, int64_t from_step, float* to, int64_t to_step, int64_t channels, int64_t parts,
                int64_t count);
-  void (*transpose)(const float* const* from, int from_size, float* const* to, int to_size);
+  // to[j][offset + lane] = from[lane][j] for j < count, and back.
+  void (*rows_to_lanes)(const float* const* from, int64_t count, float* const* to, int64_t offset);
+  void (*lanes_to_rows)(const float* const* from, int64_t offset, int64_t count, float* const* to);
 };
 
 extern const Kernels kernels_portable;
@@ -119,5 +95,8 @@ extern const Kernels kernels_avx512;
 #endif
 
 const Kernels& kernels();  // of the instruction set chosen
+
+// Cuts `count` pixels into tiles of this many filter vectors, and runs them.
+void run_tiles(Tile tile, int vectors, const Pixel* pixels, int64_t count);
 
 }  // namespace hetconv

@@ -50,26 +50,30 @@ struct Natural {
   }
 };
 
-// Where a segment's packed weights are.
+// Where the packed weights of one chunk of one tap are.
 struct Place {
-  const Phase* phase = nullptr;
-  const Segment* segment = nullptr;
+  int64_t phase = 0, chunks = 0;  // vectors before the phase; vectors of a filter vector in it
+  int64_t chunk = -1;             // in the phase; -1 if the tap is not used
 
-  // Of the chunk-th chunk of the segment, of the first vector of a block; the block's others follow, then the next chunk.
-  int64_t at(const Block& block, int64_t chunk) const {
-    return phase->packed + (phase->chunks * block.vector + (segment->start + chunk) * block.vectors) * kernels().lanes;
-  }
+  // In vectors, of the first filter vector of a block; the block's others follow, then the next chunk.
+  int64_t at(const Block& block) const { return phase + chunks * block.vector + chunk * block.vectors; }
 };
 
-// Walks over the squares of lanes × lanes weights of a layer.
+// Walks over the weights of a layer.
 class Packer {
  public:
   Packer(const Plan& plan, const Shape& shape) : plan_(plan), natural_(shape), lanes_(kernels().lanes) {
-    places_.resize(static_cast<size_t>(divide_up(plan.channels / plan.p, plan.chunk_block) * natural_.taps));
+    zeros_.resize(static_cast<size_t>(std::max({kColumns, kChunksInRow * natural_.taps, int64_t{kMaxLanes * kMaxVectors}})));
+    ring_.resize(static_cast<size_t>(plan.channels / plan.p * natural_.taps));
+    centre_.resize(static_cast<size_t>(plan.channels));
     for (const Phase& phase : plan.phases) {
       for (const Segment& segment : phase.segments) {
-        const int64_t chunk = segment.channel / (segment.spatial ? segment.step : plan.p);
-        places_[static_cast<size_t>(chunk / plan.chunk_block * natural_.taps + segment.tap)] = {&phase, &segment};
+        for (int64_t i = 0; i < segment.count; ++i) {
+          const int64_t first = segment.spatial ? segment.channel / segment.step : segment.channel;
+          Place& place = segment.spatial ? ring_[static_cast<size_t>((first + i) * natural_.taps + segment.tap)]
+                                         : centre_[static_cast<size_t>(first + i)];
+          place = {phase.packed / lanes_, phase.chunks, segment.start + i};
+        }
       }
     }
   }
@@ -95,22 +99,14 @@ class Packer {
   }
 
  private:
-  static constexpr int64_t kColumns = 128;
-  // Chunks of one vector before the next vector of the block: rows of weights are often a multiple of 2 KiB apart, so
-  // that only a few lines of 64 rows fit into the L1 cache together. 8 is 1.6 times faster than 1 for a forward pass,
-  // and than all for a transposed one.
-  static constexpr int64_t kChunkGroup = 8;
-
+  static constexpr int64_t kColumns = 128;    // of the pointwise weights
+  static constexpr int64_t kChunksInRow = 8;  // few, so that both halves of a line of packed weights are written soon
   const Plan& plan_;
   const Natural natural_;
   const int lanes_;
-  std::vector<Place> places_;
-
-  static int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-  const Place& place(int64_t chunk, int64_t tap) const {
-    return places_[static_cast<size_t>(chunk / plan_.chunk_block * natural_.taps + tap)];
-  }
+  std::vector<Place> ring_;    // of chunk × taps + tap
+  std::vector<Place> centre_;  // of a channel
+  std::vector<float> zeros_;
 
   const FilterVector& vector(const Block& block, int c) const {
     return plan_.vectors[static_cast<size_t>(block.vector + c)];
@@ -123,78 +119,68 @@ class Packer {
     });
   }
 
-  // Calls visit(kernels of the lanes, -1 for none; taps; packed vectors of these taps, -1 for none).
-  template <class Visit>
-  void for_each_square(const Block& block, const Visit& visit) const {
-    int64_t kernel[kMaxVectors][kMaxLanes], step[kMaxVectors][kMaxLanes], at[kMaxLanes];
-    std::vector<int64_t> first_at(static_cast<size_t>(natural_.taps));
+  // Calls begin(places, how many) for a row of elements, then visit(filter vector of the block, where the elements of each
+  // lane begin in the spatial weights or -1). A filter's kernels lie in a row; transposed, only the taps of one do.
+  template <class Begin, class Visit>
+  void for_each_row(const Block& block, const Begin& begin, const Visit& visit) const {
+    const int64_t chunks = plan_.channels / plan_.p, most = plan_.transposed ? 1 : kChunksInRow;
+    int64_t lane_at[kMaxVectors][kMaxLanes], step[kMaxVectors][kMaxLanes];
     for (int c = 0; c < block.vectors; ++c) {
       for (int lane = 0; lane < lanes_; ++lane) {
         const bool used = lane < vector(block, c).filters;
         const int64_t filter = vector(block, c).filter + lane;
-        kernel[c][lane] = used ? natural_.kernel(plan_, filter, 0) : -1;
-        step[c][lane] = used ? natural_.kernel(plan_, filter, 1) - kernel[c][lane] : 0;
+        lane_at[c][lane] = used ? natural_.kernel(plan_, filter, 0) : -1;
+        step[c][lane] = used ? natural_.kernel(plan_, filter, 1) - lane_at[c][lane] : 0;
       }
     }
-    const int64_t chunks = plan_.channels / plan_.p;
-    for (int64_t first = 0; first < chunks; first += plan_.chunk_block) {
-      for (int64_t tap = 0; tap < natural_.taps; ++tap) {
-        const Place& there = place(first, tap);
-        const bool kept = there.phase != nullptr && there.segment->spatial;
-        first_at[static_cast<size_t>(tap)] = kept ? there.at(block, 0) : -1;
-      }
-      const int64_t count = std::min(plan_.chunk_block, chunks - first);
-      for (int64_t group = 0; group < count; group += kChunkGroup) {
-        for (int c = 0; c < block.vectors; ++c) {
-          for (int64_t chunk = group; chunk < std::min(group + kChunkGroup, count); ++chunk) {
-            for (int64_t tap = 0; tap < natural_.taps; tap += lanes_) {
-              const int taps = static_cast<int>(std::min<int64_t>(lanes_, natural_.taps - tap));
-              for (int i = 0; i < taps; ++i) {
-                const int64_t there = first_at[static_cast<size_t>(tap + i)];
-                at[i] = there < 0 ? -1 : there + (chunk * block.vectors + c) * lanes_;
-              }
-              visit(kernel[c], tap, taps, at);
-            }
-            for (int lane = 0; lane < lanes_; ++lane) kernel[c][lane] += step[c][lane];
-          }
-        }
+    for (int64_t first = 0; first < chunks; first += most) {
+      const int64_t count = std::min(most, chunks - first);
+      begin(&ring_[static_cast<size_t>(first * natural_.taps)], count * natural_.taps);
+      for (int c = 0; c < block.vectors; ++c) {
+        visit(c, lane_at[c]);
+        for (int lane = 0; lane < lanes_; ++lane) lane_at[c][lane] += count * step[c][lane];
       }
     }
   }
 
   void pack_spatial(const Block& block, const Weights& weights, float* packed) const {
-    const auto transpose = kernels().transpose;
-    for_each_square(block, [&](const int64_t* kernel, int64_t tap, int count, const int64_t* at) {
+    std::vector<float> nowhere(static_cast<size_t>(lanes_ * block.vectors));
+    std::vector<float*> to;
+    const auto begin = [&](const Place* places, int64_t count) {
+      to.resize(static_cast<size_t>(count));
+      for (float*& at : to) {
+        at = places->chunk < 0 ? nowhere.data() : packed + places->at(block) * lanes_;
+        ++places;
+      }
+    };
+    for_each_row(block, begin, [&](int c, const int64_t* lane_at) {
       const float* from[kMaxLanes];
-      float* to[kMaxLanes];
-      for (int i = 0; i < lanes_; ++i) from[i] = kernel[i] < 0 ? nullptr : weights.spatial + kernel[i] + tap;
-      for (int i = 0; i < count; ++i) to[i] = at[i] < 0 ? nullptr : packed + at[i];
-      transpose(from, count, to, lanes_);
+      for (int i = 0; i < lanes_; ++i) from[i] = lane_at[i] < 0 ? zeros_.data() : weights.spatial + lane_at[i];
+      kernels().rows_to_lanes(from, static_cast<int64_t>(to.size()), to.data(), c * lanes_);
     });
   }
 
   void unpack_spatial(const Block& block, const float* packed, float* spatial) const {
-    const auto transpose = kernels().transpose;
-    for_each_square(block, [&](const int64_t* kernel, int64_t tap, int count, const int64_t* at) {
-      const float* from[kMaxLanes] = {};
+    std::vector<float> nowhere(zeros_.size());
+    std::vector<const float*> from;
+    const auto begin = [&](const Place* places, int64_t count) {
+      from.resize(static_cast<size_t>(count));
+      for (const float*& at : from) {
+        at = places->chunk < 0 ? zeros_.data() : packed + places->at(block) * lanes_;
+        ++places;
+      }
+    };
+    for_each_row(block, begin, [&](int c, const int64_t* lane_at) {
       float* to[kMaxLanes];
-      for (int i = 0; i < count; ++i) from[i] = at[i] < 0 ? nullptr : packed + at[i];
-      for (int i = 0; i < lanes_; ++i) to[i] = kernel[i] < 0 ? nullptr : spatial + kernel[i] + tap;
-      transpose(from, lanes_, to, count);
+      for (int i = 0; i < lanes_; ++i) to[i] = lane_at[i] < 0 ? nowhere.data() : spatial + lane_at[i];
+      kernels().lanes_to_rows(from.data(), c * lanes_, static_cast<int64_t>(from.size()), to);
     });
   }
 
-  // Calls visit(first channel, last channel, packed vector of the first) for parts of at most kColumns channels.
+  // Calls visit(first channel, last channel) for parts of at most kColumns channels.
   template <class Visit>
-  void for_each_part(const Block& block, const Visit& visit) const {
-    const int64_t per_segment = plan_.chunk_block * plan_.p;
-    for (int64_t segment = 0; segment < plan_.channels; segment += per_segment) {
-      const int64_t end = std::min(segment + per_segment, plan_.channels);
-      const int64_t at = place(segment / plan_.p, natural_.centre).at(block, 0);
-      for (int64_t first = segment; first < end; first += kColumns) {
-        visit(first, std::min(first + kColumns, end), at + (first - segment) * block.vectors * lanes_);
-      }
-    }
+  void for_each_part(const Visit& visit) const {
+    for (int64_t first = 0; first < plan_.channels; first += kColumns) visit(first, std::min(first + kColumns, plan_.channels));
   }
 
   // One filter's row of the pointwise matrix, centre taps filled in; up to 3 elements behind it are overwritten.
@@ -225,38 +211,30 @@ class Packer {
 
   void pack_pointwise(const Block& block, const Weights& weights, float* packed) const {
     float rows[kMaxLanes][kColumns + 3];
-    for_each_part(block, [&](int64_t first, int64_t last, int64_t at) {
+    const float* from[kMaxLanes];
+    float* to[kColumns];
+    for_each_part([&](int64_t first, int64_t last) {
+      for (int64_t m = first; m < last; ++m) to[m - first] = packed + centre_[static_cast<size_t>(m)].at(block) * lanes_;
       for (int c = 0; c < block.vectors; ++c) {
-        const int filters = vector(block, c).filters;
-        for (int lane = 0; lane < filters; ++lane) {
-          read_row(weights, vector(block, c).filter + lane, first, last, rows[lane]);
+        for (int lane = 0; lane < lanes_; ++lane) {
+          from[lane] = lane < vector(block, c).filters ? rows[lane] : zeros_.data();
+          if (from[lane] == rows[lane]) read_row(weights, vector(block, c).filter + lane, first, last, rows[lane]);
         }
-        for (int64_t m = first; m < last; m += lanes_) {
-          const int count = static_cast<int>(std::min<int64_t>(lanes_, last - m));
-          const float* from[kMaxLanes];
-          float* to[kMaxLanes];
-          for (int lane = 0; lane < lanes_; ++lane) from[lane] = lane < filters ? &rows[lane][m - first] : nullptr;
-          for (int i = 0; i < count; ++i) to[i] = packed + at + ((m - first + i) * block.vectors + c) * lanes_;
-          kernels().transpose(from, count, to, lanes_);
-        }
+        kernels().rows_to_lanes(from, last - first, to, c * lanes_);
       }
     });
   }
 
   void unpack_pointwise(const Block& block, const float* packed, float* spatial, float* pointwise) const {
     float rows[kMaxLanes][kColumns];
-    for_each_part(block, [&](int64_t first, int64_t last, int64_t at) {
+    const float* from[kColumns];
+    float* to[kMaxLanes];
+    for (int lane = 0; lane < lanes_; ++lane) to[lane] = rows[lane];
+    for_each_part([&](int64_t first, int64_t last) {
+      for (int64_t m = first; m < last; ++m) from[m - first] = packed + centre_[static_cast<size_t>(m)].at(block) * lanes_;
       for (int c = 0; c < block.vectors; ++c) {
-        const int filters = vector(block, c).filters;
-        for (int64_t m = first; m < last; m += lanes_) {
-          const int count = static_cast<int>(std::min<int64_t>(lanes_, last - m));
-          const float* from[kMaxLanes] = {};
-          float* to[kMaxLanes];
-          for (int i = 0; i < count; ++i) from[i] = packed + at + ((m - first + i) * block.vectors + c) * lanes_;
-          for (int lane = 0; lane < lanes_; ++lane) to[lane] = lane < filters ? &rows[lane][m - first] : nullptr;
-          kernels().transpose(from, lanes_, to, count);
-        }
-        for (int lane = 0; lane < filters; ++lane) {
+        kernels().lanes_to_rows(from, c * lanes_, last - first, to);
+        for (int lane = 0; lane < vector(block, c).filters; ++lane) {
           write_row(rows[lane], vector(block, c).filter + lane, first, last, spatial, pointwise);
         }
       }
@@ -265,11 +243,11 @@ class Packer {
 
   // Transposed, a filter's row already lies along the lanes.
   void pack_row(int64_t n, const Weights& weights, float* row, float* packed) const {
-    const Place& there = place(n / plan_.p, natural_.centre);
-    if (there.phase == nullptr) return;
+    const Place& place = centre_[static_cast<size_t>(n)];
+    if (place.chunk < 0) return;
     read_row(weights, n, 0, plan_.filters, row);
     for (const Block& block : plan_.blocks) {
-      float* to = packed + there.at(block, n % (plan_.chunk_block * plan_.p));
+      float* to = packed + place.at(block) * lanes_;
       for (int c = 0; c < block.vectors; ++c, to += lanes_) {
         const float* const from = row + vector(block, c).filter;
         const int filters = vector(block, c).filters;
@@ -295,17 +273,18 @@ void gather_taps(const Shape& shape, const float* spatial, float* gathered, cons
   const int64_t channels = shape.in_channels / shape.p, taps = shape.kernel_height * shape.kernel_width;
   const int lanes = kernels().lanes;
   parallel(threads, shape.out_channels, [&](int64_t begin, int64_t end) {
+    std::vector<const float*> from(static_cast<size_t>(taps));
+    float* to[kMaxLanes];
     for (int64_t n = begin; n < end; ++n) {
-      for (int64_t tap = 0; tap < taps; tap += lanes) {
-        const int rows = static_cast<int>(std::min<int64_t>(lanes, taps - tap));
-        for (int64_t channel = 0; channel < channels; channel += lanes) {
-          const int columns = static_cast<int>(std::min<int64_t>(lanes, channels - channel));
-          const float* from[kMaxLanes] = {};
-          float* to[kMaxLanes];
-          for (int i = 0; i < rows; ++i) from[i] = spatial + (n * taps + tap + i) * channels + channel;
-          for (int i = 0; i < columns; ++i) to[i] = gathered + (n * channels + channel + i) * taps + tap;
-          kernels().transpose(from, columns, to, rows);
-        }
+      for (int64_t tap = 0; tap < taps; ++tap) from[static_cast<size_t>(tap)] = spatial + (n * taps + tap) * channels;
+      float* const filter = gathered + n * channels * taps;
+      int64_t channel = 0;
+      for (; channel + lanes <= channels; channel += lanes) {
+        for (int i = 0; i < lanes; ++i) to[i] = filter + (channel + i) * taps;
+        kernels().lanes_to_rows(from.data(), channel, taps, to);
+      }
+      for (; channel < channels; ++channel) {
+        for (int64_t tap = 0; tap < taps; ++tap) filter[channel * taps + tap] = from[static_cast<size_t>(tap)][channel];
       }
     }
   });

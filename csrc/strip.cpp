@@ -139,7 +139,7 @@ void Strips::copy(int64_t strip, const float* input, float* to) const {
 }
 
 Strips::Piece Strips::next(int64_t strip, const float* input) const {
-  if (strip + 1 >= count() || counts_.columns > 1 || row_.classes * column_.classes > 1) return {input, 0};
+  if (strip + 1 >= count() || row_.in_size == 0 || counts_.columns > 1 || row_.classes * column_.classes > 1) return {input, 0};
   const auto end_row = [&](const Extent& first) {  // counted over all images
     const int64_t last = std::min(first.maps + extent_.maps, maps_) - 1;
     const int64_t positions = std::min(first.rows + extent_.rows, row_.positions);

@@ -1,99 +1,114 @@
-// The weight gradients: output gradient times input, summed over pixels. Threads share the outputs, not the pixels, so
-// that sums do not depend on their number.
+// The weight gradients: output gradient times input, summed over pixels. The tile of the forward pass computes them, with
+// the roles exchanged: its "pixels" are the weights' places, and what it sums over are the output's pixels. Threads share
+// the filters, so that sums do not depend on their number.
 #include <algorithm>
 #include <vector>
 
 #include "pack.h"
 #include "parallel.h"
 #include "plan.h"
+#include "scratch.h"
+#include "strip.h"
 
 namespace hetconv {
 namespace {
 
-// Pixels in one block: its input and its output gradient stay in the L2 cache.
-constexpr int64_t kBlockElements = 64 * 1024;
+// Pixels that are summed in a row: their output gradients stay in the L1 cache, and partial sums keep rounding errors small.
+constexpr int64_t kGradTerms = 128;
 
-// The part of a segment that one tile covers.
-struct Item {
-  int block, segment;
-  int64_t chunk, chunks;
-  int64_t grad;  // where it is in the packed gradient
-};
-
-std::vector<Item> make_items(const Plan& plan) {
-  const Phase& phase = plan.phases[0];
-  std::vector<Item> items;
-  for (size_t b = 0; b < plan.blocks.size(); ++b) {
-    const Block& block = plan.blocks[b];
-    const int most = kernels().max_pixels[block.vectors];
-    int64_t grad = phase.chunks * block.vector * kernels().lanes;
-    for (size_t s = 0; s < phase.segments.size(); ++s) {
-      for (int64_t first = 0; first < phase.segments[s].count;) {
-        int64_t chunks = std::min<int64_t>(phase.segments[s].count - first, most);
-        while (kernels().grad_tile[block.vectors][chunks] == nullptr) --chunks;
-        items.push_back({static_cast<int>(b), static_cast<int>(s), first, chunks, grad});
-        grad += chunks * block.vectors * kernels().lanes;
-        first += chunks;
+class WeightGrad {
+ public:
+  WeightGrad(const Plan& plan, const Strips& strips, const Input& grad_y, const Input& x, float* packed_grad)
+      : plan_(plan), phase_(plan.phases[0]), strips_(strips), grad_y_(grad_y), x_(x), packed_grad_(packed_grad),
+        sums_(strips.sums(phase_)) {
+    for (const Sum& sum : sums_.partial) spatial_ += sum.spatial;
+    for (int vectors = 1; vectors <= kMaxVectors; ++vectors) {
+      for (size_t i = 0; i < sums_.at.size(); ++i) {
+        places_[vectors].push_back({sums_.at[i], static_cast<int64_t>(i) * vectors * kernels().lanes});
       }
     }
   }
-  return items;
-}
 
-// The runs of pixels in output rows [first, last), counted over all images, whose tap is inside of the input.
-std::vector<PixelRun> make_runs(const Shape& shape, const Input& grad_y, const Input& x, const Segment& tap, int64_t first,
-                           int64_t last) {
-  const auto divide_up = [](int64_t a, int64_t b) { return a <= 0 ? 0 : (a + b - 1) / b; };
-  const int64_t left = divide_up(-tap.column, shape.stride_width);
-  const int64_t right = std::min(shape.out_width, divide_up(shape.in_width - tap.column, shape.stride_width));
-  std::vector<PixelRun> runs;
-  for (int64_t i = first; i < last && left < right; ++i) {
-    const int64_t image = i / shape.out_height, row = i % shape.out_height;
-    const int64_t in_row = row * shape.stride_height + tap.row;
-    if (in_row < 0 || in_row >= shape.in_height) continue;
-    for (int64_t column = left; column < right; column += kGradTerms) {
-      runs.push_back({image * x.strides.batch + in_row * x.strides.row +
-                          (column * shape.stride_width + tap.column) * x.strides.column,
-                      image * grad_y.strides.batch + row * grad_y.strides.row + column * grad_y.strides.column,
-                      std::min(kGradTerms, right - column)});
+  void run(int64_t first_block, int64_t last_block) const;
+
+ private:
+  const Plan& plan_;
+  const Phase& phase_;
+  const Strips& strips_;
+  const Input& grad_y_;
+  const Input& x_;
+  float* const packed_grad_;
+  const Strips::Sums sums_;
+  int64_t spatial_ = 0;                        // chunks of the ring; the others are of the centre tap
+  std::vector<Pixel> places_[kMaxVectors + 1];  // of the weights in the strip and in the packed gradient
+
+  void add(const Block& block, const float* strip, const Pixel* pixels, int64_t count, bool first) const;
+  void copy_grad_y(const Block& block, const Pixel* pixels, int64_t count, float* to) const;
+};
+
+void WeightGrad::run(int64_t first_block, int64_t last_block) const {
+  static thread_local Scratch scratch;
+  float* const strip = scratch.get(strips_.elements());
+  bool first = true;
+  for (int64_t s = 0; s < strips_.count(); ++s) {
+    strips_.copy(s, x_.data, strip);
+    const std::vector<Pixel> pixels = strips_.pixels(s, phase_, grad_y_.strides);
+    const int64_t count = static_cast<int64_t>(pixels.size()), parts = (count + kGradTerms - 1) / kGradTerms;
+    for (int64_t part = 0; part < parts; ++part) {
+      const int64_t begin = count * part / parts, end = count * (part + 1) / parts;
+      for (int64_t b = first_block; b < last_block; ++b) {
+        add(plan_.blocks[static_cast<size_t>(b)], strip, pixels.data() + begin, end - begin, first);
+      }
+      first = false;
     }
   }
-  return runs;
 }
 
-void run_items(const Plan& plan, const Shape& shape, const Input& grad_y, const Input& x, const std::vector<Item>& items,
-               int64_t begin, int64_t end, float* packed_grad) {
-  const Phase& phase = plan.phases[0];
-  const int64_t rows = shape.batch * shape.out_height;
-  const int64_t elements = std::max<int64_t>(1, shape.out_width) * std::max(shape.in_channels, shape.out_channels);
-  const int64_t step = std::max<int64_t>(1, kBlockElements / elements);
-  for (int64_t first = 0; first == 0 || first < rows; first += step) {  // no rows still give zeros
-    std::vector<std::vector<PixelRun>> runs;
-    for (const Segment& segment : phase.segments) {
-      runs.push_back(make_runs(shape, grad_y, x, segment, first, std::min(rows, first + step)));
-    }
-    for (int64_t i = begin; i < end; ++i) {
-      const Item& item = items[i];
-      const Block& block = plan.blocks[item.block];
-      const Segment& segment = phase.segments[item.segment];
-      const std::vector<PixelRun>& run = runs[item.segment];
-      GradTile tile{x.data + segment.channel + item.chunk * segment.step,
-                    grad_y.data,
-                    x.strides.column * shape.stride_width,
-                    grad_y.strides.column,
-                    run.data(),
-                    static_cast<int64_t>(run.size()),
-                    segment.spatial ? plan.read : Read::broadcast,
-                    segment.spatial,
-                    block.shared,
-                    segment.step,
-                    &plan.vectors[block.vector],
-                    plan.p,
-                    packed_grad + item.grad,
-                    first == 0};
-      kernels().grad_tile[block.vectors][item.chunks](tile);
+// Output gradients of a block's filters, pixel after pixel.
+void WeightGrad::copy_grad_y(const Block& block, const Pixel* pixels, int64_t count, float* to) const {
+  const int lanes = kernels().lanes;
+  for (int c = 0; c < block.vectors; ++c) {
+    const FilterVector& vector = plan_.vectors[static_cast<size_t>(block.vector + c)];
+    for (int64_t i = 0; i < count; ++i) {
+      const float* const from = grad_y_.data + pixels[i].output + vector.filter;
+      float* const at = to + (i * block.vectors + c) * lanes;
+      std::fill(std::copy(from, from + vector.filters, at), at + lanes, 0.0f);
     }
   }
+}
+
+// The packed gradient of a block += (or, `first`, =) the sum over these pixels.
+void WeightGrad::add(const Block& block, const float* strip, const Pixel* pixels, int64_t count, bool first) const {
+  const Kernels& k = kernels();
+  alignas(64) float grad_y[kGradTerms * kMaxVectors * kMaxLanes];
+  int32_t at[kGradTerms];
+  copy_grad_y(block, pixels, count, grad_y);
+  for (int64_t i = 0; i < count; ++i) at[i] = static_cast<int32_t>(pixels[i].input);
+  FilterVector vectors[kMaxVectors];
+  Tile tile{};
+  for (int c = 0; c < block.vectors; ++c) {
+    vectors[c] = plan_.vectors[static_cast<size_t>(block.vector + c)];
+    vectors[c].filter = c * k.lanes;
+    vectors[c].filters = k.lanes;
+    tile.start[c] = strips_.place(vectors[c].channel);
+  }
+  tile.strip = strip;
+  tile.partial_sum_count = 1;
+  tile.read = plan_.read;
+  tile.shared = block.shared;
+  tile.vectors = vectors;
+  tile.p = plan_.p;
+  tile.weights = grad_y;
+  tile.output = packed_grad_ + phase_.chunks * block.vector * k.lanes;
+  tile.epilogue.residual = first ? nullptr : tile.output;
+  tile.whole = true;
+  const std::vector<Pixel>& places = places_[block.vectors];
+  const int32_t terms = static_cast<int32_t>(count);
+  const Sum ring{at, terms, 0}, centre{at, 0, terms};
+  tile.partial_sums = &ring;
+  run_tiles(tile, block.vectors, places.data(), spatial_);
+  tile.partial_sums = &centre;
+  run_tiles(tile, block.vectors, places.data() + spatial_, static_cast<int64_t>(places.size()) - spatial_);
 }
 
 }  // namespace
@@ -101,10 +116,13 @@ void run_items(const Plan& plan, const Shape& shape, const Input& grad_y, const 
 void weight_grad(const Shape& shape, const Input& grad_y, const Input& x, float* packed_grad, float* grad_spatial,
                  float* grad_pointwise, const Threads& threads) {
   const Plan plan = plan_forward(shape);
-  const std::vector<Item> items = make_items(plan);
-  parallel(threads, static_cast<int64_t>(items.size()), [&](int64_t begin, int64_t end) {
-    run_items(plan, shape, grad_y, x, items, begin, end, packed_grad);
-  });
+  if (shape.batch * shape.out_height * shape.out_width == 0) {
+    std::fill(packed_grad, packed_grad + plan.packed_size, 0.0f);
+  } else {
+    const Strips strips(plan, x.strides, 1);
+    const WeightGrad grad(plan, strips, grad_y, x, packed_grad);
+    parallel(threads, static_cast<int64_t>(plan.blocks.size()), [&](int64_t begin, int64_t end) { grad.run(begin, end); });
+  }
   unpack(plan, shape, packed_grad, grad_spatial, grad_pointwise, threads);
 }
 

@@ -1,0 +1,36 @@
+// A row of pixels cut into tiles.
+#include "kernels.h"
+
+namespace hetconv {
+
+void run_tiles(Tile tile, int vectors, const Pixel* pixels, int64_t count) {
+  const Kernels& k = kernels();
+  const int most = k.max_pixels[vectors];
+  tile.pixel = pixels;
+  const auto run = [&](int size, int64_t tiles) {
+    if (tiles == 0) return;
+    tile.count = static_cast<int>(tiles);
+    k.tile[vectors][size](tile);
+    tile.pixel += size * tiles;
+    tile.next += 64 * tiles * tile.next_lines;
+  };
+  // Tiles of fewer pixels than this take as long, for sums wait for one another: the last two tiles share what is left.
+  constexpr int64_t kFew = 3;
+  int64_t left = count % most;
+  const bool share = left > 0 && left < kFew && count > most;
+  run(most, count / most - share);
+  if (share) {
+    left += most;
+    const int half = static_cast<int>((left + 1) / 2);
+    run(half, k.tile[vectors][half] != nullptr);
+    if (k.tile[vectors][half] != nullptr) left -= half;
+  }
+  while (left > 0) {
+    int size = static_cast<int>(left < most ? left : most);
+    while (k.tile[vectors][size] == nullptr) --size;
+    run(size, 1);
+    left -= size;
+  }
+}
+
+}  // namespace hetconv
