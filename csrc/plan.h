@@ -9,8 +9,8 @@
 namespace hetconv {
 
 // Products that one accumulator sums in a row. Longer sums are made of partial ones, since rounding errors grow with the
-// number of terms: for 4608 products (512 channels, P = 1) the error falls to a third.
-constexpr int64_t kTerms = 512;
+// number of terms: for 4608 products (512 channels, P = 1) the error falls to a quarter.
+constexpr int64_t kTerms = 256;
 
 // The convolution that the kernels see. The input gradient is one too, with channels and filters exchanged and, for a
 // stride, one phase for each residue of the output position.

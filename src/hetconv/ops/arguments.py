@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -87,10 +88,36 @@ def prepare(
     batch = _cast(x[None] if x.dim() == 3 else x, dtype)
     weights = _cast(weight_spatial, dtype), _cast(weight_pointwise, dtype)
     bias = None if bias is None else _cast(bias, dtype)
-    pattern = pattern_of(*weights, arrangement)
-    where = geometry(stride, padding, dilation, pattern.kernel_hw)
+    pattern, where = _structure(weights, stride, padding, dilation, arrangement)
     _check_tensors(batch, *weights, bias, pattern, where)
     return (batch, *weights, bias), pattern, where
+
+
+def _structure(
+    weights: tuple[Tensor, Tensor], stride: Size2, padding: Padding, dilation: Size2, arrangement: str
+) -> tuple[HetPattern, Geometry]:
+    shapes = tuple(weights[0].shape), tuple(weights[1].shape)
+    if torch.compiler.is_compiling():  # sizes may be symbols, which cannot be looked up
+        return _make_structure(*shapes, stride, padding, dilation, arrangement)
+    try:
+        return _known_structure(*shapes, stride, padding, dilation, arrangement)
+    except TypeError:  # symbols, lists
+        return _make_structure(*shapes, stride, padding, dilation, arrangement)
+
+
+def _make_structure(
+    spatial: tuple[int, ...],
+    pointwise: tuple[int, ...],
+    stride: Size2,
+    padding: Padding,
+    dilation: Size2,
+    arrangement: str,
+) -> tuple[HetPattern, Geometry]:
+    pattern = pattern_of(spatial, pointwise, arrangement)
+    return pattern, geometry(stride, padding, dilation, pattern.kernel_hw)
+
+
+_known_structure = lru_cache(maxsize=4096, typed=True)(_make_structure)
 
 
 def _autocast_dtype(device: str) -> torch.dtype | None:
@@ -107,7 +134,7 @@ def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
     return tensor.to(dtype)
 
 
-def pattern_of(weight_spatial: Tensor, weight_pointwise: Tensor, arrangement: str) -> HetPattern:
+def pattern_of(spatial_shape: tuple[int, ...], pointwise_shape: tuple[int, ...], arrangement: str) -> HetPattern:
     """Recover the layer's structure from the shapes of its weights.
 
     Raises:
@@ -115,18 +142,18 @@ def pattern_of(weight_spatial: Tensor, weight_pointwise: Tensor, arrangement: st
     """
     if arrangement not in ARRANGEMENTS:
         raise UsageError(f"arrangement={arrangement!r} must be one of {', '.join(ARRANGEMENTS)}")
-    if weight_spatial.dim() != 4 or weight_pointwise.dim() != 2:
+    if len(spatial_shape) != 4 or len(pointwise_shape) != 2:
         raise UsageError(
-            f"weight_spatial must be (N, M/P, K, K) and weight_pointwise (N, M - M/P), not "
-            f"{tuple(weight_spatial.shape)} and {tuple(weight_pointwise.shape)}"
+            f"weight_spatial must be (N, M/P, K, K) and weight_pointwise (N, M - M/P), not {spatial_shape} and "
+            f"{pointwise_shape}"
         )
-    out_channels, spatial, kernel_height, kernel_width = weight_spatial.shape
-    if weight_pointwise.shape[0] != out_channels:
+    out_channels, spatial, kernel_height, kernel_width = spatial_shape
+    if pointwise_shape[0] != out_channels:
         raise UsageError(
-            f"weight_spatial has {out_channels} filters and weight_pointwise {weight_pointwise.shape[0]}; "
+            f"weight_spatial has {out_channels} filters and weight_pointwise {pointwise_shape[0]}; "
             f"both must have the same number"
         )
-    in_channels = spatial + weight_pointwise.shape[1]
+    in_channels = spatial + pointwise_shape[1]
     if spatial < 1 or in_channels % spatial:
         raise UsageError(
             f"weight_spatial has {spatial} channels of {in_channels} (with weight_pointwise's); it must have M/P of M"

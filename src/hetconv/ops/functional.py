@@ -52,9 +52,7 @@ def het_conv2d(
         if reason is not None:
             raise UsageError(f"backend='native' cannot run: {reason}")
     if backend in (None, "native"):
-        output = dispatch.ops.het_conv2d(
-            *tensors, where.stride, where.padding, where.dilation, arrangement == "shifted"
-        )
+        output = dispatch.het_conv2d(*tensors, where, arrangement == "shifted")
     elif backend is not None and backend in PYTHON_BACKENDS:
         output = PYTHON_BACKENDS[backend](*tensors, pattern, where)
     else:
