@@ -22,15 +22,6 @@ enum class Read : int32_t {
   wrapped,     // lane l reads p[l] before `wrap`, p[l - p] from there on
 };
 
-// A run of multiply-adds that all read one tap: `count` chunks of channels from `channel` on, `step` apart.
-struct Segment {
-  bool spatial;  // reads as the layer's `Read` says; a pointwise segment broadcasts and all filters read the same
-  int32_t row, column;  // of the tap, from the pixel's origin
-  int64_t channel, count, step;
-  int32_t tap;    // in the weights
-  int64_t start;  // chunks of the segments before
-};
-
 // Multiply-adds that the accumulators sum in a row: spatial chunks, then pointwise ones.
 struct Sum {
   const int32_t* at;  // where in the strip each chunk starts, in elements from the pixel

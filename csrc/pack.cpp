@@ -50,30 +50,28 @@ struct Natural {
   }
 };
 
-// Where the packed weights of one chunk of one tap are.
+// Where the packed weights of a tap are.
 struct Place {
-  int64_t phase = 0, chunks = 0;  // vectors before the phase; vectors of a filter vector in it
-  int64_t chunk = -1;             // in the phase; -1 if the tap is not used
+  const Phase* phase = nullptr;  // null if the tap is not used
+  int64_t rank = 0;              // among the ring's taps
 
-  // In vectors, of the first filter vector of a block; the block's others follow, then the next chunk.
-  int64_t at(const Block& block) const { return phase + chunks * block.vector + chunk * block.vectors; }
+  // In vectors, of the first filter vector of a block; the block's others follow, then the next tap.
+  int64_t ring(const Block& block) const { return phase->chunks * block.vector + rank * block.vectors; }
+  int64_t ring_step(const Block& block) const { return phase->ring() * block.vectors; }  // to the next chunk
+  int64_t centre(const Block& block, int64_t chunks, int64_t channel) const {
+    return phase->chunks * block.vector + (phase->ring() * chunks + channel) * block.vectors;
+  }
 };
 
 // Walks over the weights of a layer.
 class Packer {
  public:
-  Packer(const Plan& plan, const Shape& shape) : plan_(plan), natural_(shape), lanes_(kernels().lanes) {
+  Packer(const Plan& plan, const Shape& shape) : plan_(plan), natural_(shape), lanes_(kernels().lanes), chunks_(plan.channels / plan.p) {
     zeros_.resize(static_cast<size_t>(std::max({kColumns, kChunksInRow * natural_.taps, int64_t{kMaxLanes * kMaxVectors}})));
-    ring_.resize(static_cast<size_t>(plan.channels / plan.p * natural_.taps));
-    centre_.resize(static_cast<size_t>(plan.channels));
+    places_.resize(static_cast<size_t>(natural_.taps));
     for (const Phase& phase : plan.phases) {
-      for (const Segment& segment : phase.segments) {
-        for (int64_t i = 0; i < segment.count; ++i) {
-          const int64_t first = segment.spatial ? segment.channel / segment.step : segment.channel;
-          Place& place = segment.spatial ? ring_[static_cast<size_t>((first + i) * natural_.taps + segment.tap)]
-                                         : centre_[static_cast<size_t>(first + i)];
-          place = {phase.packed / lanes_, phase.chunks, segment.start + i};
-        }
+      for (size_t rank = 0; rank < phase.taps.size(); ++rank) {
+        places_[static_cast<size_t>(phase.taps[rank].index)] = {&phase, static_cast<int64_t>(rank)};
       }
     }
   }
@@ -101,11 +99,12 @@ class Packer {
  private:
   static constexpr int64_t kColumns = 128;    // of the pointwise weights
   static constexpr int64_t kChunksInRow = 8;  // few, so that both halves of a line of packed weights are written soon
+
   const Plan& plan_;
   const Natural natural_;
   const int lanes_;
-  std::vector<Place> ring_;    // of chunk × taps + tap
-  std::vector<Place> centre_;  // of a channel
+  const int64_t chunks_;
+  std::vector<Place> places_;  // of the taps
   std::vector<float> zeros_;
 
   const FilterVector& vector(const Block& block, int c) const {
@@ -119,11 +118,14 @@ class Packer {
     });
   }
 
-  // Calls begin(places, how many) for a row of elements, then visit(filter vector of the block, where the elements of each
-  // lane begin in the spatial weights or -1). A filter's kernels lie in a row; transposed, only the taps of one do.
-  template <class Begin, class Visit>
-  void for_each_row(const Block& block, const Begin& begin, const Visit& visit) const {
-    const int64_t chunks = plan_.channels / plan_.p, most = plan_.transposed ? 1 : kChunksInRow;
+  const Place& centre() const { return places_[static_cast<size_t>(natural_.centre)]; }
+
+  // Calls visit(filter vector of the block, where the elements of each lane begin in the spatial weights or -1, the packed
+  // vectors of these elements) row by row. A filter's kernels lie in a row; transposed, only the taps of one do. Elements
+  // that have no packed vector find `nowhere`.
+  template <class Number, class Visit>
+  void for_each_row(const Block& block, Number* packed, Number* nowhere, const Visit& visit) const {
+    const int64_t most = plan_.transposed ? 1 : kChunksInRow;
     int64_t lane_at[kMaxVectors][kMaxLanes], step[kMaxVectors][kMaxLanes];
     for (int c = 0; c < block.vectors; ++c) {
       for (int lane = 0; lane < lanes_; ++lane) {
@@ -133,47 +135,43 @@ class Packer {
         step[c][lane] = used ? natural_.kernel(plan_, filter, 1) - lane_at[c][lane] : 0;
       }
     }
-    for (int64_t first = 0; first < chunks; first += most) {
-      const int64_t count = std::min(most, chunks - first);
-      begin(&ring_[static_cast<size_t>(first * natural_.taps)], count * natural_.taps);
+    std::vector<Number*> vectors(static_cast<size_t>(most * natural_.taps));
+    const size_t taps = static_cast<size_t>(natural_.taps);
+    for (size_t tap = 0; tap < taps; ++tap) {
+      const bool kept = places_[tap].phase != nullptr && static_cast<int64_t>(tap) != natural_.centre;
+      const int64_t ring_step = kept ? places_[tap].ring_step(block) * lanes_ : 0;
+      vectors[tap] = kept ? packed + places_[tap].phase->packed + places_[tap].ring(block) * lanes_ : nowhere;
+      for (size_t i = tap + taps; i < vectors.size(); i += taps) vectors[i] = vectors[i - taps] + ring_step;
+    }
+    for (int64_t first = 0; first < chunks_; first += most) {
+      const int64_t count = std::min(most, chunks_ - first);
       for (int c = 0; c < block.vectors; ++c) {
-        visit(c, lane_at[c]);
+        visit(c, lane_at[c], vectors.data(), count * natural_.taps);
         for (int lane = 0; lane < lanes_; ++lane) lane_at[c][lane] += count * step[c][lane];
+      }
+      for (size_t tap = 0; tap < taps; ++tap) {
+        if (vectors[tap] == nowhere) continue;
+        const int64_t ring_step = most * places_[tap].ring_step(block) * lanes_;
+        for (size_t i = tap; i < vectors.size(); i += taps) vectors[i] += ring_step;
       }
     }
   }
 
   void pack_spatial(const Block& block, const Weights& weights, float* packed) const {
     std::vector<float> nowhere(static_cast<size_t>(lanes_ * block.vectors));
-    std::vector<float*> to;
-    const auto begin = [&](const Place* places, int64_t count) {
-      to.resize(static_cast<size_t>(count));
-      for (float*& at : to) {
-        at = places->chunk < 0 ? nowhere.data() : packed + places->at(block) * lanes_;
-        ++places;
-      }
-    };
-    for_each_row(block, begin, [&](int c, const int64_t* lane_at) {
+    for_each_row(block, packed, nowhere.data(), [&](int c, const int64_t* lane_at, float* const* to, int64_t count) {
       const float* from[kMaxLanes];
       for (int i = 0; i < lanes_; ++i) from[i] = lane_at[i] < 0 ? zeros_.data() : weights.spatial + lane_at[i];
-      kernels().rows_to_lanes(from, static_cast<int64_t>(to.size()), to.data(), c * lanes_);
+      kernels().rows_to_lanes(from, count, to, c * lanes_);
     });
   }
 
   void unpack_spatial(const Block& block, const float* packed, float* spatial) const {
     std::vector<float> nowhere(zeros_.size());
-    std::vector<const float*> from;
-    const auto begin = [&](const Place* places, int64_t count) {
-      from.resize(static_cast<size_t>(count));
-      for (const float*& at : from) {
-        at = places->chunk < 0 ? zeros_.data() : packed + places->at(block) * lanes_;
-        ++places;
-      }
-    };
-    for_each_row(block, begin, [&](int c, const int64_t* lane_at) {
+    for_each_row(block, packed, zeros_.data(), [&](int c, const int64_t* lane_at, const float* const* from, int64_t count) {
       float* to[kMaxLanes];
       for (int i = 0; i < lanes_; ++i) to[i] = lane_at[i] < 0 ? nowhere.data() : spatial + lane_at[i];
-      kernels().lanes_to_rows(from.data(), c * lanes_, static_cast<int64_t>(from.size()), to);
+      kernels().lanes_to_rows(from, c * lanes_, count, to);
     });
   }
 
@@ -214,7 +212,8 @@ class Packer {
     const float* from[kMaxLanes];
     float* to[kColumns];
     for_each_part([&](int64_t first, int64_t last) {
-      for (int64_t m = first; m < last; ++m) to[m - first] = packed + centre_[static_cast<size_t>(m)].at(block) * lanes_;
+      float* const at = packed + centre().phase->packed + centre().centre(block, chunks_, first) * lanes_;
+      for (int64_t i = 0; i < last - first; ++i) to[i] = at + i * block.vectors * lanes_;
       for (int c = 0; c < block.vectors; ++c) {
         for (int lane = 0; lane < lanes_; ++lane) {
           from[lane] = lane < vector(block, c).filters ? rows[lane] : zeros_.data();
@@ -231,7 +230,8 @@ class Packer {
     float* to[kMaxLanes];
     for (int lane = 0; lane < lanes_; ++lane) to[lane] = rows[lane];
     for_each_part([&](int64_t first, int64_t last) {
-      for (int64_t m = first; m < last; ++m) from[m - first] = packed + centre_[static_cast<size_t>(m)].at(block) * lanes_;
+      const float* const at = packed + centre().phase->packed + centre().centre(block, chunks_, first) * lanes_;
+      for (int64_t i = 0; i < last - first; ++i) from[i] = at + i * block.vectors * lanes_;
       for (int c = 0; c < block.vectors; ++c) {
         kernels().lanes_to_rows(from, c * lanes_, last - first, to);
         for (int lane = 0; lane < vector(block, c).filters; ++lane) {
@@ -243,11 +243,10 @@ class Packer {
 
   // Transposed, a filter's row already lies along the lanes.
   void pack_row(int64_t n, const Weights& weights, float* row, float* packed) const {
-    const Place& place = centre_[static_cast<size_t>(n)];
-    if (place.chunk < 0) return;
+    if (centre().phase == nullptr) return;
     read_row(weights, n, 0, plan_.filters, row);
     for (const Block& block : plan_.blocks) {
-      float* to = packed + place.at(block) * lanes_;
+      float* to = packed + centre().phase->packed + centre().centre(block, chunks_, n) * lanes_;
       for (int c = 0; c < block.vectors; ++c, to += lanes_) {
         const float* const from = row + vector(block, c).filter;
         const int filters = vector(block, c).filters;

@@ -1,12 +1,10 @@
 #include "plan.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace hetconv {
 namespace {
-
-// Channels that one pass over the ring's taps reads: three rows of a tile of them stay in the L1 cache.
-constexpr int64_t kChannelBlock = 128;
 
 Read spatial_read(const Shape& shape, int lanes) {
   const int64_t p = shape.shifted ? shape.p : 1;
@@ -76,33 +74,13 @@ std::vector<Block> make_blocks(const std::vector<FilterVector>& vectors, bool pe
   return blocks;
 }
 
-struct Tap {
-  int32_t row, column, index;
-};
-
-// First the ring, channel block by channel block, then the centre tap.
-void add_segments(Phase& phase, const Shape& shape, const Plan& plan, const std::vector<Tap>& taps) {
-  const int64_t chunks = plan.channels / plan.p, step = shape.shifted ? plan.p : 1;
-  const int32_t centre = static_cast<int32_t>(shape.kernel_height * shape.kernel_width / 2);
-  for (const bool spatial : {true, false}) {
-    for (int64_t first = 0; first < chunks; first += plan.chunk_block) {
-      const int64_t count = std::min(plan.chunk_block, chunks - first);
-      for (const Tap& tap : taps) {
-        if ((tap.index != centre) != spatial) continue;
-        Segment segment{};
-        segment.spatial = spatial;
-        segment.row = tap.row;
-        segment.column = tap.column;
-        segment.channel = first * (spatial ? step : plan.p);
-        segment.count = count * (spatial ? 1 : plan.p);
-        segment.step = spatial ? step : 1;
-        segment.tap = tap.index;
-        segment.start = phase.chunks;
-        phase.segments.push_back(segment);
-        phase.chunks += segment.count;
-      }
-    }
-  }
+// Puts the centre last, and counts.
+void set_taps(Phase& phase, const Shape& shape, const Plan& plan, std::vector<Tap> taps) {
+  const int64_t centre = shape.kernel_height * shape.kernel_width / 2;
+  std::stable_partition(taps.begin(), taps.end(), [&](const Tap& tap) { return tap.index != centre; });
+  phase.has_centre = !taps.empty() && taps.back().index == centre;
+  phase.taps = std::move(taps);
+  phase.chunks = phase.ring() * (plan.channels / plan.p) + phase.has_centre * plan.channels;
 }
 
 void finish(Plan& plan, const Shape& shape) {
@@ -124,7 +102,7 @@ Plan plan_forward(const Shape& shape) {
   plan.channels = shape.in_channels;
   plan.filters = shape.out_channels;
   plan.p = shape.p;
-  plan.chunk_block = std::max<int64_t>(1, kChannelBlock / shape.p);
+  plan.shifted = shape.shifted;
   plan.in_height = shape.in_height;
   plan.in_width = shape.in_width;
   Phase phase{};
@@ -141,7 +119,7 @@ Plan plan_forward(const Shape& shape) {
                       static_cast<int32_t>(row * shape.kernel_width + column)});
     }
   }
-  add_segments(phase, shape, plan, taps);
+  set_taps(phase, shape, plan, std::move(taps));
   plan.phases.push_back(phase);
   finish(plan, shape);
   return plan;
@@ -154,7 +132,7 @@ Plan plan_input_grad(const Shape& shape) {
   plan.channels = shape.out_channels;
   plan.filters = shape.in_channels;
   plan.p = shape.p;
-  plan.chunk_block = std::max<int64_t>(1, kChannelBlock / shape.p);
+  plan.shifted = shape.shifted;
   plan.in_height = shape.out_height;
   plan.in_width = shape.out_width;
   for (int64_t first_row = 0; first_row < std::min(shape.stride_height, shape.in_height); ++first_row) {
@@ -178,7 +156,7 @@ Plan plan_input_grad(const Shape& shape) {
                           static_cast<int32_t>(row * shape.kernel_width + column)});
         }
       }
-      add_segments(phase, shape, plan, taps);
+      set_taps(phase, shape, plan, std::move(taps));
       plan.phases.push_back(phase);
     }
   }

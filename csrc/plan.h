@@ -19,20 +19,30 @@ struct Block {
   bool shared;          // all read a chunk alike
 };
 
+struct Tap {
+  int32_t row, column;  // from the pixel's origin
+  int32_t index;        // in the weights
+};
+
+// Packed weights and sums are in one order: the ring, chunk by chunk and in each tap by tap, so that what is read of the
+// input stays in the L1 cache, and weights are packed as they lie; then the centre tap, channel by channel.
 struct Phase {
   int64_t first_row, first_column, row_step, column_step;  // positions in the output
   int64_t rows, columns;
   int64_t in_row_step, in_column_step;
-  std::vector<Segment> segments;
-  int64_t chunks;                 // of all segments together
-  int64_t packed;                 // where its packed weights begin, in elements
+  std::vector<Tap> taps;  // of the ring, then the centre
+  bool has_centre;
+  int64_t chunks;  // of all taps together
+  int64_t packed;  // where its packed weights begin, in elements
+
+  int64_t ring() const { return static_cast<int64_t>(taps.size()) - has_centre; }
 };
 
 struct Plan {
   int64_t batch, channels, filters, p;
   int64_t in_height, in_width;
-  int64_t chunk_block;  // chunks in a segment of the ring, but for the last
   Read read;
+  bool shifted;
   bool transposed;  // the input gradient: "filters" are input channels
   std::vector<FilterVector> vectors;
   std::vector<Block> blocks;

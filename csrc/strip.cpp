@@ -14,14 +14,14 @@ constexpr int64_t kFewPixels = 48;
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// `tap` and `positions` say where a segment's tap is and how many positions a phase has along the axis.
-Axis make_axis(const Plan& plan, int64_t stride, int64_t in_size, int32_t Segment::*tap, int64_t Phase::*positions) {
+// `line` and `positions` say where a tap is and how many positions a phase has along the axis.
+Axis make_axis(const Plan& plan, int64_t stride, int64_t in_size, int32_t Tap::*line, int64_t Phase::*positions) {
   int64_t least = 0, most = 0, apart = 0, largest = 0;
   bool any = false;
   for (const Phase& phase : plan.phases) {
     largest = std::max(largest, phase.*positions);
-    for (const Segment& segment : phase.segments) {
-      const int64_t at = segment.*tap;
+    for (const Tap& tap : phase.taps) {
+      const int64_t at = tap.*line;
       if (any) apart = std::gcd(apart, at - least);
       least = any ? std::min(least, at) : at;
       most = any ? std::max(most, at) : at;
@@ -38,8 +38,8 @@ Axis make_axis(const Plan& plan, int64_t stride, int64_t in_size, int32_t Segmen
 Strips::Strips(const Plan& plan, const Strides& in, int threads)
     : plan_(plan),
       in_(in),
-      row_(make_axis(plan, plan.phases[0].in_row_step, plan.in_height, &Segment::row, &Phase::rows)),
-      column_(make_axis(plan, plan.phases[0].in_column_step, plan.in_width, &Segment::column, &Phase::columns)),
+      row_(make_axis(plan, plan.phases[0].in_row_step, plan.in_height, &Tap::row, &Phase::rows)),
+      column_(make_axis(plan, plan.phases[0].in_column_step, plan.in_width, &Tap::column, &Phase::columns)),
       maps_(plan.batch * row_.classes * column_.classes) {
   choose_extent(threads);
   height_ = row_.lines(extent_.rows);
@@ -96,18 +96,21 @@ Strips::Sums Strips::sums(const Phase& phase) const {
   Sums made;
   made.at.reserve(static_cast<size_t>(phase.chunks));  // it never moves
   int64_t terms = kTerms;
-  for (const Segment& segment : phase.segments) {
-    const int64_t row = (segment.row - row_.least) / row_.in_step, column = (segment.column - column_.least) / column_.in_step;
-    const int64_t tap = (row * width_ + column) * pixel_;
-    for (int64_t i = 0; i < segment.count; ++i, ++terms) {
-      if (terms == kTerms) {
-        made.partial.push_back({made.at.data() + made.at.size(), 0, 0});
-        terms = 0;
-      }
-      made.at.push_back(static_cast<int32_t>(tap + place(segment.channel + i * segment.step)));
-      ++(segment.spatial && plan_.p > 1 ? made.partial.back().spatial : made.partial.back().pointwise);
+  const auto add = [&](const Tap& tap, int64_t channel, bool spatial) {
+    if (terms == kTerms) {
+      made.partial.push_back({made.at.data() + made.at.size(), 0, 0});
+      terms = 0;
     }
+    const int64_t row = (tap.row - row_.least) / row_.in_step, column = (tap.column - column_.least) / column_.in_step;
+    made.at.push_back(static_cast<int32_t>((row * width_ + column) * pixel_ + place(channel)));
+    ++(spatial && plan_.p > 1 ? made.partial.back().spatial : made.partial.back().pointwise);
+    ++terms;
+  };
+  const int64_t chunks = plan_.channels / plan_.p, step = plan_.shifted ? plan_.p : 1;
+  for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+    for (int64_t tap = 0; tap < phase.ring(); ++tap) add(phase.taps[static_cast<size_t>(tap)], chunk * step, true);
   }
+  for (int64_t channel = 0; phase.has_centre && channel < plan_.channels; ++channel) add(phase.taps.back(), channel, false);
   return made;
 }
 
