@@ -31,7 +31,7 @@ struct Sum {
 // Up to kLanes neighbouring filters.
 struct FilterVector {
   int64_t filter;   // the first one
-  int32_t filters;  // how many; the other lanes are computed on zero weights and not stored
+  int32_t filters;  // how many; what the other lanes compute is not stored
   int64_t channel;  // of a chunk, where they start to read
   int32_t wrap;
   int32_t index[kMaxLanes];

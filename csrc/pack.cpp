@@ -81,10 +81,10 @@ class Packer {
       pack_spatial(block, weights, packed);
       if (!plan_.transposed) pack_pointwise(block, weights, packed);
     });
-    if (plan_.transposed) {
-      parallel(threads, plan_.channels, [&](int64_t begin, int64_t end) {
-        std::vector<float> row(static_cast<size_t>(plan_.filters + 3));
-        for (int64_t n = begin; n < end; ++n) pack_row(n, weights, row.data(), packed);
+    if (plan_.transposed && centre().phase != nullptr) {
+      parallel(threads, (plan_.channels + kRows - 1) / kRows, [&](int64_t begin, int64_t end) {
+        std::vector<float> rows(static_cast<size_t>(kRows * (plan_.filters + kMaxLanes)));
+        for (int64_t i = begin; i < end; ++i) pack_rows(weights, i * kRows, rows.data(), packed);
       });
     }
   }
@@ -97,7 +97,7 @@ class Packer {
   }
 
  private:
-  static constexpr int64_t kColumns = 128;    // of the pointwise weights
+  static constexpr int64_t kColumns = 128, kRows = 16;  // of the pointwise weights, at a time
   static constexpr int64_t kChunksInRow = 8;  // few, so that both halves of a line of packed weights are written soon
 
   const Plan& plan_;
@@ -241,17 +241,14 @@ class Packer {
     });
   }
 
-  // Transposed, a filter's row already lies along the lanes.
-  void pack_row(int64_t n, const Weights& weights, float* row, float* packed) const {
-    if (centre().phase == nullptr) return;
-    read_row(weights, n, 0, plan_.filters, row);
+  // Transposed, filters' rows already lie along the lanes.
+  void pack_rows(const Weights& weights, int64_t first, float* rows, float* packed) const {
+    const int64_t step = plan_.filters + kMaxLanes, count = std::min(kRows, plan_.channels - first);
+    for (int64_t i = 0; i < count; ++i) read_row(weights, first + i, 0, plan_.filters, rows + i * step);
     for (const Block& block : plan_.blocks) {
-      float* to = packed + centre().phase->packed + centre().centre(block, chunks_, n) * lanes_;
+      float* to = packed + centre().phase->packed + centre().centre(block, chunks_, first) * lanes_;
       for (int c = 0; c < block.vectors; ++c, to += lanes_) {
-        const float* const from = row + vector(block, c).filter;
-        const int filters = vector(block, c).filters;
-        std::copy(from, from + filters, to);
-        std::fill(to + filters, to + lanes_, 0.0f);
+        kernels().copy(rows + vector(block, c).filter, step, to, block.vectors * lanes_, lanes_, 1, count);
       }
     }
   }

@@ -1,5 +1,5 @@
 // Rows of weights turned into vectors of lanes and back: how weights are packed and their gradients unpacked. Whole squares
-// are turned; where rows end inside of one, the last square overlaps the one before, since masked stores are slow with AVX2.
+// are turned in registers; masked stores, which are slow with AVX2, are not needed.
 #pragma once
 
 #include "simd.h"
@@ -66,14 +66,12 @@ void rows_to_lanes(const float* const* from, int64_t count, float* const* to, in
 #else
   int64_t j = 0;
 #if defined(__AVX2__) && defined(__FMA__)
-  if (count >= kLanes) {
-    for (; j + kLanes <= count; j += kLanes) turn(from, j, to + j, offset);
-    if (j < count) turn(from, count - kLanes, to + count - kLanes, offset);
-    j = count;
-  }
+  for (; j + kLanes <= count; j += kLanes) turn(from, j, to + j, offset);
 #endif
   for (; j < count; ++j) {
-    for (int i = 0; i < kLanes; ++i) to[j][offset + i] = from[i][j];
+    Vec column = zero();
+    for (int i = 0; i < kLanes; ++i) column[i] = from[i][j];
+    store(to[j] + offset, column);
   }
 #endif
 }
