@@ -95,22 +95,27 @@ Strips::Map Strips::map(int64_t index) const {
 Strips::Sums Strips::sums(const Phase& phase) const {
   Sums made;
   made.at.reserve(static_cast<size_t>(phase.chunks));  // it never moves
+  std::vector<int64_t> taps;
+  for (const Tap& tap : phase.taps) {
+    const int64_t row = (tap.row - row_.least) / row_.in_step, column = (tap.column - column_.least) / column_.in_step;
+    taps.push_back((row * width_ + column) * pixel_);
+  }
   int64_t terms = kTerms;
-  const auto add = [&](const Tap& tap, int64_t channel, bool spatial) {
+  const auto add = [&](int64_t at, bool spatial) {
     if (terms == kTerms) {
       made.partial.push_back({made.at.data() + made.at.size(), 0, 0});
       terms = 0;
     }
-    const int64_t row = (tap.row - row_.least) / row_.in_step, column = (tap.column - column_.least) / column_.in_step;
-    made.at.push_back(static_cast<int32_t>((row * width_ + column) * pixel_ + place(channel)));
-    ++(spatial && plan_.p > 1 ? made.partial.back().spatial : made.partial.back().pointwise);
+    made.at.push_back(static_cast<int32_t>(at));
+    ++(spatial ? made.partial.back().spatial : made.partial.back().pointwise);
     ++terms;
   };
   const int64_t chunks = plan_.channels / plan_.p, step = plan_.shifted ? plan_.p : 1;
   for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-    for (int64_t tap = 0; tap < phase.ring(); ++tap) add(phase.taps[static_cast<size_t>(tap)], chunk * step, true);
+    const int64_t at = place(chunk * step);
+    for (int64_t tap = 0; tap < phase.ring(); ++tap) add(taps[static_cast<size_t>(tap)] + at, plan_.p > 1);
   }
-  for (int64_t channel = 0; phase.has_centre && channel < plan_.channels; ++channel) add(phase.taps.back(), channel, false);
+  for (int64_t channel = 0; phase.has_centre && channel < plan_.channels; ++channel) add(taps.back() + place(channel), false);
   return made;
 }
 
