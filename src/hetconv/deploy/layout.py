@@ -1,0 +1,45 @@
+"""Channels-last inside: converted where a value would reach a convolution in another layout, and nowhere else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import Node
+
+from hetconv.deploy.calls import convolution_kind
+from hetconv.deploy.captured import Captured, evaluate
+from hetconv.deploy.lower import is_packed_call
+
+
+def make_channels_last(captured: Captured, inputs: list[Tensor]) -> None:
+    """Insert conversions by what a run on the inputs shows; inputs that are images are always converted.
+
+    Weights of convolutions that stay PyTorch's become channels-last too.
+    """
+    wanted = {node.args[0] for node in captured.graph.nodes if is_packed_call(node) or convolution_kind(node) == "2-d"}
+    found: list[Node] = []
+
+    def convert(node: Node, value: Any) -> Any:
+        if isinstance(value, Tensor) and value.dim() == 4 and node in wanted and node.op != "get_attr":
+            if node.op == "placeholder" or not value.is_contiguous(memory_format=torch.channels_last):
+                found.append(node)
+            return value.contiguous(memory_format=torch.channels_last)
+        return value
+
+    with torch.no_grad():
+        evaluate(captured, inputs, convert)
+    for node in found:
+        with captured.graph.inserting_after(_last_of(captured, node)):
+            new = captured.graph.call_method("contiguous", (node,), {"memory_format": torch.channels_last})
+        node.replace_all_uses_with(new, delete_user_cb=lambda user, new=new: user is not new)
+    for node in captured.graph.nodes:
+        weight = captured.constant(node.args[1]) if convolution_kind(node) == "2-d" else None
+        if weight is not None:
+            captured.constants[node.args[1].target] = weight.contiguous(memory_format=torch.channels_last)
+
+
+def _last_of(captured: Captured, node: Node) -> Node:
+    """Where a conversion of the node's value goes: after it, and after all placeholders."""
+    return captured.placeholders[-1] if node.op == "placeholder" else node
