@@ -2,6 +2,7 @@
 
 from hetconv.deploy.deploy import deploy
 from hetconv.deploy.deployed import Deployed
+from hetconv.deploy.files import load_deployed
 from hetconv.deploy.report import DeployReport
 
-__all__ = ["DeployReport", "Deployed", "deploy"]
+__all__ = ["DeployReport", "Deployed", "deploy", "load_deployed"]

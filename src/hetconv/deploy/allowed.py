@@ -59,7 +59,7 @@ def functions() -> dict[str, Callable[..., Any]]:
         ("torch", torch, _TORCH),
         ("operator", operator, _OPERATOR),
     )
-    special = {"hetconv.het_conv2d": het_conv2d, "builtins.getattr": builtins.getattr}
+    special: dict[str, Callable[..., Any]] = {"hetconv.het_conv2d": het_conv2d, "builtins.getattr": builtins.getattr}
     if native.why_not_loaded() is None:
         special[PACKED] = torch.ops.hetconv.het_conv2d_packed.default
     return special | {

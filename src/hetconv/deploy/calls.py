@@ -15,7 +15,7 @@ from hetconv.ops import het_conv2d
 
 _CONV_ARGUMENTS = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 _CONV_DEFAULTS = {"bias": None, "stride": 1, "padding": 0, "dilation": 1, "groups": 1}
-CONVOLUTIONS = {
+CONVOLUTIONS: dict[Any, str] = {
     functional.conv1d: "1-d",
     functional.conv2d: "2-d",
     functional.conv3d: "3-d",
@@ -38,7 +38,7 @@ def called(node: Any) -> str:
 
 def convolution_kind(node: Node) -> str | None:
     """1-d, 2-d, 3-d, transposed or het; None if the node is no convolution."""
-    return CONVOLUTIONS.get(node.target) if node.op == "call_function" else None  # type: ignore[call-overload, no-any-return]
+    return CONVOLUTIONS.get(node.target) if node.op == "call_function" else None
 
 
 @cache

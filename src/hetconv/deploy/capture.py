@@ -67,6 +67,8 @@ def _why_not(module: nn.Module) -> str | None:
 def _reason(error: Exception) -> str:
     if isinstance(error, TraceError):
         return CONTROL_FLOW if "control flow" in str(error) else "it iterates over something of unknown length"
+    if "'len' is not supported" in str(error):
+        return "it asks for the length of something that only its input decides"
     lines = str(error).strip().splitlines() or [""]
     if isinstance(error, TypeError) and "Proxy" in lines[0]:
         return f"{CONTROL_FLOW} ({lines[0]})"
@@ -108,7 +110,7 @@ class _Tracer(Tracer):
     proxy_buffer_attributes = True
 
     def __init__(self, structure: Any, tensors: int) -> None:
-        super().__init__(autowrap_modules=())
+        super().__init__()
         self.structure, self.tensors = structure, tensors
         self.failed_in = ""
 
@@ -151,10 +153,7 @@ class _Tracer(Tracer):
     def _batch_norm(self, m: Any, x: Proxy) -> Proxy:
         """As `_BatchNorm.forward` in evaluation mode: statistics of the batch where none are kept."""
         running = (m.running_mean, m.running_var)
-        if m.momentum is None and running[0] is not None:
-            momentum = 0.0
-        else:
-            momentum = 0.1 if m.momentum is None else m.momentum
+        momentum = 0.0 if m.momentum is None else m.momentum  # matters in training only
         statistics_of_batch = running[0] is None and running[1] is None
         args = (x, *running, m.weight, m.bias, statistics_of_batch, momentum, m.eps)
         return self.create_proxy("call_function", functional.batch_norm, args, {})

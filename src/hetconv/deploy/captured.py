@@ -38,11 +38,11 @@ class Captured:
 
     @property
     def output(self) -> Node:
-        return next(iter(reversed(self.graph.nodes)))
+        return self.graph.output_node()
 
     def constant(self, node: Any) -> Tensor | None:
         """The tensor that a node stands for; None if it is no constant's node."""
-        return self.constants[node.target] if isinstance(node, Node) and node.op == "get_attr" else None
+        return self.constants[str(node.target)] if isinstance(node, Node) and node.op == "get_attr" else None
 
     def add_constant(self, name: str, value: Tensor) -> str:
         """Keep a tensor under this name, or the next free one like it; returns the name."""

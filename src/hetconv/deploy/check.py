@@ -22,7 +22,9 @@ WITHOUT_FLOAT64 = 1e-4
 IN_FLOAT64, ITSELF = "the original in float64", "the original in float32"
 
 
-def check_part(name: str, original: nn.Module, deployed: nn.Module, structure: Any, inputs: list[Tensor]) -> CheckedPart:
+def check_part(
+    name: str, original: nn.Module, deployed: nn.Module, structure: Any, inputs: list[Tensor]
+) -> CheckedPart:
     """Compare the outputs of both on the inputs.
 
     Raises:

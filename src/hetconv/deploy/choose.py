@@ -46,10 +46,6 @@ class Times:
     native_ms: float
     torch_ms: float
 
-    @property
-    def native_wins(self) -> bool:
-        return self.native_ms <= self.torch_ms
-
 
 @dataclass
 class Chooser:

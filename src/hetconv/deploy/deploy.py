@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 
 from hetconv.cost.circumstances import circumstances
 from hetconv.deploy.choose import Chooser
@@ -74,7 +74,7 @@ def _checked(model: Any, example: Any) -> tuple[Any, ...]:
     if isinstance(model, torch.jit.ScriptModule):
         raise UsageError("model is TorchScript, whose code is fixed; deploy the model before scripting or tracing it")
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if isinstance(tensor, UninitializedTensorMixin):
+        if is_lazy(tensor):
             raise UsageError(f"model's {name} is lazy: its size is unknown until a first forward pass; run one first")
         _check_tensor(f"model's {name}", tensor, "model.float().cpu()")
     if not isinstance(example, Tensor | tuple):
@@ -102,13 +102,15 @@ def _run(deployed: Deployed, args: tuple[Any, ...]) -> None:
         deployed(*args)
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise UsageError(f"the model's own code does not take deployed parts in place of its modules: {lines[0]}") from error
+        raise UsageError(f"the model's own code does not take deployed parts of itself: {lines[0]}") from error
 
 
 def _report(model: nn.Module, parts: Parts, args: tuple[Any, ...]) -> DeployReport:
     convolutions = [_entry(part, site) for part in parts.found for site in part.prepared.sites]
     norms = [
-        NotCaptured(_joined(part.names[0], name), reason) for part in parts.found for name, reason in part.prepared.norms
+        NotCaptured(_joined(part.names[0], name), reason)
+        for part in parts.found
+        for name, reason in part.prepared.norms
     ]
     batch = next((arg.shape[0] for arg in args if isinstance(arg, Tensor) and arg.dim()), 1)
     return DeployReport(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -36,11 +37,24 @@ class Deployed(nn.Module):
         """Stays in evaluation mode, whichever is asked for."""
         return self
 
+    def save(self, path: Path | str) -> None:
+        """Write one safetensors file, whole or not at all: natural weights, and the graph and the report as JSON.
+
+        `hetconv.load_deployed` reads it, on a machine with another instruction set too.
+
+        Raises:
+            HetconvError: the disk is full or the folder cannot be written to.
+        """
+        from hetconv.deploy.files import save_deployed
+
+        save_deployed(self, Path(path))
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Keeps memory as it is: layouts were chosen when it was deployed."""
         moved = fn(torch.zeros(1, device="cpu"))
         if moved.dtype != torch.float32 or moved.device.type != "cpu":
             raise UsageError(
-                f"a deployed network stays float32 on the CPU, not {moved.dtype} on {moved.device}; convert the original"
+                f"a deployed network stays float32 on the CPU, not {moved.dtype} on {moved.device}; "
+                f"convert the original"
             )
         return self

@@ -16,7 +16,7 @@ _OPTIONS = ("stride", "padding", "dilation", "groups", "arrangement")
 
 def fold_batch_norms(captured: Captured, sites: list[Site]) -> None:
     """Fold each batch norm that directly follows a convolution into its weights; each site says what became of it."""
-    users = {name: 0 for name in captured.constants}
+    users = dict.fromkeys(captured.constants, 0)
     for site in sites:
         for name in site.weights:
             users[name] += 1

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch.fx import Node
 
-from hetconv.deploy.calls import activation, called
+from hetconv.deploy.calls import activation, called, convolution_kind
 from hetconv.deploy.captured import Captured
 from hetconv.deploy.shapes import shapes_of
 from hetconv.deploy.sites import Site
@@ -39,12 +39,13 @@ class Chain:
 
 def find_chain(captured: Captured, site: Site) -> Chain:
     """What joins a convolution: each step only if nobody else uses the value before it."""
-    node, nodes, residual, reason = site.node, [site.node], None, None
+    node, nodes, reason = site.node, [site.node], None
+    residual: Node | None = None
     user = _only_user(node)
     if user is not None and called(user) == "add":
         other = _other_operand(user, node)
         reason = _why_not_residual(captured, node, other)
-        if reason is None:
+        if isinstance(other, Node) and reason is None:
             node, residual = user, other
             nodes.append(node)
             user = _only_user(node)
@@ -55,8 +56,12 @@ def find_chain(captured: Captured, site: Site) -> Chain:
     elif reason is None and len(node.users) > 1:
         reason = f"the value after {'the addition' if residual else 'it'} is used in {len(node.users)} places"
     elif reason is None and user is not None and user.op != "output":
-        reason = f"what follows is {called(user)}"
+        reason = f"what follows is {'another convolution' if _is_convolution(user) else called(user)}"
     return Chain(node, tuple(nodes), residual, kind, reason)
+
+
+def _is_convolution(node: Node) -> bool:
+    return convolution_kind(node) is not None or called(node) == "het_conv2d_packed"
 
 
 def _only_user(node: Node) -> Node | None:

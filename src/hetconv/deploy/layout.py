@@ -33,7 +33,8 @@ def make_channels_last(captured: Captured, inputs: list[Tensor]) -> None:
     for node in found:
         with captured.graph.inserting_after(_last_of(captured, node)):
             new = captured.graph.call_method("contiguous", (node,), {"memory_format": torch.channels_last})
-        node.replace_all_uses_with(new, delete_user_cb=lambda user, new=new: user is not new)
+        for user in [user for user in node.users if user is not new]:
+            user.replace_input_with(node, new)
     for node in captured.graph.nodes:
         weight = captured.constant(node.args[1]) if convolution_kind(node) == "2-d" else None
         if weight is not None:

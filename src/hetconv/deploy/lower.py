@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch.fx import Node
 
@@ -18,28 +20,39 @@ from hetconv.ops.packed import layer_numbers
 def lower(captured: Captured, sites: list[Site], chooser: Chooser) -> None:
     """Put every HetConv layer onto the packed operator, and standard convolutions where that is faster.
 
-    HetConv layers come first, so that an addition of two convolutions joins one that is sure to take it.
+    HetConv layers come first, so that an addition of two convolutions joins one that is sure to take it. Calls of one
+    standard convolution are decided together, so that its weights are kept once.
     """
+    by_weights: dict[tuple[str, ...], list[Site]] = {}
     for site in sorted(sites, key=lambda site: site.kind != HET):
-        layer = layer_of(captured, site)
-        if isinstance(layer, str):
-            site.notes.append(layer)
-            continue
-        chain = find_chain(captured, site)
-        if site.kind != HET:
-            given = shapes_of(site.node.args[0])
-            assert given is not None
-            work = Work(layer.pattern, layer.where, given.example, chain.residual is not None, chain.activation)
-            site.times = chooser.times(work)
-            if not site.times.native_wins:
+        by_weights.setdefault(site.weights or (site.node.name,), []).append(site)
+    for calls in by_weights.values():
+        layers = [layer_of(captured, site) for site in calls]
+        refused = [layer for layer in layers if isinstance(layer, str)]
+        if refused:
+            for site, layer in zip(calls, layers, strict=True):
+                site.notes.append(layer if isinstance(layer, str) else f"another call of it cannot: {refused[0]}")
+        elif calls[0].kind == HET or _native_wins(captured, calls, layers, chooser):
+            for site, layer in zip(calls, layers, strict=True):
+                assert isinstance(layer, Layer)
+                _replace(captured, site, layer, find_chain(captured, site))
+        else:
+            for site in calls:
                 site.notes.append("PyTorch's kernel is faster")
-                continue
-        _replace(captured, site, layer, chain)
-        site.joined += chain.joined
-        site.runs_on = "native"
-        if chain.reason is not None:
-            site.notes.append(chain.reason)
     captured.drop_unused()
+
+
+def _native_wins(captured: Captured, calls: list[Site], layers: Sequence[Layer | str], chooser: Chooser) -> bool:
+    """Whether all calls of one convolution together are faster on the packed operator."""
+    found = []
+    for site, layer in zip(calls, layers, strict=True):
+        chain, given = find_chain(captured, site), shapes_of(site.node.args[0])
+        assert given is not None
+        assert isinstance(layer, Layer)
+        work = Work(layer.pattern, layer.where, given.example, chain.residual is not None, chain.activation)
+        site.times = chooser.times(work)
+        found.append(site.times)
+    return sum(times.native_ms for times in found) <= sum(times.torch_ms for times in found)
 
 
 def _replace(captured: Captured, site: Site, layer: Layer, chain: Chain) -> None:
@@ -54,7 +67,10 @@ def _replace(captured: Captured, site: Site, layer: Layer, chain: Chain) -> None
     chain.last.replace_all_uses_with(node)
     for old in reversed(chain.nodes):
         graph.erase_node(old)
-    site.node = node
+    site.node, site.runs_on = node, "native"
+    site.joined += chain.joined
+    if chain.reason is not None:
+        site.notes.append(chain.reason)
 
 
 def _packed(captured: Captured, site: Site, layer: Layer) -> str:

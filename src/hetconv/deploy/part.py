@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +12,8 @@ from torch.fx import Graph, GraphModule
 
 from hetconv.deploy.captured import Captured
 from hetconv.deploy.signature import Signature
-from hetconv.deploy.structure import Slot
 from hetconv.errors import UsageError
 from hetconv.pattern import HetPattern
-
-_ONE_TENSOR = ((Slot(0),), {})
 
 
 @dataclass(frozen=True)
@@ -37,13 +35,28 @@ class DeployedPart(nn.Module):
         UsageError: an input is not as the signature says, or wants gradients.
     """
 
-    def __init__(self, names: tuple[str, ...], signature: Signature, captured: Captured) -> None:
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        signature: Signature,
+        constants: tuple[Constant, ...],
+        values: Sequence[Tensor],
+        graph: Graph,
+    ) -> None:
         super().__init__()
-        self.names, self.signature = names, signature
-        self.constants = tuple(Constant(name, captured.packed.get(name)) for name in captured.constants)
-        self.graph = _module_of(captured.graph, captured.constants)
-        self._one_tensor = signature.structure == _ONE_TENSOR
+        self.names, self.signature, self.constants = names, signature, constants
+        self.graph = _module_of(graph, values)
         super().train(False)
+
+    @classmethod
+    def of(cls, names: tuple[str, ...], signature: Signature, captured: Captured) -> Self:
+        """The part of a graph whose constants still have the original's names; takes the graph over."""
+        targets = {name: constant_target(number) for number, name in enumerate(captured.constants)}
+        for node in captured.graph.nodes:
+            if node.op == "get_attr":
+                node.target = targets[node.target]
+        constants = tuple(Constant(name, captured.packed.get(name)) for name in captured.constants)
+        return cls(names, signature, constants, list(captured.constants.values()), captured.graph)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         tensors = self.signature.tensors_of(args, kwargs)
@@ -56,23 +69,25 @@ class DeployedPart(nn.Module):
 
     def tensor(self, number: int) -> Tensor:
         """The number-th constant, as the graph reads it."""
-        return self.graph.get_buffer(f"c{number}")
+        return self.graph.get_buffer(constant_target(number))
 
     def extra_repr(self) -> str:
         calls = sum(node.op in ("call_function", "call_method") for node in self.graph.graph.nodes)
         return f"{calls} calls"
 
 
-def _module_of(graph: Graph, constants: dict[str, Tensor]) -> GraphModule:
-    targets = {name: f"c{number}" for number, name in enumerate(constants)}
-    for node in graph.nodes:
-        if node.op == "get_attr":
-            node.target = targets[node.target]
-        node.meta = {}
+def constant_target(number: int) -> str:
+    """The number-th constant's name in a graph."""
+    return f"c{number}"
+
+
+def _module_of(graph: Graph, values: Sequence[Tensor]) -> GraphModule:
     root = nn.Module()
-    for name, value in constants.items():
-        root.register_buffer(targets[name], value.detach())
+    for number, value in enumerate(values):
+        root.register_buffer(constant_target(number), value.detach())
+    for node in graph.nodes:
+        node.meta = {}
     module = GraphModule(root, graph, "DeployedGraph")
-    for target in targets.values():
-        module.register_buffer(target, module.get_buffer(target), persistent=False)
+    for number, value in enumerate(values):
+        module.register_buffer(constant_target(number), value.detach(), persistent=False)
     return module.eval()

@@ -76,7 +76,7 @@ class Finder:
 
     def _part(self, one: _Candidate, inputs: list[Tensor]) -> Part:
         prepared = prepare(one.captured, [tensor.clone() for tensor in inputs], self.chooser)
-        deployed = DeployedPart(one.names, one.signature, prepared.captured)
+        deployed = DeployedPart.of(one.names, one.signature, prepared.captured)
         checked = check_part(one.names[0], one.module, deployed, one.signature.structure, inputs)
         return Part(one.names, prepared, deployed, checked)
 

@@ -78,4 +78,3 @@ def _why_kept(norm: Node, sites: list[Site]) -> str:
     if site is None:
         return "no convolution comes directly before"
     return next((note for note in site.notes if note.startswith(BATCH_NORM)), "it comes after another batch norm")
-

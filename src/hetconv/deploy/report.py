@@ -101,8 +101,8 @@ class DeployReport(Record):
 
     def _convolution_lines(self) -> Iterable[str]:
         rows = [
-            (entry.name or "(itself)", entry.layer, entry.runs_on, _times(entry), " + ".join(entry.joined) or "–", entry.reason)
-            for entry in self.convolutions
+            (e.name or "(itself)", e.layer, e.runs_on, _times(e), " + ".join(e.joined) or "–", e.reason)
+            for e in self.convolutions
         ]
         header = ("name", "layer", "runs on", "native | PyTorch, ms", "joined", "why no more")
         return [f"convolutions ({len(rows)}):", *_table(header, rows)]
@@ -110,8 +110,8 @@ class DeployReport(Record):
     def _check_lines(self) -> Iterable[str]:
         yield f"checked on the example ({len(self.checks)}):"
         rows = [
-            (entry.name or "the whole", f"{entry.error:.1e}", f"{entry.original_error:.1e}", f"{entry.budget:.1e}", entry.reference)
-            for entry in self.checks
+            (e.name or "the whole", f"{e.error:.1e}", f"{e.original_error:.1e}", f"{e.budget:.1e}", e.reference)
+            for e in self.checks
         ]
         yield from _table(("part", "relative error", "original's", "allowed", "against"), rows)
 

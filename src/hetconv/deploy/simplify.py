@@ -19,7 +19,7 @@ def fold_constants(captured: Captured) -> None:
     for node in list(captured.graph.nodes):
         used = node.all_input_nodes
         if node.op in ("call_function", "call_method") and used and all(one.op == "get_attr" for one in used):
-            args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda one: captured.constants[one.target])
+            args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), captured.constant)
             with torch.no_grad():
                 value = call(node, args, kwargs)
             if isinstance(value, torch.Tensor):

@@ -100,7 +100,9 @@ def layer_of(captured: Captured, site: Site) -> Layer | str:
             return f"kernel_size={kernel} is even, without a centre tap"
         pattern = HetPattern(channels, weights[0].shape[0], (kernel[0], kernel[1]), 1)
     try:
-        where = geometry(*(_plain(given[key]) for key in ("stride", "padding", "dilation")), pattern.kernel_hw)
+        where = geometry(
+            _plain(given["stride"]), _plain(given["padding"]), _plain(given["dilation"]), pattern.kernel_hw
+        )
     except UsageError as error:
         return str(error)
     return Layer(pattern, where)

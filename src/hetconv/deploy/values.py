@@ -13,7 +13,7 @@ from torch.nn import functional
 from hetconv.deploy.calls import arguments, called
 from hetconv.deploy.captured import Captured, CaptureError
 
-_OPERATORS = {
+_OPERATORS: dict[Any, Any] = {
     operator.iadd: operator.add,
     operator.isub: operator.sub,
     operator.imul: operator.mul,
@@ -22,11 +22,12 @@ _OPERATORS = {
     operator.imod: operator.mod,
     operator.ipow: operator.pow,
 }
-_MAY_SHARE = frozenset(
-    "T broadcast_to chunk contiguous cpu detach dropout dropout1d dropout2d dropout3d expand expand_as flatten float "
-    "getattr getitem mT meshgrid movedim narrow permute reshape reshape_as split split_with_sizes squeeze "
-    "stochastic_depth swapaxes swapdims t to transpose type_as unbind unflatten unfold unsqueeze view view_as".split()
-)
+_VIEWS = """
+T broadcast_to chunk contiguous cpu detach dropout dropout1d dropout2d dropout3d expand expand_as flatten float getattr
+getitem mT meshgrid movedim narrow permute reshape reshape_as split split_with_sizes squeeze stochastic_depth swapaxes
+swapdims t to transpose type_as unbind unflatten unfold unsqueeze view view_as
+"""
+_MAY_SHARE = frozenset(_VIEWS.split())
 """Calls whose result may be the same memory as their argument."""
 
 
@@ -51,7 +52,7 @@ def _take_out_of_place(node: Node) -> bool:
     if node.op != "call_function":
         return False
     if node.target in _OPERATORS:
-        node.target = _OPERATORS[node.target]  # type: ignore[index]
+        node.target = _OPERATORS[node.target]
         return isinstance(node.args[0], Node)
     name = called(node)
     if name.endswith("_") and not name.startswith("_"):
