@@ -2,7 +2,7 @@
 
 from hetconv.convert import ConversionReport, convert_, convertible, swap_
 from hetconv.cost import LatencyReport, complexity, latency, speedup_theory
-from hetconv.deploy import Deployed, DeployReport, deploy, load_deployed
+from hetconv.deployment import Deployed, DeployReport, deploy, load_deployed
 from hetconv.models import create_model
 from hetconv.nn import HetConv2d, PackedHetConv2d, fold_pointwise, pack
 from hetconv.ops import Explanation, explain, het_conv2d

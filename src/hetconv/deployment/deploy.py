@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from hetconv.cost.circumstances import circumstances
-from hetconv.deploy.choose import Chooser
-from hetconv.deploy.deployed import Deployed
-from hetconv.deploy.parts import CONVOLUTIONS, Finder, Part, Parts, put_parts
-from hetconv.deploy.report import DeployedConvolution, DeployReport, NotCaptured
-from hetconv.deploy.sites import Site
-from hetconv.deploy.structure import take_out
+from hetconv.deployment.choose import Chooser
+from hetconv.deployment.deployed import Deployed
+from hetconv.deployment.parts import CONVOLUTIONS, Finder, Part, Parts, put_parts
+from hetconv.deployment.report import DeployedConvolution, DeployReport, NotCaptured
+from hetconv.deployment.sites import Site
+from hetconv.deployment.structure import take_out
 from hetconv.errors import UsageError
 from hetconv.ops import native
 

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from hetconv.deploy.allowed import ATTRIBUTES, METHODS, describe, name_of
-from hetconv.deploy.calls import arguments, called
-from hetconv.deploy.captured import Captured, CaptureError, call
+from hetconv.deployment.allowed import ATTRIBUTES, METHODS, describe, name_of
+from hetconv.deployment.calls import arguments, called
+from hetconv.deployment.captured import Captured, CaptureError, call
 
 _DROPOUTS = ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout")
 

@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.fx import Node
 
-from hetconv.deploy.calls import is_batch_norm
-from hetconv.deploy.capture import capture
-from hetconv.deploy.captured import Captured, CaptureError
-from hetconv.deploy.choose import Chooser
-from hetconv.deploy.fold import BATCH_NORM, fold_batch_norms
-from hetconv.deploy.layout import make_channels_last
-from hetconv.deploy.lower import lower
-from hetconv.deploy.reuse import reuse_memory
-from hetconv.deploy.shapes import find_shapes, shapes_of
-from hetconv.deploy.signature import Signature
-from hetconv.deploy.simplify import check_allowed, drop_identities, fold_constants, fold_dimensions
-from hetconv.deploy.sites import Site, find_sites, module_of
-from hetconv.deploy.values import make_values
+from hetconv.deployment.calls import is_batch_norm
+from hetconv.deployment.capture import capture
+from hetconv.deployment.captured import Captured, CaptureError
+from hetconv.deployment.choose import Chooser
+from hetconv.deployment.fold import BATCH_NORM, fold_batch_norms
+from hetconv.deployment.layout import make_channels_last
+from hetconv.deployment.lower import lower
+from hetconv.deployment.reuse import reuse_memory
+from hetconv.deployment.shapes import find_shapes, shapes_of
+from hetconv.deployment.signature import Signature
+from hetconv.deployment.simplify import check_allowed, drop_identities, fold_constants, fold_dimensions
+from hetconv.deployment.sites import Site, find_sites, module_of
+from hetconv.deployment.values import make_values
 
 
 @dataclass(frozen=True)

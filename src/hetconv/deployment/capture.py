@@ -13,8 +13,8 @@ from torch.fx.proxy import TraceError
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from hetconv.deploy.captured import Captured, CaptureError
-from hetconv.deploy.structure import put_back
+from hetconv.deployment.captured import Captured, CaptureError
+from hetconv.deployment.structure import put_back
 from hetconv.nn import HetConv2d, PackedHetConv2d
 from hetconv.ops import het_conv2d
 

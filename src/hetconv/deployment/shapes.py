@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from hetconv.deploy.captured import Captured, evaluate
+from hetconv.deployment.captured import Captured, evaluate
 
 SHAPES = "shapes"
 

@@ -10,8 +10,8 @@ import torch
 from torch.fx import Node
 from torch.nn import functional
 
-from hetconv.deploy.calls import arguments, called
-from hetconv.deploy.captured import Captured, CaptureError
+from hetconv.deployment.calls import arguments, called
+from hetconv.deployment.captured import Captured, CaptureError
 
 _OPERATORS: dict[Any, Any] = {
     operator.iadd: operator.add,

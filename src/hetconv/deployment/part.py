@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Graph, GraphModule
 
-from hetconv.deploy.captured import Captured
-from hetconv.deploy.signature import Signature
+from hetconv.deployment.captured import Captured
+from hetconv.deployment.signature import Signature
 from hetconv.errors import UsageError
 from hetconv.pattern import HetPattern
 

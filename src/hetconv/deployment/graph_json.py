@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch.fx import Graph, Node
 
-from hetconv.deploy.allowed import ATTRIBUTES, METHODS, functions, name_of
-from hetconv.deploy.structure import Slot
+from hetconv.deployment.allowed import ATTRIBUTES, METHODS, functions, name_of
+from hetconv.deployment.structure import Slot
 
 _FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 _SPECIAL_FLOATS = ("inf", "-inf", "nan")

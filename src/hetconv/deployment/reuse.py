@@ -8,9 +8,9 @@ import torch
 from torch.fx import Node
 from torch.nn import functional
 
-from hetconv.deploy.calls import arguments, called, is_batch_norm
-from hetconv.deploy.captured import Captured
-from hetconv.deploy.shapes import shapes_of
+from hetconv.deployment.calls import arguments, called, is_batch_norm
+from hetconv.deployment.captured import Captured
+from hetconv.deployment.shapes import shapes_of
 
 _ACTIVATIONS = "celu elu hardsigmoid hardswish hardtanh leaky_relu mish relu relu6 selu silu"
 _OTHERS = """

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hetconv.deploy.captured import CaptureError
-from hetconv.deploy.signature import Signature
-from hetconv.deploy.structure import take_out
+from hetconv.deployment.captured import CaptureError
+from hetconv.deployment.signature import Signature
+from hetconv.deployment.structure import take_out
 from hetconv.errors import UsageError
 
 Calls = dict[nn.Module, Signature | str]

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from torch.fx import Node
 
-from hetconv.deploy.calls import activation, called, convolution_kind
-from hetconv.deploy.captured import Captured
-from hetconv.deploy.shapes import shapes_of
-from hetconv.deploy.sites import Site
+from hetconv.deployment.calls import activation, called, convolution_kind
+from hetconv.deployment.captured import Captured
+from hetconv.deployment.shapes import shapes_of
+from hetconv.deployment.sites import Site
 
 RESIDUAL = "residual"
 

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hetconv.deploy import record
-from hetconv.deploy.captured import Captured, CaptureError
-from hetconv.deploy.check import check_part
-from hetconv.deploy.choose import Chooser
-from hetconv.deploy.part import DeployedPart
-from hetconv.deploy.prepare import Prepared, captured_values, prepare
-from hetconv.deploy.report import CheckedPart, NotCaptured
-from hetconv.deploy.signature import Signature
+from hetconv.deployment import record
+from hetconv.deployment.captured import Captured, CaptureError
+from hetconv.deployment.check import check_part
+from hetconv.deployment.choose import Chooser
+from hetconv.deployment.part import DeployedPart
+from hetconv.deployment.prepare import Prepared, captured_values, prepare
+from hetconv.deployment.report import CheckedPart, NotCaptured
+from hetconv.deployment.signature import Signature
 from hetconv.nn import HetConv2d
 
 CONVOLUTIONS = (nn.modules.conv._ConvNd, HetConv2d)

@@ -15,11 +15,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from hetconv.deploy.deployed import Deployed
-from hetconv.deploy.graph_json import GraphError, decode_graph, decode_value, encode_graph, encode_value
-from hetconv.deploy.part import Constant, DeployedPart, constant_target
-from hetconv.deploy.report import DeployReport
-from hetconv.deploy.signature import Signature, TensorSpec
+from hetconv.deployment.deployed import Deployed
+from hetconv.deployment.graph_json import GraphError, decode_graph, decode_value, encode_graph, encode_value
+from hetconv.deployment.part import Constant, DeployedPart, constant_target
+from hetconv.deployment.report import DeployReport
+from hetconv.deployment.signature import Signature, TensorSpec
 from hetconv.errors import DamagedFileError, UsageError
 from hetconv.files import write_atomically
 from hetconv.ops import native
@@ -195,11 +195,11 @@ def _loaded_part(saved: SavedPart, number: int, tensors: dict[str, Tensor]) -> D
 
 
 def _value(name: str, pattern: HetPattern | None, tensors: dict[str, Tensor]) -> Tensor:
-    """A constant as the graph wants it: images and kernels channels-last, layers packed."""
+    """A constant as the graph wants it: kernels channels-last, layers packed; in memory of its own, aligned."""
     if pattern is not None:
         return _packed(tensors[f"{name}.spatial"], tensors[f"{name}.pointwise"], pattern)
     value = tensors[name]
-    return value.contiguous(memory_format=torch.channels_last) if value.dim() == 4 else value
+    return value.clone(memory_format=torch.channels_last if value.dim() == 4 else torch.contiguous_format)
 
 
 def _packed(spatial: Tensor, pointwise: Tensor, pattern: HetPattern) -> Tensor:

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from hetconv.deploy.calls import arguments, is_batch_norm
-from hetconv.deploy.captured import Captured
-from hetconv.deploy.sites import HET, Site
+from hetconv.deployment.calls import arguments, is_batch_norm
+from hetconv.deployment.captured import Captured
+from hetconv.deployment.sites import HET, Site
 
 BATCH_NORM = "batch norm"
 _OPTIONS = ("stride", "padding", "dilation", "groups", "arrangement")

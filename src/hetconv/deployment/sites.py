@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from hetconv.deploy.calls import arguments, convolution_kind
-from hetconv.deploy.captured import Captured
-from hetconv.deploy.choose import Times
-from hetconv.deploy.shapes import shapes_of
+from hetconv.deployment.calls import arguments, convolution_kind
+from hetconv.deployment.captured import Captured
+from hetconv.deployment.choose import Times
+from hetconv.deployment.shapes import shapes_of
 from hetconv.errors import UsageError
 from hetconv.ops.arguments import Geometry, geometry, pattern_of
 from hetconv.pattern import HetPattern

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from hetconv.deploy.captured import CaptureError
-from hetconv.deploy.structure import take_out
+from hetconv.deployment.captured import CaptureError
+from hetconv.deployment.structure import take_out
 from hetconv.errors import UsageError
 
 

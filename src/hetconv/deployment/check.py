@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hetconv.deploy.captured import CaptureError
-from hetconv.deploy.report import CheckedPart
-from hetconv.deploy.structure import put_back, take_out
+from hetconv.deployment.captured import CaptureError
+from hetconv.deployment.report import CheckedPart
+from hetconv.deployment.structure import put_back, take_out
 from hetconv.errors import HetconvError
 
 FACTOR = 2.0
