@@ -39,7 +39,7 @@ _METHODS = """
 abs add add_ addcmul amax amin argmax argmin bmm bool ceil chunk clamp clamp_max clamp_min clip clone contiguous cos cpu
 cumsum detach dim div eq erf exp expand expand_as flatten flip float floor gather ge gt index_select int le log
 log_softmax logical_and logical_not logical_or long lt masked_fill matmul max maximum mean min minimum mm movedim mul
-narrow ne neg new_full new_ones new_zeros norm numel permute pow prod reciprocal repeat repeat_interleave reshape
+narrow ne neg new_full new_ones new_zeros norm numel permute pow prod reciprocal relu repeat repeat_interleave reshape
 reshape_as roll round rsqrt sigmoid sign sin size softmax sort split split_with_sizes sqrt square squeeze std sub sum
 swapaxes swapdims t take_along_dim tanh tile to topk transpose true_divide type_as unbind unflatten unfold unsqueeze var
 where

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -122,7 +123,8 @@ class _Tracer(Tracer):
     ) -> tuple[Callable[..., Any], list[Any]]:
         inputs = [self.create_proxy("placeholder", f"x{index}", (), {}) for index in range(self.tensors)]
         args, kwargs = put_back(self.structure, inputs)
-        return lambda root, *given: root_fn(root, *given, **kwargs), [self.root, *args]
+        forward = self._forward_of(self.root, partial(root_fn, self.root))
+        return lambda root, *given: forward(*given, **kwargs), [self.root, *args]
 
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from hetconv.deployment.deployed import Deployed
 from hetconv.deployment.graph_json import GraphError, decode_graph, decode_value, encode_graph, encode_value
+from hetconv.deployment.layout import in_layout
 from hetconv.deployment.part import Constant, DeployedPart, constant_target
 from hetconv.deployment.report import DeployReport
 from hetconv.deployment.signature import Signature, TensorSpec
@@ -195,11 +196,10 @@ def _loaded_part(saved: SavedPart, number: int, tensors: dict[str, Tensor]) -> D
 
 
 def _value(name: str, pattern: HetPattern | None, tensors: dict[str, Tensor]) -> Tensor:
-    """A constant as the graph wants it: kernels channels-last, layers packed; in memory of its own, aligned."""
-    if pattern is not None:
-        return _packed(tensors[f"{name}.spatial"], tensors[f"{name}.pointwise"], pattern)
-    value = tensors[name]
-    return value.clone(memory_format=torch.channels_last if value.dim() == 4 else torch.contiguous_format)
+    """A constant as the graph reads it."""
+    if pattern is None:
+        return in_layout(tensors[name])
+    return _packed(tensors[f"{name}.spatial"], tensors[f"{name}.pointwise"], pattern)
 
 
 def _packed(spatial: Tensor, pointwise: Tensor, pattern: HetPattern) -> Tensor:

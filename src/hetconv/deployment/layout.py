@@ -16,7 +16,7 @@ from hetconv.deployment.lower import is_packed_call
 def make_channels_last(captured: Captured, inputs: list[Tensor]) -> None:
     """Insert conversions by what a run on the inputs shows; inputs that are images are always converted.
 
-    Weights of convolutions that stay PyTorch's become channels-last too.
+    Constants become the graph's own, channels-last too.
     """
     wanted = {node.args[0] for node in captured.graph.nodes if is_packed_call(node) or convolution_kind(node) == "2-d"}
     found: list[Node] = []
@@ -35,10 +35,16 @@ def make_channels_last(captured: Captured, inputs: list[Tensor]) -> None:
             new = captured.graph.call_method("contiguous", (node,), {"memory_format": torch.channels_last})
         for user in [user for user in node.users if user is not new]:
             user.replace_input_with(node, new)
-    for node in captured.graph.nodes:
-        weight = captured.constant(node.args[1]) if convolution_kind(node) == "2-d" else None
-        if weight is not None:
-            captured.constants[node.args[1].target] = weight.contiguous(memory_format=torch.channels_last)
+    for name, value in captured.constants.items():
+        captured.constants[name] = in_layout(value)
+
+
+def in_layout(value: Tensor) -> Tensor:
+    """A constant in memory of its own: channels-last where it has four dimensions, as kernels of convolutions do.
+
+    Its strides are those of channels-last memory also where one channel leaves a choice.
+    """
+    return value.clone(memory_format=torch.channels_last if value.dim() == 4 else torch.contiguous_format)
 
 
 def _last_of(captured: Captured, node: Node) -> Node:

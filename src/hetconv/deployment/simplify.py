@@ -50,12 +50,11 @@ def fold_dimensions(captured: Captured, dimensions: dict[Node, int]) -> None:
         if asked and node.args[0] in dimensions:
             _replace_by_value(captured, node, dimensions[node.args[0]])
     for node in list(captured.graph.nodes):
-        if node.op == "call_function" and not node.all_input_nodes and _is_plain(node.args) and not node.kwargs:
-            name = name_of(node.target) or ""
-            if name.startswith("operator."):
-                _replace_by_value(captured, node, call(node, node.args, {}))
-            elif name == "torch._assert" and node.args[0] is True:
-                captured.graph.erase_node(node)
+        name = name_of(node.target) if node.op == "call_function" else None
+        if name == "torch._assert" and node.args[0] is True:
+            captured.graph.erase_node(node)
+        elif name is not None and name.startswith("operator.") and not node.kwargs and _is_plain(node.args):
+            _replace_by_value(captured, node, call(node, node.args, {}))
     captured.drop_unused()
 
 
