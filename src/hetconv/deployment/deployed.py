@@ -27,7 +27,7 @@ class Deployed(nn.Module):
 
     def __init__(self, network: nn.Module, report: DeployReport) -> None:
         super().__init__()
-        self.network, self.report = network, report
+        self.network, self.report = network.requires_grad_(False), report
         super().train(False)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:

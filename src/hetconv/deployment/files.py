@@ -28,7 +28,9 @@ from hetconv.pattern import Arrangement, HetPattern
 from hetconv.records import Record
 
 FORMAT = "hetconv-deployed-1"
-_HEADER, _CHECKSUM, _REST = "hetconv_deployed", "sha256", "rest"
+_HEADER, _CHECKSUM = "hetconv_deployed", "sha256"
+_WHOLE, _REST = "network", "rest"
+"""Before the names of tensors: of a graph that is the whole network, and of what is in no graph."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +90,10 @@ def save_deployed(deployed: Deployed, path: Path) -> None:
     """
     tensors: dict[str, Tensor] = {}
     parts = []
-    for number, part in enumerate(_parts(deployed.network)):
+    for part in _parts(deployed.network):
         parts.append(_saved_part(part))
         for at, constant in enumerate(part.constants):
-            for name, value in _natural(f"{number}/{constant.name}", part.tensor(at), constant.pattern):
+            for name, value in _natural(f"{_prefix(part.names)}/{constant.name}", part.tensor(at), constant.pattern):
                 tensors[name] = value
     if not isinstance(deployed.network, DeployedPart):
         tensors |= {f"{_REST}/{name}": value for name, value in deployed.network.state_dict().items()}
@@ -118,9 +120,11 @@ def load_deployed(path: Path | str, model: nn.Module | None = None) -> Deployed:
     reason = native.why_not_loaded()
     if reason is not None:
         raise UsageError(f"{path} cannot be loaded: {reason}")
+    if not header.parts:
+        raise DamagedFileError(path, "it holds no graph")
     try:
-        parts = [_loaded_part(part, number, tensors) for number, part in enumerate(header.parts)]
-    except (GraphError, KeyError, UsageError, TypeError, RuntimeError) as error:
+        parts = [_loaded_part(part, tensors) for part in header.parts]
+    except (GraphError, KeyError, IndexError, UsageError, TypeError, RuntimeError) as error:
         raise DamagedFileError(path, f"its graph cannot be read: {error}") from error
     return Deployed(_network(path, parts, tensors, model), header.report)
 
@@ -156,6 +160,10 @@ def _parts(network: nn.Module) -> Iterator[DeployedPart]:
     return (module for module in network.modules() if isinstance(module, DeployedPart))
 
 
+def _prefix(names: tuple[str, ...]) -> str:
+    return names[0] or _WHOLE
+
+
 def _natural(name: str, value: Tensor, pattern: HetPattern | None) -> Iterator[tuple[str, Tensor]]:
     if pattern is None:
         yield name, value
@@ -182,11 +190,11 @@ def _saved_pattern(pattern: HetPattern | None) -> SavedPattern | None:
     return SavedPattern(pattern.in_channels, pattern.out_channels, pattern.kernel_hw, pattern.p, pattern.arrangement)
 
 
-def _loaded_part(saved: SavedPart, number: int, tensors: dict[str, Tensor]) -> DeployedPart:
+def _loaded_part(saved: SavedPart, tensors: dict[str, Tensor]) -> DeployedPart:
     constants, values = [], []
     for one in saved.constants:
         constants.append(Constant(one.name, None if one.pattern is None else HetPattern(**asdict(one.pattern))))
-        values.append(_value(f"{number}/{one.name}", constants[-1].pattern, tensors))
+        values.append(_value(f"{_prefix(saved.names)}/{one.name}", constants[-1].pattern, tensors))
     graph = decode_graph(saved.graph, [constant_target(at) for at in range(len(constants))])
     structure = decode_value(saved.structure)
     signature = Signature(structure, tuple(TensorSpec(**asdict(spec)) for spec in saved.inputs))

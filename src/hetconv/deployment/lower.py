@@ -33,9 +33,11 @@ def lower(captured: Captured, sites: list[Site], chooser: Chooser) -> None:
             for site, layer in zip(calls, layers, strict=True):
                 site.notes.append(layer if isinstance(layer, str) else f"another call of it cannot: {refused[0]}")
         elif calls[0].kind == HET or _native_wins(captured, calls, layers, chooser):
+            name = ""
             for site, layer in zip(calls, layers, strict=True):
                 assert isinstance(layer, Layer)
-                _replace(captured, site, layer, find_chain(captured, site))
+                name = name or _packed(captured, site, layer)
+                _replace(captured, site, layer, find_chain(captured, site), name)
         else:
             for site in calls:
                 site.notes.append("PyTorch's kernel is faster")
@@ -55,9 +57,8 @@ def _native_wins(captured: Captured, calls: list[Site], layers: Sequence[Layer |
     return sum(times.native_ms for times in found) <= sum(times.torch_ms for times in found)
 
 
-def _replace(captured: Captured, site: Site, layer: Layer, chain: Chain) -> None:
+def _replace(captured: Captured, site: Site, layer: Layer, chain: Chain, name: str) -> None:
     graph, x = captured.graph, site.node.args[0]
-    name = _packed(captured, site, layer)
     numbers = layer_numbers(layer.pattern, layer.where, chain.activation)
     with graph.inserting_before(chain.last):
         packed = graph.get_attr(name)
@@ -74,12 +75,11 @@ def _replace(captured: Captured, site: Site, layer: Layer, chain: Chain) -> None
 
 
 def _packed(captured: Captured, site: Site, layer: Layer) -> str:
-    """The name of the site's packed weights, which calls of one layer share."""
-    name = f"{'+'.join(site.weights)}.packed"
-    if name not in captured.constants:
-        with torch.no_grad():
-            captured.constants[name] = pack_weights(*natural_weights(captured, site), layer.pattern)
-        captured.packed[name] = layer.pattern
+    """The name of the weights' packed form, a new constant."""
+    with torch.no_grad():
+        packed = pack_weights(*natural_weights(captured, site), layer.pattern)
+    name = captured.add_constant(site.name or "convolution", packed)
+    captured.packed[name] = layer.pattern
     return name
 
 

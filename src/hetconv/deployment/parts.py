@@ -55,6 +55,7 @@ class Finder:
         self.model, self.args, self.chooser = model, args, chooser
         self.calls = record.signatures(model, args)
         self.left: list[NotCaptured] = []
+        self._seen: set[nn.Module] = set()
         self.names: dict[nn.Module, list[str]] = {}
         for name, module in model.named_modules(remove_duplicate=False):
             self.names.setdefault(module, []).append(name)
@@ -82,8 +83,9 @@ class Finder:
 
     def _candidates(self, module: nn.Module) -> Iterator[_Candidate]:
         """The module if it can be captured, else its children's candidates."""
-        if not any(isinstance(inner, CONVOLUTIONS) for inner in module.modules()):
+        if module in self._seen or not any(isinstance(inner, CONVOLUTIONS) for inner in module.modules()):
             return
+        self._seen.add(module)
         signature = self.calls.get(module)
         if signature is None:  # a list of modules, or never called
             for child in module.children():
