@@ -4,11 +4,12 @@ import operator
 
 import pytest
 import torch
-from .networks import Block, Written, calls, choose_native, exact, het, images
 from torch import nn
 from torch.nn import functional as F
 
 from hetconv import deploy
+
+from .networks import Block, Written, calls, choose_native, exact, het, images
 
 CONV = "het_conv2d_packed"
 
@@ -80,11 +81,7 @@ def own_output_added(x, conv, norm):
 LOOK_ALIKES = {
     "two users": (used_twice, [CONV, "relu", "mul"], "the value after it is used in 2 places"),
     "conv with two users": (conv_used_twice, [CONV, "batch_norm", "mul"], "output is also used elsewhere"),
-    "activation before addition": (
-        lambda x, conv, norm: F.relu(norm(conv(x))) + x,
-        [CONV, "add_"],
-        "",
-    ),
+    "activation before addition": (lambda x, conv, norm: F.relu(norm(conv(x))) + x, [CONV, "add_"], ""),
     "broadcast residual": (
         lambda x, conv, norm: norm(conv(x)) + x.mean((2, 3), keepdim=True),
         ["mean", CONV, "add_"],
@@ -211,7 +208,7 @@ def test_an_addition_of_two_convolutions_joins_the_one_that_takes_it(monkeypatch
 
 
 KEPT = {
-    "grouped": (nn.Conv2d(4, 4, 3, padding=1, groups=2), "grouped (groups=2): the kernels are for ungrouped convolution"),
+    "grouped": (nn.Conv2d(4, 4, 3, padding=1, groups=2), "grouped (groups=2): the kernels are for ungrouped"),
     "depthwise": (nn.Conv2d(4, 4, 3, padding=1, groups=4), "depthwise: the kernels are for ungrouped convolution"),
     "transposed": (nn.ConvTranspose2d(4, 4, 3, padding=1), "transposed: the kernels are for 2-d convolution"),
     "even": (nn.Conv2d(4, 4, 2), "kernel_size=(2, 2) is even, without a centre tap"),

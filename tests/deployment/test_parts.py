@@ -56,7 +56,7 @@ def test_saved_parts_load_into_the_network_that_they_are_of(tmp_path):
     assert isinstance(fresh.one, Block)
     with pytest.raises(UsageError, match=r"holds parts of a network \(one, several.1\), whose own code is not saved"):
         load_deployed(tmp_path / "parts.safetensors")
-    with pytest.raises(UsageError, match="model is not the network that .* was made of: "):
+    with pytest.raises(UsageError, match=r"model is not the network that .* was made of: "):
         load_deployed(tmp_path / "parts.safetensors", Block())
 
 
