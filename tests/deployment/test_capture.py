@@ -79,6 +79,34 @@ def test_weights_that_are_computed_at_each_call_are_computed_once():
     torch.testing.assert_close(deployed(x), model(x))
 
 
+@pytest.mark.parametrize(
+    "parametrization", [nn.utils.parametrizations.weight_norm, nn.utils.parametrizations.spectral_norm]
+)
+def test_parametrized_weights_are_computed_once_and_the_original_keeps_its_parametrization(parametrization):
+    model, x = nn.Sequential(parametrization(nn.Conv2d(4, 4, 3)), nn.ReLU()).eval(), images()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    deployed = deploy(model, x)
+    assert len(deployed.network.constants) == 2
+    assert nn.utils.parametrize.is_parametrized(model[0])
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    torch.testing.assert_close(deployed(x), model(x))
+
+
+def test_instance_norm_is_captured():
+    model, x = exact(nn.Sequential(het(), nn.InstanceNorm2d(4), nn.ReLU())), images()
+    deployed = deploy(model, x)
+    assert deployed.report.whole
+    torch.testing.assert_close(deployed(x), model(x))
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
+def test_a_scripted_module_stays():
+    model, x = nn.Sequential(torch.jit.script(nn.Sequential(nn.Conv2d(4, 4, 1))), het()).eval(), images()
+    deployed = deploy(model, x)
+    assert deployed.report.left[0].reason.startswith("0 (RecursiveScriptModule) is TorchScript, whose code is fixed")
+    torch.testing.assert_close(deployed(x), model(x))
+
+
 def written_through_view(x, conv, norm):
     y = conv(x)
     y[:, :2].relu_()

@@ -188,9 +188,7 @@ def test_other_files_and_needless_models(saved, tmp_path):
     with pytest.raises(UsageError, match=r"holds the whole network; load it without model$"):
         load_deployed(path, Block())
     forged(path, lambda header, _: header.update(format="hetconv-deployed-9"))
-    with pytest.raises(
-        UsageError, match=r"is of format 'hetconv-deployed-9'; this hetconv reads"
-    ):
+    with pytest.raises(UsageError, match=r"is of format 'hetconv-deployed-9'; this hetconv reads"):
         load_deployed(path)
 
 

@@ -180,6 +180,22 @@ def test_batch_norms_without_affine_parameters_and_convolutions_without_bias_fol
     assert torch.equal(deployed(x), model(x))
 
 
+@pytest.mark.parametrize(
+    ("conv", "norm", "size"),
+    [
+        (nn.Conv3d(4, 4, 3), nn.BatchNorm3d(4), (2, 4, 4, 5, 3)),
+        (nn.Conv1d(4, 4, 3, groups=2), nn.BatchNorm1d(4), (2, 4, 7)),
+    ],
+)
+def test_batch_norm_folds_into_other_convolutions_too(conv, norm, size):
+    model = exact(Written(lambda x, conv, norm: F.relu(norm(conv(x))), conv=conv, norm=norm))
+    x = torch.randint(-2, 3, size).float()
+    deployed = deploy(model, x)
+    assert "batch_norm" not in calls(deployed)
+    assert torch.equal(deployed(x), model(x))
+    assert deployed.report.convolutions[0].joined == ("batch norm",)
+
+
 @pytest.mark.parametrize("native", [True, False])
 def test_standard_convolutions_run_where_they_are_faster(native, monkeypatch):
     choose_native(monkeypatch, native=native)

@@ -84,6 +84,26 @@ def test_a_module_that_is_called_in_several_ways_is_left():
     assert torch.equal(deployed(x), model(x))
 
 
+def test_code_that_reads_its_modules_attributes():
+    """Numbers are kept; for what is no longer there the refusal says which."""
+
+    class Reads(nn.Module):
+        def __init__(self, key):
+            super().__init__()
+            self.conv, self.key = het(), key
+
+        def forward(self, x):
+            assert getattr(self.conv, self.key) is not None
+            return self.conv(x) if x.sum() > 0 else self.conv(-x)
+
+    model, x = exact(Reads("out_channels")), images()
+    assert torch.equal(deploy(model, x)(x), model(x))
+    with pytest.raises(
+        UsageError, match=r"^the model's own code does not take deployed parts of itself: .*'weight_spatial'$"
+    ):
+        deploy(exact(Reads("weight_spatial")), x)
+
+
 def test_convolutions_that_are_not_called_are_in_the_report():
     class Half(nn.Module):
         def __init__(self):

@@ -15,10 +15,9 @@ from hetconv.ops import het_conv2d
 
 _CONV_ARGUMENTS = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 _CONV_DEFAULTS = {"bias": None, "stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+PLAIN_CONVOLUTIONS: dict[Any, str] = {functional.conv1d: "1-d", functional.conv2d: "2-d", functional.conv3d: "3-d"}
 CONVOLUTIONS: dict[Any, str] = {
-    functional.conv1d: "1-d",
-    functional.conv2d: "2-d",
-    functional.conv3d: "3-d",
+    **PLAIN_CONVOLUTIONS,
     functional.conv_transpose1d: "1-d transposed",
     functional.conv_transpose2d: "transposed",
     functional.conv_transpose3d: "3-d transposed",
@@ -49,7 +48,7 @@ def _signature(function: Any) -> inspect.Signature:
 def arguments(node: Node) -> dict[str, Any]:
     """The arguments of a convolution or of a Python function by name, defaults filled in."""
     assert callable(node.target)
-    if node.target is functional.conv2d:
+    if node.target in PLAIN_CONVOLUTIONS:
         given = dict(zip(_CONV_ARGUMENTS, node.args, strict=False))
         return _CONV_DEFAULTS | given | node.kwargs
     bound = _signature(node.target).bind(*node.args, **node.kwargs)

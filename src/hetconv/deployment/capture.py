@@ -13,6 +13,8 @@ from torch.fx import Graph, Node, Proxy, Tracer
 from torch.fx.proxy import TraceError
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
+from torch.nn.utils import parametrize
 
 from hetconv.deployment.captured import Captured, CaptureError
 from hetconv.deployment.structure import put_back
@@ -50,7 +52,22 @@ def capture(module: nn.Module, structure: Any, tensors: int) -> Captured:
 def _sharing_tensors(module: nn.Module) -> nn.Module:
     """A copy of the modules around the same tensors: what tracing leaves in attributes stays in the copy."""
     tensors = [*module.parameters(), *module.buffers()]
-    return copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
+    shared = copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
+    for inner in list(shared.modules()):
+        if parametrize.is_parametrized(inner):
+            _make_plain(inner)
+    return shared
+
+
+def _make_plain(module: nn.Module) -> None:
+    """Parametrized tensors as what they are now; in a copy, whose originals are shared and must not change."""
+    names = list(module.parametrizations)  # type: ignore[arg-type]
+    with torch.no_grad():
+        values = {name: getattr(module, name).clone() for name in names}
+    module.__class__ = parametrize.type_before_parametrizations(module)
+    del module._modules["parametrizations"]
+    for name, value in values.items():
+        module.register_buffer(name, value)
 
 
 def _why_not(module: nn.Module) -> str | None:
@@ -137,11 +154,13 @@ class _Tracer(Tracer):
             raise
 
     def _forward_of(self, m: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
-        """Two layers are one call each: HetConv2d, and batch norm, which would look at its input's dimensions."""
+        """Some layers are one call: HetConv2d, and norms, which would look at their input's dimensions."""
         if type(m).forward is HetConv2d.forward:
             return lambda x: self._het_conv(m, x)
         if type(m).forward is _BatchNorm.forward:
             return lambda x: self._batch_norm(m, x)
+        if type(m).forward is _InstanceNorm.forward:
+            return lambda x: self._instance_norm(m, x)
         return forward
 
     def _het_conv(self, m: Any, x: Proxy) -> Proxy:
@@ -159,3 +178,8 @@ class _Tracer(Tracer):
         statistics_of_batch = running[0] is None and running[1] is None
         args = (x, *running, m.weight, m.bias, statistics_of_batch, momentum, m.eps)
         return self.create_proxy("call_function", functional.batch_norm, args, {})
+
+    def _instance_norm(self, m: Any, x: Proxy) -> Proxy:
+        """As `_InstanceNorm.forward` of a batch in evaluation mode."""
+        args = (x, m.running_mean, m.running_var, m.weight, m.bias, not m.track_running_stats, 0.0, m.eps)
+        return self.create_proxy("call_function", functional.instance_norm, args, {})

@@ -41,7 +41,8 @@ def deploy(model: nn.Module, example: Tensor | tuple[Any, ...]) -> Deployed:
     args = _checked(model, example)
     model = _inner(model)
     try:
-        work = copy.deepcopy(model).eval()
+        with torch.no_grad():
+            work = copy.deepcopy(model).eval()
     except Exception as error:
         raise UsageError(f"{type(model).__name__} cannot be copied, so it is not deployed: {error}") from error
     with torch.no_grad():

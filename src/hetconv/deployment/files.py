@@ -148,6 +148,7 @@ def _network(path: Path, parts: list[DeployedPart], tensors: dict[str, Tensor], 
                 owner = model.get_submodule(parent)
                 if key not in owner._modules:
                     raise AttributeError(f"it has no module {name}")
+                part.keep_attributes(owner.get_submodule(key))
                 owner._modules[key] = part
         model.load_state_dict(rest)
     except (AttributeError, RuntimeError) as error:

@@ -8,7 +8,7 @@ from torch.fx import Node
 
 from hetconv.deployment.calls import arguments, is_batch_norm
 from hetconv.deployment.captured import Captured
-from hetconv.deployment.sites import HET, Site
+from hetconv.deployment.sites import FOLDABLE, HET, Site
 
 BATCH_NORM = "batch norm"
 _OPTIONS = ("stride", "padding", "dilation", "groups", "arrangement")
@@ -34,7 +34,7 @@ def fold_batch_norms(captured: Captured, sites: list[Site]) -> None:
 
 def _why_not(captured: Captured, site: Site, norm: Node, users: dict[str, int]) -> str | None:
     given = arguments(norm)
-    if site.kind not in (HET, "2-d"):
+    if site.kind not in FOLDABLE:
         return f"the convolution is {site.kind}"
     if len(site.weights) != (2 if site.kind == HET else 1):
         return "the convolution's weights are computed from the input"

@@ -58,6 +58,12 @@ class DeployedPart(nn.Module):
         constants = tuple(Constant(name, captured.packed.get(name)) for name in captured.constants)
         return cls(names, signature, constants, list(captured.constants.values()), captured.graph)
 
+    def keep_attributes(self, original: nn.Module) -> None:
+        """Have the numbers and texts that the module in this place had: its network's code may read them."""
+        for key, value in vars(original).items():
+            if isinstance(value, int | float | str | tuple) and not key.startswith("_") and not hasattr(self, key):
+                setattr(self, key, value)
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         tensors = self.signature.tensors_of(args, kwargs)
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):

@@ -115,5 +115,7 @@ def put_parts(model: nn.Module, parts: Parts) -> nn.Module:
     with torch.no_grad():
         for name, deployed in by_name.items():
             parent, _, key = name.rpartition(".")
-            model.get_submodule(parent)._modules[key] = deployed
+            owner = model.get_submodule(parent)
+            deployed.keep_attributes(owner.get_submodule(key))
+            owner._modules[key] = deployed
     return model

@@ -57,6 +57,8 @@ def inputs(model: nn.Module, args: tuple[Any, ...], modules: Iterable[nn.Module]
 def _run(model: nn.Module, args: tuple[Any, ...], modules: Iterable[nn.Module], see: Any) -> None:
     with ExitStack() as stack:
         for module in modules:
+            if isinstance(module, torch.jit.ScriptModule):  # takes no such hook
+                continue
             stack.enter_context(_removing(module.register_forward_pre_hook(see, with_kwargs=True)))
         stack.enter_context(torch.no_grad())
         try:

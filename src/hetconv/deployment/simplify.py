@@ -59,7 +59,7 @@ def fold_dimensions(captured: Captured, dimensions: dict[Node, int]) -> None:
 
 
 def check_allowed(captured: Captured) -> None:
-    """Check that the graph consists of allowed operations on allowed arguments.
+    """Check that the graph consists of allowed operations on allowed arguments, and drop `out=None`.
 
     Raises:
         CaptureError: it does not; the message names the operation.
@@ -71,8 +71,9 @@ def check_allowed(captured: Captured) -> None:
             raise CaptureError(f"it calls {describe(node.target)}, which a deployed graph may not")
         if called(node) == "getattr" and node.args[1] not in ATTRIBUTES:
             raise CaptureError(f"it reads a tensor's {node.args[1]}, which a deployed graph may not")
-        if node.op == "call_module" or "out" in node.kwargs:
-            raise CaptureError(f"it calls {node.target} with out=, which a deployed graph may not")
+        if node.kwargs.get("out") is not None:
+            raise CaptureError(f"it calls {called(node)} with out=, which a deployed graph may not")
+        node.kwargs = {key: value for key, value in node.kwargs.items() if key != "out"}
 
 
 def _is_identity(node: Node) -> bool:

@@ -18,6 +18,8 @@ from hetconv.ops.arguments import Geometry, geometry, pattern_of
 from hetconv.pattern import HetPattern
 
 HET = "het"
+FOLDABLE = (HET, "1-d", "2-d", "3-d")
+"""Kinds whose weights have the filters as their first dimension."""
 RunsOn = Literal["native", "PyTorch"]
 
 
@@ -64,7 +66,7 @@ def find_sites(captured: Captured) -> list[Site]:
             given = [_constant_name(captured, value) for value in (*node.args, *node.kwargs.values())]
             count = 2 if kind == HET else 1
             weights = tuple(name for name in given[1 : 1 + count] if name is not None)
-            bias = arguments(node)["bias"] if kind in (HET, "2-d") else None
+            bias = arguments(node)["bias"] if kind in FOLDABLE else None
             layer = _words(kind, [captured.constants[name] for name in weights])
             found.append(Site(module_of(node), kind, layer, node, weights, _constant_name(captured, bias)))
     return found
