@@ -218,3 +218,26 @@ def test_several_inputs_and_outputs():
     assert torch.equal(got["y"], right["y"])
     assert torch.equal(got["both"][0], right["both"][0])
     assert calls(deployed).count("het_conv2d_packed") == 2
+
+
+def test_in_inference_mode_too():
+    model = exact(Block())
+    with torch.inference_mode():
+        x = images()
+        deployed = deploy(model, x)
+        assert torch.equal(deployed(x), model(x))
+    assert not any(buffer.is_inference() for buffer in deployed.buffers())
+
+
+def test_one_image_without_a_batch_runs_as_it_did():
+    model, x = exact(nn.Sequential(het(), nn.ReLU())), images()[0]
+    deployed = deploy(model, x)
+    assert deployed.report.convolutions[0].reason == "its input is no batch of images"
+    assert torch.equal(deployed(x), model(x))
+
+
+@pytest.mark.parametrize("mode", ["reflect", "circular", "replicate"])
+def test_padding_modes(mode):
+    model = exact(nn.Sequential(het(padding_mode=mode), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1, padding_mode=mode)))
+    deployed, x = deploy(model, images()), images(3)
+    assert torch.equal(deployed(x), model(x))

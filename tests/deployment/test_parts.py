@@ -84,6 +84,30 @@ def test_a_module_that_is_called_in_several_ways_is_left():
     assert torch.equal(deployed(x), model(x))
 
 
+def test_a_module_that_is_given_a_size_is_left_since_other_images_have_others():
+    class Sized(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = Resized()
+
+        def forward(self, x):
+            return self.inner(x if x.sum() > 1e9 else -x, int(x.shape[2]))
+
+    class Resized(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = het()
+
+        def forward(self, x, size):
+            return self.conv(x[:, :, : size // 2])
+
+    model = exact(Sized())
+    deployed = deploy(model, images())
+    assert deployed.report.left[1].reason == "it is called with a number, which may be another one for other images"
+    for x in (images(), images(1, 4, 10, 3)):
+        assert torch.equal(deployed(x), model(x))
+
+
 def test_code_that_reads_its_modules_attributes():
     """Numbers are kept; for what is no longer there the refusal says which."""
 

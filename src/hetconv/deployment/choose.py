@@ -56,7 +56,7 @@ class Chooser:
     def times(self, work: Work) -> Times:
         """The layer on the packed operator and on PyTorch's convolution, channels-last, with the present threads."""
         if work not in self.found:
-            with torch.inference_mode():
+            with torch.no_grad():
                 self.found[work] = _measure(work)
         return self.found[work]
 

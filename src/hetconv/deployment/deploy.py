@@ -39,22 +39,24 @@ def deploy(model: nn.Module, example: Tensor | tuple[Any, ...]) -> Deployed:
         HetconvError: the result is not within the error budget of the original, or that gives NaN or infinity.
     """
     args = _checked(model, example)
-    model = _inner(model)
+    with torch.inference_mode(False), torch.no_grad():
+        return _deployed(_inner(model), args)
+
+
+def _deployed(model: nn.Module, args: tuple[Any, ...]) -> Deployed:
     try:
-        with torch.no_grad():
-            work = copy.deepcopy(model).eval()
+        work = copy.deepcopy(model).eval()
     except Exception as error:
         raise UsageError(f"{type(model).__name__} cannot be copied, so it is not deployed: {error}") from error
-    with torch.no_grad():
-        args = copy.deepcopy(args)
-        parts = Finder(work, args, Chooser()).parts()
-        if not parts.found:
-            reason = parts.left[0].reason if parts.left else "it has no convolution that the example reaches"
-            raise UsageError(f"nothing of {type(model).__name__} can be deployed: {reason}")
-        report = _report(work, parts, args)
-        deployed = Deployed(put_parts(work, parts), report)
-        if not report.whole:
-            _run(deployed, args)
+    args = copy.deepcopy(args)
+    parts = Finder(work, args, Chooser()).parts()
+    if not parts.found:
+        reason = parts.left[0].reason if parts.left else "it has no convolution that the example reaches"
+        raise UsageError(f"nothing of {type(model).__name__} can be deployed: {reason}")
+    report = _report(work, parts, args)
+    deployed = Deployed(put_parts(work, parts), report)
+    if not report.whole:
+        _run(deployed, args)
     return deployed
 
 

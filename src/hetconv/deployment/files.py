@@ -123,7 +123,8 @@ def load_deployed(path: Path | str, model: nn.Module | None = None) -> Deployed:
     if not header.parts:
         raise DamagedFileError(path, "it holds no graph")
     try:
-        parts = [_loaded_part(part, tensors) for part in header.parts]
+        with torch.inference_mode(False), torch.no_grad():
+            parts = [_loaded_part(part, tensors) for part in header.parts]
     except (GraphError, KeyError, IndexError, UsageError, TypeError, RuntimeError) as error:
         raise DamagedFileError(path, f"its graph cannot be read: {error}") from error
     return Deployed(_network(path, parts, tensors, model), header.report)

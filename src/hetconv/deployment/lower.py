@@ -15,6 +15,7 @@ from hetconv.deployment.shapes import shapes_of
 from hetconv.deployment.sites import HET, Layer, Site, layer_of, natural_weights
 from hetconv.ops.native import pack_weights
 from hetconv.ops.packed import layer_numbers
+from hetconv.pattern import HetPattern
 
 
 def lower(captured: Captured, sites: list[Site], chooser: Chooser) -> None:
@@ -33,11 +34,12 @@ def lower(captured: Captured, sites: list[Site], chooser: Chooser) -> None:
             for site, layer in zip(calls, layers, strict=True):
                 site.notes.append(layer if isinstance(layer, str) else f"another call of it cannot: {refused[0]}")
         elif calls[0].kind == HET or _native_wins(captured, calls, layers, chooser):
-            name = ""
+            packed: dict[HetPattern, str] = {}
             for site, layer in zip(calls, layers, strict=True):
                 assert isinstance(layer, Layer)
-                name = name or _packed(captured, site, layer)
-                _replace(captured, site, layer, find_chain(captured, site), name)
+                if layer.pattern not in packed:
+                    packed[layer.pattern] = _packed(captured, site, layer)
+                _replace(captured, site, layer, find_chain(captured, site), packed[layer.pattern])
         else:
             for site in calls:
                 site.notes.append("PyTorch's kernel is faster")

@@ -57,10 +57,8 @@ def prepare(captured: Captured, inputs: list[Tensor], chooser: Chooser) -> Prepa
         raise CaptureError(f"its captured graph does not run: {type(error).__name__}: {error}") from error
     fold_dimensions(captured, _dimensions(captured))
     sites = find_sites(captured)
-    described = [node for node in captured.graph.nodes if is_batch_norm(node)]
-    names = {node: module_of(node) for node in described}
     fold_batch_norms(captured, sites)
-    norms = tuple((names[node], _why_kept(node, sites)) for node in captured.graph.nodes if is_batch_norm(node))
+    norms = tuple((module_of(node), _why_kept(node, sites)) for node in captured.graph.nodes if is_batch_norm(node))
     lower(captured, sites, chooser)
     reuse_memory(captured)
     make_channels_last(captured, inputs)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hetconv.deployment.captured import CaptureError
 from hetconv.deployment.signature import Signature
-from hetconv.deployment.structure import take_out
+from hetconv.deployment.structure import has_numbers, take_out
 from hetconv.errors import UsageError
 
 Calls = dict[nn.Module, Signature | str]
@@ -32,6 +32,8 @@ def signatures(model: nn.Module, args: tuple[Any, ...]) -> Calls:
             return
         try:
             now = Signature.of(given, named)
+            if module is not model and has_numbers(now.structure):
+                raise CaptureError("it is called with a number, which may be another one for other images")
             found[module] = now if before is None else before.joined_with(now)
         except CaptureError as error:
             found[module] = str(error)

@@ -45,3 +45,12 @@ def put_back(structure: Any, values: Sequence[Any]) -> Any:
     if isinstance(structure, list | tuple):
         return type(structure)(put_back(item, values) for item in structure)
     return structure
+
+
+def has_numbers(structure: Any) -> bool:
+    """Whether there is a number in a structure, True and False not counted."""
+    if isinstance(structure, dict):
+        return any(has_numbers(item) for item in structure.values())
+    if isinstance(structure, list | tuple):
+        return any(has_numbers(item) for item in structure)
+    return isinstance(structure, int | float) and not isinstance(structure, bool)
