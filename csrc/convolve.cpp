@@ -119,6 +119,10 @@ void pack(const Shape& shape, const Weights& weights, float* packed, const Threa
   pack(plan_forward(shape), shape, weights, packed, threads);
 }
 
+void unpack(const Shape& shape, const float* packed, float* spatial, float* pointwise, const Threads& threads) {
+  unpack(plan_forward(shape), shape, packed, spatial, pointwise, threads);
+}
+
 void forward(const Shape& shape, const Input& x, const float* packed, const Epilogue& epilogue, const Output& y,
              const Threads& threads) {
   convolve(plan_forward(shape), x, packed, epilogue, y, threads);

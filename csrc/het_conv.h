@@ -65,6 +65,7 @@ void gather_taps(const Shape& shape, const float* spatial, float* gathered, cons
 // `packed` buffers are aligned to 64 bytes.
 int64_t packed_size(const Shape& shape);
 void pack(const Shape& shape, const Weights& weights, float* packed, const Threads& threads);
+void unpack(const Shape& shape, const float* packed, float* spatial, float* pointwise, const Threads& threads);
 void forward(const Shape& shape, const Input& x, const float* packed, const Epilogue& epilogue, const Output& y,
              const Threads& threads);
 

@@ -294,6 +294,11 @@ constexpr const char* kForward = "hetconv::het_conv2d_decomposed";
 constexpr const char* kInputGrad = "hetconv::het_conv2d_input_grad_decomposed";
 constexpr const char* kWeightGrad = "hetconv::het_conv2d_weight_grad_decomposed";
 
+// This one is defined here and not in src/hetconv/ops, so that it is there without Python too, for compiled packages.
+STABLE_TORCH_LIBRARY_FRAGMENT(hetconv, library) {
+  library.def("het_conv2d_packed(Tensor x, Tensor packed, Tensor? bias, Tensor? residual, int[] layer) -> Tensor");
+}
+
 STABLE_TORCH_LIBRARY_IMPL(hetconv, CPU, library) {
   library.impl("het_conv2d", &dispatch<TORCH_BOX(&het_conv2d), kForward>);
   library.impl("het_conv2d_input_grad", &dispatch<TORCH_BOX(&het_conv2d_input_grad), kInputGrad>);
@@ -320,16 +325,29 @@ __attribute__((visibility("default"))) int64_t hetconv_multiply_adds(int64_t rou
   return hetconv::multiply_adds(rounds);
 }
 
-// layer: in_channels, out_channels, p, kernel height, kernel width, shifted. Returns how many elements; null arrays ask
-// for no more.
+// layer: in_channels, out_channels, p, kernel height, kernel width, shifted.
+Shape unplaced_shape(const int64_t* layer) {
+  return make_shape(layer[0], layer[1], layer[2], layer[3], layer[4], {1, 1}, {0, 0}, {1, 1}, layer[5] != 0);
+}
+
+// Returns how many elements; null arrays ask for no more.
 __attribute__((visibility("default"))) int64_t hetconv_pack(const int64_t* layer, const float* spatial,
                                                             const float* pointwise, float* packed) {
-  const Shape shape = make_shape(layer[0], layer[1], layer[2], layer[3], layer[4], {1, 1}, {0, 0}, {1, 1}, layer[5] != 0);
+  const Shape shape = unplaced_shape(layer);
   if (packed != nullptr) {
     packed[0] = instruction_set_code();
     for (int64_t i = 1; i < kHeader; ++i) packed[i] = 0;
     hetconv::pack(shape, {spatial, pointwise}, packed + kHeader, threads());
   }
   return kHeader + hetconv::packed_size(shape);
+}
+
+// False, and nothing is written, if the weights were packed for another layer or instruction set.
+__attribute__((visibility("default"))) int hetconv_unpack(const int64_t* layer, const float* packed, int64_t elements,
+                                                          float* spatial, float* pointwise) {
+  const Shape shape = unplaced_shape(layer);
+  if (elements != kHeader + hetconv::packed_size(shape) || packed[0] != instruction_set_code()) return 0;
+  hetconv::unpack(shape, packed + kHeader, spatial, pointwise, threads());
+  return 1;
 }
 }

@@ -22,6 +22,7 @@ MAY_KNOW = {
     "convert": LAYER,
     "models": {"convert", *LAYER},
     "cost": {"ops", "records", *LAYER},
+    "deployment": {"cost", "ops", "records", "files", *LAYER},
     "train": {"records", "files", "errors"},
     "report": {"records", "files", "pattern", "errors"},
     "study": {"models", "cost", "train", "records", "files", *LAYER},

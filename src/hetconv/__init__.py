@@ -2,6 +2,7 @@
 
 from hetconv.convert import ConversionReport, convert_, convertible, swap_
 from hetconv.cost import LatencyReport, complexity, latency, speedup_theory
+from hetconv.deployment import Deployed, DeployReport, deploy, load_deployed
 from hetconv.models import create_model
 from hetconv.nn import HetConv2d, PackedHetConv2d, fold_pointwise, pack
 from hetconv.ops import Explanation, explain, het_conv2d
@@ -9,6 +10,8 @@ from hetconv.pattern import HetPattern
 
 __all__ = [
     "ConversionReport",
+    "DeployReport",
+    "Deployed",
     "Explanation",
     "HetConv2d",
     "HetPattern",
@@ -18,10 +21,12 @@ __all__ = [
     "convert_",
     "convertible",
     "create_model",
+    "deploy",
     "explain",
     "fold_pointwise",
     "het_conv2d",
     "latency",
+    "load_deployed",
     "pack",
     "speedup_theory",
     "swap_",

@@ -51,6 +51,32 @@ def test_check(capsys: pytest.CaptureFixture[str]) -> None:
     assert "0 outside their error budget" in capsys.readouterr().out
 
 
+def test_deploy_takes_a_trained_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import torch
+
+    from hetconv import load_deployed
+    from hetconv.models import create_model
+    from hetconv.ops import native
+    from hetconv.train.checkpoint import load_weights
+
+    if native.why_not_loaded() is not None:
+        pytest.skip(str(native.why_not_loaded()))
+    assert run(["train", "--out", str(tmp_path / "run"), "--variant", "het-p4", *SMALL]) == 0
+    weights = capsys.readouterr().out.split("weights: ")[1].strip().replace("\n", "")
+    options = ["resnet20_cifar", "--variant", "het-p4", "--width", "0.25"]
+    assert run(["deploy", *options, "--weights", weights, "--out", str(tmp_path / "small.safetensors")]) == 0
+    printed = capsys.readouterr().out
+    assert "of 19 convolutions run on the native kernels" in printed
+    assert "small.safetensors" in printed
+    model = create_model("resnet20_cifar", "het-p4", width=0.25).eval()
+    load_weights(Path(weights), model)
+    x = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(load_deployed(tmp_path / "small.safetensors")(x), model(x))
+    assert run(["deploy", *options[:3], "--width", "0.5", "--weights", weights, "--out", str(tmp_path / "x")]) == 2
+    assert "holds the weights of another model: " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -65,6 +91,9 @@ def test_check(capsys: pytest.CaptureFixture[str]) -> None:
         (["compare", "--out", "/proc/nothing/here"], "cannot write to /proc/nothing/here"),
         (["profile", "vgg16_cifar", "--input", "3,32"], "--input '3,32' must be channels,height,width"),
         (["profile", "vgg16_cifar", "--input", "3,8,8"], "the model does not take this input"),
+        (["deploy", "vgg16_cifar", "--out", "x", "--weights", "/no/such"], "looked for the weights /no/such"),
+        (["deploy", "vgg16_cifar", "--out", "x", "--input", "3,8,8"], "the model does not take the example of shape"),
+        (["deploy", "vgg16_cifar"], "Missing option '--out'"),
         (["table", "table-9"], "unknown table 'table-9'; there is vgg16-cifar10"),
         (["report", "/no/such"], "looked for /no/such/results.json"),
         (["frobnicate"], "No such command 'frobnicate'"),

@@ -103,3 +103,22 @@ def test_refuses_weights_packed_for_another_instruction_set(instruction_set):
         pytest.skip(str(error))
     with torch.no_grad(), pytest.raises(RuntimeError, match="packed for another layer or instruction set"):
         packed(x)
+
+
+def test_unpacks_to_the_same_bits():
+    for channels, kernel, p, arrangement in (
+        ((24, 36), 3, 4, "shifted"),
+        ((64, 48), 1, 1, "shifted"),
+        ((5, 7), (3, 5), 1, "shifted"),
+        ((16, 32), 3, 16, "blocked"),
+        ((128, 64), 3, 64, "shifted"),
+        ((9, 6), 3, 3, "shifted"),
+        ((300, 20), 3, 2, "shifted"),
+    ):
+        layer = HetConv2d(*channels, kernel, p=p, arrangement=arrangement)
+        packed = native.pack_weights(layer.weight_spatial, layer.weight_pointwise, layer.pattern)
+        spatial, pointwise = native.unpack_weights(packed, layer.pattern)
+        assert torch.equal(spatial, layer.weight_spatial)
+        assert torch.equal(pointwise, layer.weight_pointwise)
+    with pytest.raises(UsageError, match=r"^the weights were not packed for HetPattern"):
+        native.unpack_weights(packed[:-1].clone(), layer.pattern)

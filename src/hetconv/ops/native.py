@@ -103,14 +103,32 @@ def pack_weights(weight_spatial: Tensor, weight_pointwise: Tensor, pattern: HetP
     reason = why_not(weight_spatial)
     if reason is not None:
         raise UsageError(f"weights cannot be packed: {reason}")
-    shifted = int(pattern.arrangement == "shifted")
-    numbers = (pattern.in_channels, pattern.out_channels, pattern.p, *pattern.kernel_hw, shifted)
-    layer = (ctypes.c_int64 * len(numbers))(*numbers)
+    layer = _layer(pattern)
     spatial, pointwise = weight_spatial.detach().contiguous(), weight_pointwise.detach().contiguous()
     packed = torch.empty(_kernels().hetconv_pack(layer, None, None, None))
     pointers = (ctypes.c_void_p(tensor.data_ptr()) for tensor in (spatial, pointwise, packed))
     _kernels().hetconv_pack(layer, *pointers)
     return packed
+
+
+def unpack_weights(packed: Tensor, pattern: HetPattern) -> tuple[Tensor, Tensor]:
+    """The weights that `pack_weights` was given, bit by bit: weight_spatial and weight_pointwise.
+
+    Raises:
+        UsageError: they were packed for another layer, or for another instruction set than this process runs.
+    """
+    spatial, pointwise = torch.empty(pattern.spatial_shape), torch.empty(pattern.pointwise_shape)
+    pointers = (ctypes.c_void_p(tensor.data_ptr()) for tensor in (spatial, pointwise))
+    at = ctypes.c_void_p(packed.data_ptr())
+    if not _kernels().hetconv_unpack(_layer(pattern), at, ctypes.c_int64(packed.numel()), *pointers):
+        raise UsageError(f"the weights were not packed for {pattern} on {instruction_set()}; pack the layer here")
+    return spatial, pointwise
+
+
+def _layer(pattern: HetPattern) -> ctypes.Array[ctypes.c_int64]:
+    shifted = int(pattern.arrangement == "shifted")
+    numbers = (pattern.in_channels, pattern.out_channels, pattern.p, *pattern.kernel_hw, shifted)
+    return (ctypes.c_int64 * len(numbers))(*numbers)
 
 
 def _kernels() -> ctypes.CDLL:

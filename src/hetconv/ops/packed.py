@@ -6,16 +6,12 @@ import torch
 from torch import Tensor
 from torch._prims_common import suggest_memory_format
 
+from hetconv.ops import native
 from hetconv.ops.arguments import Geometry
 from hetconv.ops.dispatch import Ints, library, ops
 from hetconv.pattern import HetPattern
 
 ACTIVATIONS = (None, "relu", "relu6", "silu")
-
-library.define(
-    "het_conv2d_packed(Tensor x, Tensor packed, Tensor? bias, Tensor? residual, int[] layer) -> Tensor",
-    tags=(torch.Tag.pt2_compliant_tag,),
-)
 
 
 def layer_numbers(pattern: HetPattern, where: Geometry, activation: str | None) -> Ints:
@@ -32,13 +28,16 @@ def layer_numbers(pattern: HetPattern, where: Geometry, activation: str | None) 
     ]
 
 
-@torch.library.register_fake("hetconv::het_conv2d_packed", lib=library)
 def _fake_packed(x: Tensor, packed: Tensor, bias: Tensor | None, residual: Tensor | None, layer: Ints) -> Tensor:
     out_channels, _, *numbers, _, _ = layer
     kernel, stride, padding, dilation = ((numbers[i], numbers[i + 1]) for i in range(0, 8, 2))
     height, width = Geometry(stride, padding, dilation).output_hw((x.shape[2], x.shape[3]), kernel)
     size = (x.shape[0], out_channels, height, width)
     return torch.empty(size, dtype=x.dtype, device=x.device, memory_format=suggest_memory_format(x))
+
+
+if native.why_not_loaded() is None:  # the operator is defined where its kernel is, in csrc/register.cpp
+    torch.library.register_fake("hetconv::het_conv2d_packed", _fake_packed, lib=library)
 
 
 def het_conv2d_packed(x: Tensor, packed: Tensor, bias: Tensor | None, residual: Tensor | None, layer: Ints) -> Tensor:

@@ -82,6 +82,29 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     return header.epochs
 
 
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Put the weights of a file into a model: of a checkpoint, or of any state dict that was saved as safetensors.
+
+    Raises:
+        UsageError: there is no such file, it is no safetensors file, or it is of another model.
+    """
+    if not path.is_file():
+        raise UsageError(f"looked for the weights {path}; they are not there")
+    try:
+        with safe_open(path, framework="pt") as file:
+            checkpoint = "hetconv" in (file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise UsageError(f"{path} is not a whole safetensors file ({error}); save the state dict as one") from error
+    if checkpoint:
+        tensors = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()]
+        raise UsageError(f"{path} holds the weights of another model: {lines[min(1, len(lines) - 1)]}") from error
+
+
 def _read(path: Path) -> tuple[Header, dict[str, Tensor]]:
     if not path.is_file():
         raise UsageError(f"looked for the checkpoint {path}; it is not there")

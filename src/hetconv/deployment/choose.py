@@ -1,0 +1,111 @@
+"""Which is faster for a standard convolution and what joins it, PyTorch's kernels or ours: measured."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from hetconv.ops.arguments import Geometry
+from hetconv.ops.native import pack_weights
+from hetconv.ops.packed import het_conv2d_packed, layer_numbers
+from hetconv.pattern import HetPattern
+
+ROUNDS = 9
+SAMPLE_SECONDS = 0.002
+"""A sample repeats the call until it lasts about this long, so that the clock's grain does not matter."""
+LAYER_SECONDS = 0.4
+"""About how long a layer is measured; after that, three rounds are enough."""
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu_,
+    "relu6": lambda x: functional.relu6(x, inplace=True),
+    "silu": lambda x: functional.silu(x, inplace=True),
+}
+
+
+@dataclass(frozen=True)
+class Work:
+    """A layer as it is measured: what it computes, on which input, and what joins it."""
+
+    pattern: HetPattern
+    where: Geometry
+    input_shape: tuple[int, ...]
+    residual: bool
+    activation: str | None
+
+
+@dataclass(frozen=True)
+class Times:
+    """Medians of interleaved rounds, in milliseconds."""
+
+    native_ms: float
+    torch_ms: float
+
+
+@dataclass
+class Chooser:
+    """Measures each distinct layer once."""
+
+    found: dict[Work, Times] = field(default_factory=dict)
+
+    def times(self, work: Work) -> Times:
+        """The layer on the packed operator and on PyTorch's convolution, channels-last, with the present threads."""
+        if work not in self.found:
+            with torch.no_grad():
+                self.found[work] = _measure(work)
+        return self.found[work]
+
+
+def _measure(work: Work) -> Times:
+    pattern, where = work.pattern, work.where
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(work.input_shape, generator=generator).contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(pattern.spatial_shape, generator=generator) / pattern.weights
+    bias = torch.randn(pattern.out_channels, generator=generator)
+    residual = None
+    if work.residual:
+        size = (x.shape[0], pattern.out_channels, *where.output_hw((x.shape[2], x.shape[3]), pattern.kernel_hw))
+        residual = torch.randn(size, generator=generator).contiguous(memory_format=torch.channels_last)
+    packed = pack_weights(weight, weight.new_empty(pattern.out_channels, 0), pattern)
+    numbers = layer_numbers(pattern, where, work.activation)
+    weight = weight.contiguous(memory_format=torch.channels_last)
+
+    def ours() -> None:
+        het_conv2d_packed(x, packed, bias, residual, numbers)
+
+    def pytorch() -> None:
+        y = functional.conv2d(x, weight, bias, where.stride, where.padding, where.dilation)
+        if residual is not None:
+            y += residual
+        if work.activation is not None:
+            _ACTIVATIONS[work.activation](y)
+
+    return Times(*_medians(ours, pytorch))
+
+
+def _medians(*calls: Callable[[], None]) -> list[float]:
+    repeats = []
+    for call in calls:
+        for _ in range(3):
+            seconds = _seconds(call, 1)
+        repeats.append(max(1, round(SAMPLE_SECONDS / max(seconds, 1e-7))))
+    samples: list[list[float]] = [[] for _ in calls]
+    begin = time.perf_counter()
+    for number in range(ROUNDS):
+        for times, call, count in zip(samples, calls, repeats, strict=True):
+            times.append(1000 * _seconds(call, count) / count)
+        if number >= 2 and time.perf_counter() - begin > LAYER_SECONDS:
+            break
+    return [statistics.median(times) for times in samples]
+
+
+def _seconds(call: Callable[[], None], count: int) -> float:
+    begin = time.perf_counter()
+    for _ in range(count):
+        call()
+    return time.perf_counter() - begin

@@ -1,0 +1,162 @@
+"""Deploying a network: from a trained model to the fastest module for inference on this machine's CPU."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from hetconv.cost.circumstances import circumstances
+from hetconv.deployment.choose import Chooser
+from hetconv.deployment.deployed import Deployed
+from hetconv.deployment.parts import CONVOLUTIONS, Finder, Part, Parts, put_parts
+from hetconv.deployment.report import DeployedConvolution, DeployReport, NotCaptured
+from hetconv.deployment.sites import Site
+from hetconv.deployment.structure import take_out
+from hetconv.errors import UsageError
+from hetconv.ops import native
+
+
+def deploy(model: nn.Module, example: Tensor | tuple[Any, ...]) -> Deployed:
+    """The network as a new module for inference on this machine's CPU, as fast as the native kernels make it.
+
+    Batch norms are folded into the convolutions before them; residual additions and activations (relu, relu6, silu)
+    join the kernels; weights are packed; images are channels-last inside. HetConv layers run on the native kernels,
+    standard ungrouped convolutions where measuring says that it is faster, everything else as it did. A network that
+    cannot be captured whole keeps its Python code, around the largest modules that can. The result is compared with
+    the original on the example. The original is left as it is.
+
+    Args:
+        model: a trained network, float32 on the CPU, in training or evaluation mode.
+        example: a batch to measure and to check on; or the tuple of the arguments of `model`, if these are several.
+
+    Raises:
+        UsageError: there are no native kernels here; the model is not float32 on the CPU, has no convolution, or does
+            not take the example.
+        HetconvError: the result is not within the error budget of the original, or that gives NaN or infinity.
+    """
+    args = _checked(model, example)
+    with torch.inference_mode(False), torch.no_grad():
+        return _deployed(_inner(model), args)
+
+
+def _deployed(model: nn.Module, args: tuple[Any, ...]) -> Deployed:
+    try:
+        work = copy.deepcopy(model).eval()
+    except Exception as error:
+        raise UsageError(f"{type(model).__name__} cannot be copied, so it is not deployed: {error}") from error
+    args = copy.deepcopy(args)
+    parts = Finder(work, args, Chooser()).parts()
+    if not parts.found:
+        reason = parts.left[0].reason if parts.left else "it has no convolution that the example reaches"
+        raise UsageError(f"nothing of {type(model).__name__} can be deployed: {reason}")
+    report = _report(work, parts, args)
+    deployed = Deployed(put_parts(work, parts), report)
+    if not report.whole:
+        _run(deployed, args)
+    return deployed
+
+
+def _inner(model: nn.Module) -> nn.Module:
+    """The module inside of what `torch.compile` returned."""
+    while type(model).__name__ == "OptimizedModule":
+        model = model._orig_mod  # type: ignore[assignment]
+    return model
+
+
+def _checked(model: Any, example: Any) -> tuple[Any, ...]:
+    """The arguments of the model's call."""
+    reason = native.why_not_loaded()
+    if reason is not None:
+        raise UsageError(f"deploy needs the native kernels: {reason}")
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"model is a {type(model).__name__}; it must be an nn.Module")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise UsageError("model is TorchScript, whose code is fixed; deploy the model before scripting or tracing it")
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if is_lazy(tensor):
+            raise UsageError(f"model's {name} is lazy: its size is unknown until a first forward pass; run one first")
+        _check_tensor(f"model's {name}", tensor, "model.float().cpu()")
+    if not isinstance(example, Tensor | tuple):
+        raise UsageError(f"example is a {type(example).__name__}; it must be a tensor, or the tuple of all arguments")
+    args = (example,) if isinstance(example, Tensor) else example
+    tensors: list[Tensor] = []
+    for arg in args:
+        try:
+            take_out(arg, tensors)
+        except TypeError:  # then the model is not captured whole, which its report says
+            continue
+    for tensor in tensors:
+        _check_tensor("example", tensor, "example.float().cpu()")
+    return args
+
+
+def _check_tensor(name: str, tensor: Tensor, way_out: str) -> None:
+    if tensor.device.type != "cpu" or (tensor.dtype != torch.float32 and tensor.is_floating_point()):
+        raise UsageError(f"{name} is {tensor.dtype} on {tensor.device}; deploy wants float32 on the CPU: {way_out}")
+
+
+def _run(deployed: Deployed, args: tuple[Any, ...]) -> None:
+    """See that the model's own code takes the parts in place of its modules."""
+    try:
+        deployed(*args)
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise UsageError(f"the model's own code does not take deployed parts of itself: {lines[0]}") from error
+
+
+def _report(model: nn.Module, parts: Parts, args: tuple[Any, ...]) -> DeployReport:
+    convolutions = [_entry(part, site) for part in parts.found for site in part.prepared.sites]
+    norms = [
+        NotCaptured(_joined(part.names[0], name), reason)
+        for part in parts.found
+        for name, reason in part.prepared.norms
+    ]
+    batch = next((arg.shape[0] for arg in args if isinstance(arg, Tensor) and arg.dim()), 1)
+    return DeployReport(
+        (*convolutions, *_others(model, convolutions)),
+        tuple(norms),
+        tuple(part.checked for part in parts.found),
+        parts.left,
+        native.instruction_set(),
+        circumstances(torch.device("cpu"), "float32", "channels_last", batch, torch.get_num_threads()),
+    )
+
+
+def _entry(part: Part, site: Site) -> DeployedConvolution:
+    times = site.times
+    return DeployedConvolution(
+        _joined(part.names[0], site.name),
+        site.layer,
+        site.runs_on,
+        tuple(site.joined),
+        "; ".join(site.notes),
+        None if times is None else times.native_ms,
+        None if times is None else times.torch_ms,
+    )
+
+
+def _others(model: nn.Module, found: list[DeployedConvolution]) -> list[DeployedConvolution]:
+    """The convolutions that no captured graph has."""
+    known = {entry.name for entry in found}
+    names: dict[nn.Module, list[str]] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        if isinstance(module, CONVOLUTIONS):
+            names.setdefault(module, []).append(name)
+    return [
+        DeployedConvolution(aliases[0], _words(module), "module", (), "in no captured module, or never called")
+        for module, aliases in names.items()
+        if not known & set(aliases)
+    ]
+
+
+def _joined(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}".strip(".")
+
+
+def _words(module: nn.Module) -> str:
+    sizes = "×".join(map(str, module.kernel_size))  # type: ignore[arg-type]
+    return f"{type(module).__name__} {module.in_channels}→{module.out_channels} {sizes}"

@@ -1,0 +1,250 @@
+"""A deployed network in one file: natural weights as safetensors, everything else as JSON in its header."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from hetconv.deployment.deployed import Deployed
+from hetconv.deployment.graph_json import GraphError, decode_graph, decode_value, encode_graph, encode_value
+from hetconv.deployment.layout import in_layout
+from hetconv.deployment.part import Constant, DeployedPart, constant_target
+from hetconv.deployment.report import DeployReport
+from hetconv.deployment.signature import Signature, TensorSpec
+from hetconv.errors import DamagedFileError, UsageError
+from hetconv.files import write_atomically
+from hetconv.ops import native
+from hetconv.pattern import Arrangement, HetPattern
+from hetconv.records import Record
+
+FORMAT = "hetconv-deployed-1"
+_HEADER, _CHECKSUM = "hetconv_deployed", "sha256"
+_WHOLE, _REST = "network", "rest"
+"""Before the names of tensors: of a graph that is the whole network, and of what is in no graph."""
+
+
+@dataclass(frozen=True)
+class SavedPattern(Record):
+    """`HetPattern`'s arguments."""
+
+    in_channels: int
+    out_channels: int
+    kernel_size: tuple[int, int]
+    p: int
+    arrangement: Arrangement
+
+
+@dataclass(frozen=True)
+class SavedConstant(Record):
+    """A tensor's name in the file; with a pattern, the two tensors `….spatial` and `….pointwise`."""
+
+    name: str
+    pattern: SavedPattern | None
+
+
+@dataclass(frozen=True)
+class SavedTensorSpec(Record):
+    """`TensorSpec`'s arguments."""
+
+    dtype: str
+    dims: int
+    channels: int | None
+
+
+@dataclass(frozen=True)
+class SavedPart(Record):
+    """One captured module: its names in the network, how it is called, its constants and its graph."""
+
+    names: tuple[str, ...]
+    structure: Any
+    inputs: tuple[SavedTensorSpec, ...]
+    constants: tuple[SavedConstant, ...]
+    graph: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Header(Record):
+    """Everything of a deployed network but its tensors."""
+
+    format: str
+    parts: tuple[SavedPart, ...]
+    report: DeployReport
+
+
+def save_deployed(deployed: Deployed, path: Path) -> None:
+    """Write the network whole or not at all.
+
+    Raises:
+        HetconvError: the disk is full or the folder cannot be written to.
+        UsageError: weights were packed for an instruction set that is no longer chosen.
+    """
+    tensors: dict[str, Tensor] = {}
+    parts = []
+    for part in _parts(deployed.network):
+        parts.append(_saved_part(part))
+        for at, constant in enumerate(part.constants):
+            for name, value in _natural(f"{_prefix(part.names)}/{constant.name}", part.tensor(at), constant.pattern):
+                tensors[name] = value
+    if not isinstance(deployed.network, DeployedPart):
+        tensors |= {f"{_REST}/{name}": value for name, value in deployed.network.state_dict().items()}
+    tensors = {name: value.detach().contiguous().clone() for name, value in tensors.items()}
+    header = TypeAdapter(Header).dump_json(Header(FORMAT, tuple(parts), deployed.report)).decode()
+    write_atomically(path, save(tensors, metadata={_HEADER: header, _CHECKSUM: _checksum(header, tensors)}))
+
+
+def load_deployed(path: Path | str, model: nn.Module | None = None) -> Deployed:
+    """The network of a file that `Deployed.save` wrote, its weights packed for this machine.
+
+    Nothing in the file is run but calls from a fixed list of operations.
+
+    Args:
+        model: the original network's code, untrained, for one that was not captured whole; it is copied.
+
+    Raises:
+        UsageError: there is no such file, it is another kind of file, there are no native kernels here, or `model` is
+            missing, not wanted, or of another architecture.
+        DamagedFileError: the file is cut short or changed.
+    """
+    path = Path(path)
+    header, tensors = _read(path)
+    reason = native.why_not_loaded()
+    if reason is not None:
+        raise UsageError(f"{path} cannot be loaded: {reason}")
+    if not header.parts:
+        raise DamagedFileError(path, "it holds no graph")
+    try:
+        with torch.inference_mode(False), torch.no_grad():
+            parts = [_loaded_part(part, tensors) for part in header.parts]
+    except (GraphError, KeyError, IndexError, UsageError, TypeError, RuntimeError) as error:
+        raise DamagedFileError(path, f"its graph cannot be read: {error}") from error
+    return Deployed(_network(path, parts, tensors, model), header.report)
+
+
+def _network(path: Path, parts: list[DeployedPart], tensors: dict[str, Tensor], model: nn.Module | None) -> nn.Module:
+    if any(part.names == ("",) for part in parts):
+        if model is not None:
+            raise UsageError(f"{path} holds the whole network; load it without model")
+        return parts[0]
+    if model is None:
+        names = ", ".join(part.names[0] for part in parts)
+        raise UsageError(
+            f"{path} holds parts of a network ({names}), whose own code is not saved; give it, untrained, as model"
+        )
+    model = copy.deepcopy(model).eval()
+    rest = {name.removeprefix(f"{_REST}/"): value for name, value in tensors.items() if name.startswith(f"{_REST}/")}
+    try:
+        for part in parts:
+            for name in part.names:
+                parent, _, key = name.rpartition(".")
+                owner = model.get_submodule(parent)
+                if key not in owner._modules:
+                    raise AttributeError(f"it has no module {name}")
+                part.keep_attributes(owner.get_submodule(key))
+                owner._modules[key] = part
+        model.load_state_dict(rest)
+    except (AttributeError, RuntimeError) as error:
+        lines = str(error).strip().splitlines()
+        raise UsageError(f"model is not the network that {path} was made of: {lines[0]}") from error
+    return model
+
+
+def _parts(network: nn.Module) -> Iterator[DeployedPart]:
+    return (module for module in network.modules() if isinstance(module, DeployedPart))
+
+
+def _prefix(names: tuple[str, ...]) -> str:
+    return names[0] or _WHOLE
+
+
+def _natural(name: str, value: Tensor, pattern: HetPattern | None) -> Iterator[tuple[str, Tensor]]:
+    if pattern is None:
+        yield name, value
+    else:
+        spatial, pointwise = native.unpack_weights(value, pattern)
+        yield f"{name}.spatial", spatial
+        yield f"{name}.pointwise", pointwise
+
+
+def _saved_part(part: DeployedPart) -> SavedPart:
+    specs = tuple(SavedTensorSpec(spec.dtype, spec.dims, spec.channels) for spec in part.signature.tensors)
+    constants = tuple(SavedConstant(one.name, _saved_pattern(one.pattern)) for one in part.constants)
+    graph = encode_graph(part.graph.graph, [constant_target(at) for at in range(len(constants))])
+    return SavedPart(part.names, encode_value(part.signature.structure, _no_node), specs, constants, graph)
+
+
+def _no_node(node: Any) -> dict[str, Any]:
+    raise TypeError(f"{node} is no plain value")
+
+
+def _saved_pattern(pattern: HetPattern | None) -> SavedPattern | None:
+    if pattern is None:
+        return None
+    return SavedPattern(pattern.in_channels, pattern.out_channels, pattern.kernel_hw, pattern.p, pattern.arrangement)
+
+
+def _loaded_part(saved: SavedPart, tensors: dict[str, Tensor]) -> DeployedPart:
+    constants, values = [], []
+    for one in saved.constants:
+        constants.append(Constant(one.name, None if one.pattern is None else HetPattern(**asdict(one.pattern))))
+        values.append(_value(f"{_prefix(saved.names)}/{one.name}", constants[-1].pattern, tensors))
+    graph = decode_graph(saved.graph, [constant_target(at) for at in range(len(constants))])
+    structure = decode_value(saved.structure)
+    signature = Signature(structure, tuple(TensorSpec(**asdict(spec)) for spec in saved.inputs))
+    if sum(node.op == "placeholder" for node in graph.nodes) != len(signature.tensors):
+        raise GraphError("its inputs are not as many as the graph's")
+    return DeployedPart(saved.names, signature, tuple(constants), values, graph)
+
+
+def _value(name: str, pattern: HetPattern | None, tensors: dict[str, Tensor]) -> Tensor:
+    """A constant as the graph reads it."""
+    if pattern is None:
+        return in_layout(tensors[name])
+    return _packed(tensors[f"{name}.spatial"], tensors[f"{name}.pointwise"], pattern)
+
+
+def _packed(spatial: Tensor, pointwise: Tensor, pattern: HetPattern) -> Tensor:
+    if tuple(spatial.shape) != pattern.spatial_shape or tuple(pointwise.shape) != pattern.pointwise_shape:
+        raise GraphError(f"weights of shape {tuple(spatial.shape)} are not those of {pattern}")
+    return native.pack_weights(spatial, pointwise, pattern)
+
+
+def _read(path: Path) -> tuple[Header, dict[str, Tensor]]:
+    if not path.is_file():
+        raise UsageError(f"looked for the deployed network {path}; it is not there")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise DamagedFileError(path, f"not a whole safetensors file ({error})") from error
+    if _HEADER not in metadata:
+        raise UsageError(f"{path} is a safetensors file but no deployed network of hetconv")
+    if metadata.get(_CHECKSUM) != _checksum(metadata[_HEADER], tensors):
+        raise DamagedFileError(path, "its checksum is not that of its content")
+    try:
+        header = TypeAdapter(Header).validate_json(metadata[_HEADER])
+    except ValidationError as error:
+        raise DamagedFileError(path, f"its header cannot be read ({error.errors()[0]['msg']})") from error
+    if header.format != FORMAT:
+        raise UsageError(f"{path} is of format {header.format!r}; this hetconv reads {FORMAT!r}")
+    return header, tensors
+
+
+def _checksum(header: str, tensors: dict[str, Tensor]) -> str:
+    """Of the header and of every tensor's name, type, shape and bytes."""
+    digest = hashlib.sha256(header.encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
+        digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,90 @@
+"""Convolutions onto the packed operator, with what joins them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch.fx import Node
+
+from hetconv.deployment.allowed import PACKED, functions
+from hetconv.deployment.captured import Captured
+from hetconv.deployment.choose import Chooser, Work
+from hetconv.deployment.fuse import Chain, find_chain
+from hetconv.deployment.shapes import shapes_of
+from hetconv.deployment.sites import HET, Layer, Site, layer_of, natural_weights
+from hetconv.ops.native import pack_weights
+from hetconv.ops.packed import layer_numbers
+from hetconv.pattern import HetPattern
+
+
+def lower(captured: Captured, sites: list[Site], chooser: Chooser) -> None:
+    """Put every HetConv layer onto the packed operator, and standard convolutions where that is faster.
+
+    HetConv layers come first, so that an addition of two convolutions joins one that is sure to take it. Calls of one
+    standard convolution are decided together, so that its weights are kept once.
+    """
+    by_weights: dict[tuple[str, ...], list[Site]] = {}
+    for site in sorted(sites, key=lambda site: site.kind != HET):
+        by_weights.setdefault(site.weights or (site.node.name,), []).append(site)
+    for calls in by_weights.values():
+        layers = [layer_of(captured, site) for site in calls]
+        refused = [layer for layer in layers if isinstance(layer, str)]
+        if refused:
+            for site, layer in zip(calls, layers, strict=True):
+                site.notes.append(layer if isinstance(layer, str) else f"another call of it cannot: {refused[0]}")
+        elif calls[0].kind == HET or _native_wins(captured, calls, layers, chooser):
+            packed: dict[HetPattern, str] = {}
+            for site, layer in zip(calls, layers, strict=True):
+                assert isinstance(layer, Layer)
+                if layer.pattern not in packed:
+                    packed[layer.pattern] = _packed(captured, site, layer)
+                _replace(captured, site, layer, find_chain(captured, site), packed[layer.pattern])
+        else:
+            for site in calls:
+                site.notes.append("PyTorch's kernel is faster")
+    captured.drop_unused()
+
+
+def _native_wins(captured: Captured, calls: list[Site], layers: Sequence[Layer | str], chooser: Chooser) -> bool:
+    """Whether all calls of one convolution together are faster on the packed operator."""
+    found = []
+    for site, layer in zip(calls, layers, strict=True):
+        chain, given = find_chain(captured, site), shapes_of(site.node.args[0])
+        assert given is not None
+        assert isinstance(layer, Layer)
+        work = Work(layer.pattern, layer.where, given.example, chain.residual is not None, chain.activation)
+        site.times = chooser.times(work)
+        found.append(site.times)
+    return sum(times.native_ms for times in found) <= sum(times.torch_ms for times in found)
+
+
+def _replace(captured: Captured, site: Site, layer: Layer, chain: Chain, name: str) -> None:
+    graph, x = captured.graph, site.node.args[0]
+    numbers = layer_numbers(layer.pattern, layer.where, chain.activation)
+    with graph.inserting_before(chain.last):
+        packed = graph.get_attr(name)
+        bias = None if site.bias is None else graph.get_attr(site.bias)
+        node = graph.call_function(functions()[PACKED], (x, packed, bias, chain.residual, numbers))
+    node.meta = dict(chain.last.meta)
+    chain.last.replace_all_uses_with(node)
+    for old in reversed(chain.nodes):
+        graph.erase_node(old)
+    site.node, site.runs_on = node, "native"
+    site.joined += chain.joined
+    if chain.reason is not None:
+        site.notes.append(chain.reason)
+
+
+def _packed(captured: Captured, site: Site, layer: Layer) -> str:
+    """The name of the weights' packed form, a new constant."""
+    with torch.no_grad():
+        packed = pack_weights(*natural_weights(captured, site), layer.pattern)
+    name = captured.add_constant(site.name or "convolution", packed)
+    captured.packed[name] = layer.pattern
+    return name
+
+
+def is_packed_call(node: Node) -> bool:
+    """Whether a node calls the packed operator."""
+    return node.op == "call_function" and node.target is functions().get(PACKED)

@@ -1,0 +1,99 @@
+"""A captured module as a module again: the graph on packed weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.fx import Graph, GraphModule
+
+from hetconv.deployment.captured import Captured
+from hetconv.deployment.signature import Signature
+from hetconv.errors import UsageError
+from hetconv.pattern import HetPattern
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A tensor of the graph: its name, and of which layer it is the packed weights, if it is such."""
+
+    name: str
+    pattern: HetPattern | None
+
+
+class DeployedPart(nn.Module):
+    """A captured graph for inference on CPUs.
+
+    Attributes:
+        names: where it stands in the network; one empty name for the whole of it.
+        constants: of the graph's buffers c0, c1, …
+
+    Raises:
+        UsageError: an input is not as the signature says, or wants gradients.
+    """
+
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        signature: Signature,
+        constants: tuple[Constant, ...],
+        values: Sequence[Tensor],
+        graph: Graph,
+    ) -> None:
+        super().__init__()
+        self.names, self.signature, self.constants = names, signature, constants
+        self.graph = _module_of(graph, values)
+        super().train(False)
+
+    @classmethod
+    def of(cls, names: tuple[str, ...], signature: Signature, captured: Captured) -> Self:
+        """The part of a graph whose constants still have the original's names; takes the graph over."""
+        targets = {name: constant_target(number) for number, name in enumerate(captured.constants)}
+        for node in captured.graph.nodes:
+            if node.op == "get_attr":
+                node.target = targets[node.target]
+        constants = tuple(Constant(name, captured.packed.get(name)) for name in captured.constants)
+        return cls(names, signature, constants, list(captured.constants.values()), captured.graph)
+
+    def keep_attributes(self, original: nn.Module) -> None:
+        """Have the numbers and texts that the module in this place had: its network's code may read them."""
+        for key, value in vars(original).items():
+            if isinstance(value, int | float | str | tuple) and not key.startswith("_") and not hasattr(self, key):
+                setattr(self, key, value)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        tensors = self.signature.tensors_of(args, kwargs)
+        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+            raise UsageError("a deployed module has no gradients; call it under torch.no_grad(), or train the original")
+        if torch.is_autocast_enabled("cpu"):
+            with torch.autocast("cpu", enabled=False):
+                return self.graph(*tensors)
+        return self.graph(*tensors)
+
+    def tensor(self, number: int) -> Tensor:
+        """The number-th constant, as the graph reads it."""
+        return self.graph.get_buffer(constant_target(number))
+
+    def extra_repr(self) -> str:
+        calls = sum(node.op in ("call_function", "call_method") for node in self.graph.graph.nodes)
+        return f"{calls} calls"
+
+
+def constant_target(number: int) -> str:
+    """The number-th constant's name in a graph."""
+    return f"c{number}"
+
+
+def _module_of(graph: Graph, values: Sequence[Tensor]) -> GraphModule:
+    root = nn.Module()
+    for number, value in enumerate(values):
+        root.register_buffer(constant_target(number), value.detach())
+    for node in graph.nodes:
+        node.meta = {}
+    module = GraphModule(root, graph, "DeployedGraph")
+    for number, value in enumerate(values):
+        module.register_buffer(constant_target(number), value.detach(), persistent=False)
+    return module.eval()

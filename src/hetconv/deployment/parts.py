@@ -1,0 +1,121 @@
+"""Which modules of a network are captured: the whole of it, or else the largest that can be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hetconv.deployment import record
+from hetconv.deployment.captured import Captured, CaptureError
+from hetconv.deployment.check import check_part
+from hetconv.deployment.choose import Chooser
+from hetconv.deployment.part import DeployedPart
+from hetconv.deployment.prepare import Prepared, captured_values, prepare
+from hetconv.deployment.report import CheckedPart, NotCaptured
+from hetconv.deployment.signature import Signature
+from hetconv.nn import HetConv2d
+
+CONVOLUTIONS = (nn.modules.conv._ConvNd, HetConv2d)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A module that was captured, and the module that takes its place."""
+
+    names: tuple[str, ...]
+    prepared: Prepared
+    deployed: DeployedPart
+    checked: CheckedPart
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The captured modules, and those that could not be, outermost first."""
+
+    found: tuple[Part, ...]
+    left: tuple[NotCaptured, ...]
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    names: tuple[str, ...]
+    module: nn.Module
+    signature: Signature
+    captured: Captured
+
+
+class Finder:
+    """Looks for the largest modules that can be captured and have a convolution in them."""
+
+    def __init__(self, model: nn.Module, args: tuple[Any, ...], chooser: Chooser) -> None:
+        self.model, self.args, self.chooser = model, args, chooser
+        self.calls = record.signatures(model, args)
+        self.left: list[NotCaptured] = []
+        self._seen: set[nn.Module] = set()
+        self.names: dict[nn.Module, list[str]] = {}
+        for name, module in model.named_modules(remove_duplicate=False):
+            self.names.setdefault(module, []).append(name)
+
+    def parts(self) -> Parts:
+        """Raises HetconvError if a part computes something else than the original."""
+        found: list[Part] = []
+        candidates = list(self._candidates(self.model))
+        while candidates:
+            given = record.inputs(self.model, self.args, [one.module for one in candidates])
+            again: list[_Candidate] = []
+            for one in candidates:
+                try:
+                    found.append(self._part(one, given.pop(one.module)))
+                except CaptureError as error:
+                    again += self._instead(one.module, str(error))
+            candidates = again
+        return Parts(tuple(found), tuple(self.left))
+
+    def _part(self, one: _Candidate, inputs: list[Tensor]) -> Part:
+        prepared = prepare(one.captured, [tensor.clone() for tensor in inputs], self.chooser)
+        deployed = DeployedPart.of(one.names, one.signature, prepared.captured)
+        checked = check_part(one.names[0], one.module, deployed, one.signature.structure, inputs)
+        return Part(one.names, prepared, deployed, checked)
+
+    def _candidates(self, module: nn.Module) -> Iterator[_Candidate]:
+        """The module if it can be captured, else its children's candidates."""
+        if module in self._seen or not any(isinstance(inner, CONVOLUTIONS) for inner in module.modules()):
+            return
+        self._seen.add(module)
+        signature = self.calls.get(module)
+        if signature is None:  # a list of modules, or never called
+            for child in module.children():
+                yield from self._candidates(child)
+            return
+        try:
+            if isinstance(signature, str):
+                raise CaptureError(signature)
+            names = tuple(self.names[module])
+            candidate = _Candidate(names, module, signature, captured_values(module, signature))
+        except CaptureError as error:
+            yield from self._instead(module, str(error))
+        else:
+            yield candidate
+
+    def _instead(self, module: nn.Module, reason: str) -> Iterator[_Candidate]:
+        self.left.append(NotCaptured(self.names[module][0], reason))
+        for child in module.children():
+            yield from self._candidates(child)
+
+
+def put_parts(model: nn.Module, parts: Parts) -> nn.Module:
+    """The model with its captured modules replaced, in place; or the one part that is the whole of it."""
+    by_name = {name: part.deployed for part in parts.found for name in part.names}
+    if "" in by_name:
+        return by_name[""]
+    with torch.no_grad():
+        for name, deployed in by_name.items():
+            parent, _, key = name.rpartition(".")
+            owner = model.get_submodule(parent)
+            deployed.keep_attributes(owner.get_submodule(key))
+            owner._modules[key] = deployed
+    return model

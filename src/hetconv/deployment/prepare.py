@@ -1,0 +1,78 @@
+"""From a module to a graph of values, with its shapes known and its batch norms folded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.fx import Node
+
+from hetconv.deployment.calls import is_batch_norm
+from hetconv.deployment.capture import capture
+from hetconv.deployment.captured import Captured, CaptureError
+from hetconv.deployment.choose import Chooser
+from hetconv.deployment.fold import BATCH_NORM, fold_batch_norms
+from hetconv.deployment.layout import make_channels_last
+from hetconv.deployment.lower import lower
+from hetconv.deployment.reuse import reuse_memory
+from hetconv.deployment.shapes import find_shapes, shapes_of
+from hetconv.deployment.signature import Signature
+from hetconv.deployment.simplify import check_allowed, drop_identities, fold_constants, fold_dimensions
+from hetconv.deployment.sites import Site, find_sites, module_of
+from hetconv.deployment.values import make_values
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A graph on the packed operator, its convolutions, and the batch norms that remain, with reasons."""
+
+    captured: Captured
+    sites: tuple[Site, ...]
+    norms: tuple[tuple[str, str], ...]
+
+
+def captured_values(module: nn.Module, signature: Signature) -> Captured:
+    """The module's graph of allowed operations, none of them in place.
+
+    Raises:
+        CaptureError: there is no such graph; the message is the reason.
+    """
+    captured = capture(module, signature.structure, len(signature.tensors))
+    make_values(captured)
+    fold_constants(captured)
+    drop_identities(captured)
+    check_allowed(captured)
+    return captured
+
+
+def prepare(captured: Captured, inputs: list[Tensor], chooser: Chooser) -> Prepared:
+    """Fold, fuse, choose and pack, by what a run on the inputs shows; changes the graph.
+
+    Raises:
+        CaptureError: the graph does not run on the inputs.
+    """
+    try:
+        find_shapes(captured, inputs)
+    except Exception as error:
+        raise CaptureError(f"its captured graph does not run: {type(error).__name__}: {error}") from error
+    fold_dimensions(captured, _dimensions(captured))
+    sites = find_sites(captured)
+    fold_batch_norms(captured, sites)
+    norms = tuple((module_of(node), _why_kept(node, sites)) for node in captured.graph.nodes if is_batch_norm(node))
+    lower(captured, sites, chooser)
+    reuse_memory(captured)
+    make_channels_last(captured, inputs)
+    captured.graph.lint()
+    return Prepared(captured, tuple(sites), norms)
+
+
+def _dimensions(captured: Captured) -> dict[Node, int]:
+    found = ((node, shapes_of(node)) for node in captured.graph.nodes)
+    return {node: len(shapes.example) for node, shapes in found if shapes is not None}
+
+
+def _why_kept(norm: Node, sites: list[Site]) -> str:
+    site = next((site for site in sites if site.node is norm.args[0]), None)
+    if site is None:
+        return "no convolution comes directly before"
+    return next((note for note in site.notes if note.startswith(BATCH_NORM)), "it comes after another batch norm")

@@ -1,0 +1,152 @@
+"""What deployment did with every convolution, and what it left alone."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from hetconv.records import Circumstances, Record
+
+WIDTH = 120
+
+
+@dataclass(frozen=True)
+class DeployedConvolution(Record):
+    """One call of a convolution.
+
+    Attributes:
+        layer: what it is, in words.
+        runs_on: native, PyTorch, or code for a module that was not captured.
+        joined: batch norm, residual, relu, relu6, silu.
+        reason: why no more joined, or why it does not run on the native kernels; empty where all there was joined.
+        native_ms, torch_ms: medians that were measured to choose between the two, of standard convolutions.
+    """
+
+    name: str
+    layer: str
+    runs_on: str
+    joined: tuple[str, ...]
+    reason: str
+    native_ms: float | None = None
+    torch_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class NotCaptured(Record):
+    """A module that stays Python code, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class CheckedPart(Record):
+    """Root mean square errors over that of the right values, on the example.
+
+    `reference` says what the right values are: the original in float64, or, where it does not run in it, the original.
+    """
+
+    name: str
+    error: float
+    original_error: float
+    budget: float
+    reference: str
+
+
+@dataclass(frozen=True)
+class DeployReport(Record):
+    """Every convolution of a network, what became of it, and how the result was checked.
+
+    Attributes:
+        norms: batch norms that remain, each with the reason.
+        checks: of each captured part; one named "" is the whole network.
+        left: modules that could not be captured; empty for a network that was captured whole.
+    """
+
+    convolutions: tuple[DeployedConvolution, ...]
+    norms: tuple[NotCaptured, ...]
+    checks: tuple[CheckedPart, ...]
+    left: tuple[NotCaptured, ...]
+    instruction_set: str
+    circumstances: Circumstances
+
+    @property
+    def whole(self) -> bool:
+        """Whether the network was captured as a whole."""
+        return not self.left
+
+    def count(self, word: str) -> int:
+        """How many convolutions something joined: batch norm, residual, relu, relu6 or silu."""
+        return sum(word in entry.joined for entry in self.convolutions)
+
+    def __str__(self) -> str:
+        native = sum(entry.runs_on == "native" for entry in self.convolutions)
+        joined = dict.fromkeys(word for entry in self.convolutions for word in entry.joined)
+        head = f"{native} of {len(self.convolutions)} convolutions run on the native kernels ({self.instruction_set})"
+        words = ", ".join(f"{word} {self.count(word)}" for word in joined) or "nothing"
+        return "\n".join([
+            f"{head}; joined: {words}",
+            "",
+            *self._convolution_lines(),
+            "",
+            *_lines("batch norms that remain", self.norms),
+            "",
+            *_lines("not captured", self.left),
+            "",
+            *self._check_lines(),
+            "",
+            self._measured_on(),
+        ])  # fmt: skip
+
+    def _convolution_lines(self) -> Iterable[str]:
+        rows = [
+            (e.name or "(itself)", e.layer, e.runs_on, _times(e), " + ".join(e.joined) or "–", e.reason)
+            for e in self.convolutions
+        ]
+        header = ("name", "layer", "runs on", "native | PyTorch, ms", "joined", "why no more")
+        return [f"convolutions ({len(rows)}):", *_table(header, rows)]
+
+    def _check_lines(self) -> Iterable[str]:
+        yield f"checked on the example ({len(self.checks)}):"
+        rows = [
+            (e.name or "the whole", f"{e.error:.1e}", f"{e.original_error:.1e}", f"{e.budget:.1e}", e.reference)
+            for e in self.checks
+        ]
+        yield from _table(("part", "relative error", "original's", "allowed", "against"), rows)
+
+    def _measured_on(self) -> str:
+        at = self.circumstances
+        return (
+            f"Chosen on {at.processor}, {at.threads} thread(s), batch {at.batch_size}, {at.dtype}, PyTorch "
+            f"{at.versions.get('torch', '?')}, {at.date}"
+        )
+
+
+def _times(entry: DeployedConvolution) -> str:
+    if entry.native_ms is None or entry.torch_ms is None:
+        return "–"
+    return f"{entry.native_ms:.3f} | {entry.torch_ms:.3f}"
+
+
+def _lines(title: str, entries: Sequence[NotCaptured]) -> Iterable[str]:
+    """One paragraph a reason."""
+    by_reason: dict[str, list[str]] = {}
+    for entry in entries:
+        by_reason.setdefault(entry.reason, []).append(entry.name or "the whole")
+    yield f"{title} ({len(entries)}):"
+    for reason, names in by_reason.items():
+        yield f"  {reason} ({len(names)}):"
+        yield from textwrap.wrap(", ".join(names), WIDTH, initial_indent="    ", subsequent_indent="    ")
+    if not entries:
+        yield "  none"
+
+
+def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
+    if not rows:
+        return ["  none"]
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    return [
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (header, *rows)
+    ]

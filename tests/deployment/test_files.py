@@ -1,0 +1,201 @@
+"""Deployed networks in files: the same bits after loading, on any instruction set, nothing taken from a changed one."""
+
+import json
+import struct
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn import functional as F
+
+from hetconv import create_model, deploy, load_deployed
+from hetconv.deployment import graph_json
+from hetconv.deployment.files import _checksum
+from hetconv.errors import DamagedFileError, UsageError
+from hetconv.ops import native
+
+from .networks import Block, Written, choose_native, exact, het, images
+
+
+@pytest.fixture
+def saved(tmp_path):
+    deployed = deploy(exact(Block()), images())
+    path = tmp_path / "folder" / "block.safetensors"
+    deployed.save(path)
+    return deployed, path
+
+
+@pytest.mark.parametrize("native_too", [True, False])
+def test_loaded_is_the_same(tmp_path, monkeypatch, native_too):
+    choose_native(monkeypatch, native=native_too)
+    torch.manual_seed(0)
+    model = create_model("resnet20_cifar", "het-p4", width=0.5)
+    model.stages[3].conv1 = nn.Conv2d(8, 16, 3, stride=2, padding=1, bias=False)
+    model.stages[4].conv1 = nn.Conv2d(16, 16, 3, padding=1, groups=16, bias=False)
+    deployed, x = deploy(model, torch.randn(2, 3, 32, 32)), torch.randn(3, 3, 32, 32)
+    deployed.save(tmp_path / "a")
+    loaded = load_deployed(str(tmp_path / "a"))
+    assert torch.equal(loaded(x), deployed(x))
+    assert loaded.report == deployed.report
+    loaded.save(tmp_path / "b")
+    (header, first), (again, second) = content(tmp_path / "a"), content(tmp_path / "b")
+    assert header == again
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def content(path):
+    with safe_open(path, framework="pt") as file:
+        header = json.loads(file.metadata()["hetconv_deployed"])
+        return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def test_weights_are_natural_ones(saved):
+    _, path = saved
+    tensors = content(path)[1]
+    shapes = {name: tuple(value.shape) for name, value in tensors.items()}
+    assert shapes == {
+        f"network/{conv}.{end}": shape
+        for conv in ("conv1", "conv2")
+        for end, shape in (("spatial", (4, 2, 3, 3)), ("pointwise", (4, 2)), ("bias.folded", (4,)))
+    }
+
+
+def test_loading_packs_for_the_instruction_set_that_runs(saved):
+    deployed, path = saved
+    x, best = images(3), native.instruction_set()
+    right = deployed(x)
+    try:
+        native.choose_instruction_set("portable")
+        assert torch.equal(load_deployed(path)(x), right)  # whole numbers: exact on any
+        if best != "portable":
+            with pytest.raises(UsageError, match=r"the weights were not packed for HetPattern"):
+                deployed.save(path)
+    finally:
+        native.choose_instruction_set(best)
+    assert torch.equal(load_deployed(path)(x), right)
+
+
+def test_every_kind_of_argument_survives(tmp_path):
+    def function(x, conv, norm):
+        y = F.interpolate(conv(x), size=x.shape[-2:], mode="nearest")
+        y = y[:, ::2, ..., None].squeeze(-1).clamp(min=float("-inf"))
+        return {"y": y.to(torch.float32), 1: [torch.cat([y, y], dim=1), (None, 2.5, True)]}
+
+    model, x = exact(Written(function)), images()
+    deployed = deploy(model, x)
+    assert deployed.report.whole
+    deployed.save(tmp_path / "a")
+    right, got = model(x), load_deployed(tmp_path / "a")(x)
+    assert torch.equal(got["y"], right["y"])
+    assert torch.equal(got[1][0], right[1][0])
+    assert got[1][1] == right[1][1]
+
+
+def test_a_file_cut_short_is_one_line(saved):
+    _, path = saved
+    data = path.read_bytes()
+    for length in (0, 4, 100, len(data) // 2, len(data) - 1):
+        path.write_bytes(data[:length])
+        with pytest.raises(
+            DamagedFileError, match=r"block.safetensors is damaged: not a whole safetensors file"
+        ) as raised:
+            load_deployed(path)
+        assert "\n" not in str(raised.value)
+
+
+def test_a_changed_file_is_one_line(saved):
+    """Whichever byte changes: of a weight, of the graph, of the checksum."""
+    _, path = saved
+    data = path.read_bytes()
+    (header,) = struct.unpack("<Q", data[:8])
+    checksum = data.index(b"sha256") + 12
+    for place in (checksum, data.index(b"het_conv2d_packed"), data.index(b"relu"), 8 + header + 1, len(data) - 1):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+        with pytest.raises(DamagedFileError, match=r"block.safetensors is damaged: its checksum is not that of"):
+            load_deployed(path)
+
+
+def forged(path, change):
+    """The file with its header changed by `change` and its checksum mended, as somebody with bad intentions would."""
+    header, tensors = content(path)
+    change(header, tensors)
+    text = json.dumps(header)
+    save_file(tensors, path, {"hetconv_deployed": text, "sha256": _checksum(text, tensors)})
+
+
+def call_of(header):
+    return next(node for node in header["parts"][0]["graph"] if "function" in node)
+
+
+FORGERIES = {
+    "function": lambda h, t: call_of(h).update(function="os.system"),
+    "builtin": lambda h, t: call_of(h).update(function="builtins.eval"),
+    "method": lambda h, t: h["parts"][0]["graph"].insert(
+        1, {"method": "__reduce__", "args": [{"node": 0}], "kwargs": {}}
+    ),
+    "attribute": lambda h, t: call_of(h).update(
+        function="builtins.getattr", args=[{"node": 0}, "__class__"], kwargs={}
+    ),
+    "keyword": lambda h, t: call_of(h)["kwargs"].update({"x=print(1)#": 1}),
+    "reference": lambda h, t: call_of(h)["args"].append({"node": 99}),
+    "no graph": lambda h, t: h["parts"][0].update(graph=[]),
+    "unknown kind": lambda h, t: call_of(h)["args"].append({"code": "1"}),
+    "weights": lambda h, t: t.update({name: v[:2].clone() for name, v in t.items() if name.endswith("spatial")}),
+    "missing weights": lambda h, t: t.pop(next(name for name in t if name.endswith("spatial"))),
+    "no record": lambda h, t: h.update(surprise=1),
+    "parts": lambda h, t: h.update(parts=[]),
+}
+
+
+@pytest.mark.parametrize("change", FORGERIES.values(), ids=FORGERIES)
+def test_a_forged_file_is_one_line_and_runs_nothing(saved, change, capsys):
+    _, path = saved
+    forged(path, change)
+    with pytest.raises(
+        DamagedFileError, match=r"is damaged: (its graph cannot|its header|it holds no graph)"
+    ) as raised:
+        load_deployed(path)
+    assert "\n" not in str(raised.value)
+    assert capsys.readouterr().out == ""
+
+
+def test_text_in_a_graph_is_never_code(tmp_path, capsys):
+    """A text constant goes into the generated code in quotes, whatever is in it."""
+
+    class Text(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = het()
+
+        def forward(self, x):
+            return {"'); print('executed": self.conv(x)}
+
+    deployed = deploy(exact(Text()), images())
+    deployed.save(tmp_path / "a")
+    load_deployed(tmp_path / "a")(images())
+    assert capsys.readouterr().out == ""
+
+
+def test_other_files_and_needless_models(saved, tmp_path):
+    _, path = saved
+    with pytest.raises(UsageError, match=r"^looked for the deployed network .*nothing; it is not there$"):
+        load_deployed(tmp_path / "nothing")
+    save_file({"a": torch.zeros(1)}, tmp_path / "other")
+    with pytest.raises(UsageError, match=r"other is a safetensors file but no deployed network of hetconv$"):
+        load_deployed(tmp_path / "other")
+    with pytest.raises(UsageError, match=r"holds the whole network; load it without model$"):
+        load_deployed(path, Block())
+    forged(path, lambda header, _: header.update(format="hetconv-deployed-9"))
+    with pytest.raises(UsageError, match=r"is of format 'hetconv-deployed-9'; this hetconv reads"):
+        load_deployed(path)
+
+
+def test_values_that_json_has_no_word_for():
+    values = [1, 2.5, True, None, "a", float("inf"), (1, [2, (3,)]), slice(None, None, 2), ..., torch.int64,
+              torch.device("cpu"), torch.channels_last, {"a": 1, 2: (3,)}]  # fmt: skip
+    encoded = json.loads(json.dumps(graph_json.encode_value(values, lambda node: {})))
+    assert graph_json.decode_value(encoded) == values
+    with pytest.raises(TypeError, match=r"a object cannot be saved"):
+        graph_json.encode_value(object(), lambda node: {})

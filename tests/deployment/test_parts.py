@@ -1,0 +1,157 @@
+"""Networks that cannot be captured whole: the largest parts that can, the rest as it was, everything said."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn
+
+from hetconv import convert_, deploy, load_deployed
+from hetconv.errors import UsageError
+
+from .networks import Block, calls, choose_native, exact, het, images
+
+
+class Decides(nn.Module):
+    """Control flow by values around two blocks, one of them registered twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.one = Block()
+        self.several = nn.ModuleList([self.one, nn.Sequential(het(), nn.ReLU())])
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x):
+        y = self.several[0](x)
+        y = self.several[1](y) if y.sum() > 0 else self.several[1](-y)
+        return self.linear(self.one(y).mean((2, 3)))
+
+
+def test_the_largest_parts_are_deployed():
+    model, x = exact(Decides()), images()
+    deployed = deploy(model, x)
+    report = deployed.report
+    assert not report.whole
+    assert [(left.name, left.reason) for left in report.left] == [
+        ("", "its control flow depends on the values or sizes of its input")
+    ]
+    assert [checked.name for checked in report.checks] == ["one", "several.1"]
+    assert [entry.name for entry in report.convolutions] == ["one.conv1", "one.conv2", "several.1.0"]
+    assert calls(deployed, "one") == calls(deployed, "several.0") == ["contiguous", *["het_conv2d_packed"] * 2]
+    with torch.no_grad():
+        for batch in (x, images(3)):
+            torch.testing.assert_close(deployed(batch), model(batch), rtol=1e-6, atol=1e-5)
+    assert not any(parameter.requires_grad for parameter in deployed.parameters())
+    assert "not captured (1):\n  its control flow depends on the values" in str(report)
+
+
+def test_saved_parts_load_into_the_network_that_they_are_of(tmp_path):
+    model, x = exact(Decides()), images()
+    deployed = deploy(model, x)
+    deployed.save(tmp_path / "parts.safetensors")
+    fresh = Decides()
+    loaded = load_deployed(tmp_path / "parts.safetensors", fresh)
+    assert torch.equal(loaded(x), deployed(x))
+    assert loaded.report == deployed.report
+    assert isinstance(fresh.one, Block)
+    with pytest.raises(UsageError, match=r"holds parts of a network \(one, several.1\), whose own code is not saved"):
+        load_deployed(tmp_path / "parts.safetensors")
+    with pytest.raises(UsageError, match=r"model is not the network that .* was made of: "):
+        load_deployed(tmp_path / "parts.safetensors", Block())
+
+
+def test_a_module_that_is_called_in_several_ways_is_left():
+    class Ways(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = Optional()
+
+        def forward(self, x):
+            return self.inner(x) + self.inner(x, None if x.sum() > 1e9 else x)
+
+    class Optional(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = het()
+
+        def forward(self, x, more=None):
+            return F.relu(self.conv(x)) if more is None else self.conv(x)
+
+    model, x = exact(Ways()), images()
+    deployed = deploy(model, x)
+    reasons = {left.name: left.reason for left in deployed.report.left}
+    assert reasons["inner"] == "it is called in several ways, with other arguments or dimensions"
+    assert torch.equal(deployed(x), model(x))
+
+
+def test_a_module_that_is_given_a_size_is_left_since_other_images_have_others():
+    class Sized(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = Resized()
+
+        def forward(self, x):
+            return self.inner(x if x.sum() > 1e9 else -x, int(x.shape[2]))
+
+    class Resized(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = het()
+
+        def forward(self, x, size):
+            return self.conv(x[:, :, : size // 2])
+
+    model = exact(Sized())
+    deployed = deploy(model, images())
+    assert deployed.report.left[1].reason == "it is called with a number, which may be another one for other images"
+    for x in (images(), images(1, 4, 10, 3)):
+        assert torch.equal(deployed(x), model(x))
+
+
+def test_code_that_reads_its_modules_attributes():
+    """Numbers are kept; for what is no longer there the refusal says which."""
+
+    class Reads(nn.Module):
+        def __init__(self, key):
+            super().__init__()
+            self.conv, self.key = het(), key
+
+        def forward(self, x):
+            assert getattr(self.conv, self.key) is not None
+            return self.conv(x) if x.sum() > 0 else self.conv(-x)
+
+    model, x = exact(Reads("out_channels")), images()
+    assert torch.equal(deploy(model, x)(x), model(x))
+    with pytest.raises(
+        UsageError, match=r"^the model's own code does not take deployed parts of itself: .*'weight_spatial'$"
+    ):
+        deploy(exact(Reads("weight_spatial")), x)
+
+
+def test_convolutions_that_are_not_called_are_in_the_report():
+    class Half(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.unused = het(), nn.Conv2d(4, 8, 1)
+
+        def forward(self, x):
+            return self.used(x)
+
+    entries = {entry.name: entry for entry in deploy(exact(Half()), images()).report.convolutions}
+    assert (entries["unused"].runs_on, entries["unused"].reason) == ("module", "in no captured module, or never called")
+    assert entries["unused"].layer == "Conv2d 4→8 1×1"
+
+
+def test_a_converted_detection_network(monkeypatch):
+    choose_native(monkeypatch, native=True)
+    model = fasterrcnn_mobilenet_v3_large_320_fpn(weights=None, weights_backbone=None, num_classes=5).eval()
+    convert_(model, 2)
+    example = ([torch.rand(3, 96, 128)],)
+    deployed = deploy(model, example)
+    assert [checked.name for checked in deployed.report.checks] == ["backbone", "rpn.head"]
+    assert {left.name for left in deployed.report.left} == {"", "rpn"}
+    assert not [entry for entry in deployed.report.convolutions if entry.runs_on == "module"]
+    with torch.no_grad():
+        (right,), (got,) = model(*example), deployed(*example)
+    assert right["boxes"].shape == got["boxes"].shape
+    torch.testing.assert_close(got["scores"], right["scores"], rtol=1e-3, atol=1e-4)
