@@ -19,7 +19,7 @@ struct Job {
   const Strips& strips;
   const float* packed;
   Epilogue epilogue;
-  float* output;
+  Output output;
   bool far;
 
   void run(const Phase& phase, const Block& block, const std::vector<Sum>& sums, const float* strip,
@@ -45,45 +45,44 @@ void Job::run(const Phase& phase, const Block& block, const std::vector<Sum>& su
   tile.p = plan.p;
   tile.weights = packed + phase.packed + phase.chunks * block.vector * k.lanes;
   tile.epilogue = epilogue;
-  tile.output = output;
+  tile.output = output.data;
+  tile.type = output.type;
   tile.far = far;
   const int64_t count = static_cast<int64_t>(pixels.size()), tiles = std::max<int64_t>(1, count / k.max_pixels[block.vectors]);
-  tile.next = reinterpret_cast<const char*>(next.data);
-  tile.next_lines = static_cast<int>(next.elements / 16 / tiles);
+  tile.next = next.data;
+  tile.next_lines = static_cast<int>(next.bytes / 64 / tiles);
   run_tiles(tile, block.vectors, pixels.data(), count);
 }
 
 // What a thread has at hand of one strip.
 class Worker {
  public:
-  Worker(const Job& job, const std::vector<Strips::Sums>& sums, const float* input, const Strides& out)
-      : job_(job), strips_(job.strips), sums_(sums), input_(input), out_(out), pixels_(job.plan.phases.size()) {}
+  Worker(const Job& job, const std::vector<Strips::Sums>& sums)
+      : job_(job), strips_(job.strips), sums_(sums), pixels_(job.plan.phases.size()) {}
 
   void run(int64_t strip, size_t phase, size_t block) {
     if (strip != strip_) {
-      strips_.copy(strip, input_, strip_data());
+      strips_.copy(strip, strip_data());
       for (std::vector<Pixel>& pixels : pixels_) pixels.clear();
       strip_ = strip;
-      next_ = strips_.next(strip, input_);
-      if (next_.elements * 4 < 1) next_.elements = 0;
-      share_ = next_.elements / static_cast<int64_t>(job_.plan.phases.size() * job_.plan.blocks.size());
+      next_ = strips_.next(strip);
+      next_.bytes /= static_cast<int64_t>(job_.plan.phases.size() * job_.plan.blocks.size());
     }
     const Phase& of = job_.plan.phases[phase];
-    if (pixels_[phase].empty()) pixels_[phase] = strips_.pixels(strip, of, out_);
-    if (!pixels_[phase].empty()) job_.run(of, job_.plan.blocks[block], sums_[phase].partial, data_, pixels_[phase], {next_.data, share_});
-    next_.data += share_;
+    if (pixels_[phase].empty()) pixels_[phase] = strips_.pixels(strip, of, job_.output.strides);
+    if (!pixels_[phase].empty()) {
+      job_.run(of, job_.plan.blocks[block], sums_[phase].partial, data_, pixels_[phase], next_);
+    }
+    next_.data += next_.bytes;
   }
 
  private:
   const Job& job_;
   const Strips& strips_;
   const std::vector<Strips::Sums>& sums_;
-  const float* input_;
-  const Strides& out_;
   int64_t strip_ = -1;
   float* data_ = nullptr;
-  Strips::Piece next_{};
-  int64_t share_ = 0;
+  Strips::Piece next_{};  // each block fetches so much ahead
   std::vector<std::vector<Pixel>> pixels_;
 
   float* strip_data() {
@@ -98,13 +97,13 @@ void convolve(const Plan& plan, const Input& x, const float* packed, const Epilo
   int64_t pixels = 0;
   for (const Phase& phase : plan.phases) pixels += plan.batch * phase.rows * phase.columns;
   if (pixels == 0) return;
-  const Strips strips(plan, x.strides, threads.count);
+  const Strips strips(plan, x, threads.count);
   std::vector<Strips::Sums> sums;
   for (const Phase& phase : plan.phases) sums.push_back(strips.sums(phase));
-  const Job job{plan, strips, packed, epilogue, y.data, pixels * plan.filters > kFarElements};
+  const Job job{plan, strips, packed, epilogue, y, pixels * plan.filters > kFarElements};
   const int64_t blocks = static_cast<int64_t>(plan.blocks.size()), units = blocks * static_cast<int64_t>(plan.phases.size());
   parallel(threads, strips.count() * units, [&](int64_t begin, int64_t end) {
-    Worker worker(job, sums, x.data, y.strides);
+    Worker worker(job, sums);
     for (int64_t item = begin; item < end; ++item) {
       worker.run(item / units, static_cast<size_t>(item % units / blocks), static_cast<size_t>(item % blocks));
     }

@@ -82,29 +82,30 @@ HETCONV_INLINE void fetch_ahead(const Tile& tile) {
 #pragma GCC unroll 12
   for (int r = 0; r < R; ++r) {
     for (int c = 0; c < C; ++c) {
-      __builtin_prefetch(tile.output + tile.pixel[r].output + tile.vectors[c].filter, 1);
+      __builtin_prefetch(static_cast<float*>(tile.output) + tile.pixel[r].output + tile.vectors[c].filter, 1);
     }
   }
 }
 
-template <int R, int C>
+template <class Number, int R, int C>
 HETCONV_INLINE void add_residual(const Tile& tile, Vec (&sums)[R][C]) {
 #pragma GCC unroll 12
   for (int r = 0; r < R; ++r) {
+    const Number* const residual = static_cast<const Number*>(tile.epilogue.residual) + tile.pixel[r].output;
 #pragma GCC unroll 4
     for (int c = 0; c < C; ++c) {
       const FilterVector& vector = tile.vectors[c];
-      const float* const at = tile.epilogue.residual + tile.pixel[r].output + vector.filter;
-      sums[r][c] = sums[r][c] + (vector.filters == kLanes ? load(at) : load_first(at, vector.filters));
+      sums[r][c] = sums[r][c] + (vector.filters == kLanes ? load(residual + vector.filter)
+                                                          : load_first(residual + vector.filter, vector.filters));
     }
   }
 }
 
-template <int R, int C>
+template <class Number, int R, int C>
 HETCONV_INLINE void store_sums(const Tile& tile, const Vec (&sums)[R][C]) {
 #pragma GCC unroll 12
   for (int r = 0; r < R; ++r) {
-    float* const y = tile.output + tile.pixel[r].output;
+    Number* const y = static_cast<Number*>(tile.output) + tile.pixel[r].output;
 #pragma GCC unroll 4
     for (int c = 0; c < C; ++c) {
       const FilterVector& vector = tile.vectors[c];
@@ -115,6 +116,13 @@ HETCONV_INLINE void store_sums(const Tile& tile, const Vec (&sums)[R][C]) {
       }
     }
   }
+}
+
+template <class Number, int R, int C>
+HETCONV_INLINE void finish(const Tile& tile, Vec (&sums)[R][C]) {
+  if (tile.epilogue.residual != nullptr) add_residual<Number, R, C>(tile, sums);
+  activate<R, C>(sums, tile.epilogue.activation);
+  store_sums<Number, R, C>(tile, sums);
 }
 
 template <int R, int C>
@@ -142,7 +150,7 @@ struct ForwardTiles {
 #pragma GCC unroll 12
       for (int r = 0; r < R; ++r) sums[r][c] = first;
     }
-    if (tile.far) fetch_ahead<R, C>(tile);
+    if (tile.far && tile.type == Type::float32) fetch_ahead<R, C>(tile);
     const float* pixel[R];
 #pragma GCC unroll 12
     for (int r = 0; r < R; ++r) pixel[r] = tile.strip + tile.pixel[r].input;
@@ -154,9 +162,11 @@ struct ForwardTiles {
       weights = accumulate<Read::broadcast, true, R, C>(sums, pixel, none, weights, sum.at + sum.spatial, sum.pointwise, tile);
     }
     if (tile.partial_sum_count > 1) put_aside(aside, sums, true);
-    if (tile.epilogue.residual != nullptr) add_residual<R, C>(tile, sums);
-    activate<R, C>(sums, tile.epilogue.activation);
-    store_sums<R, C>(tile, sums);
+    if (tile.type == Type::bfloat16) {
+      finish<uint16_t, R, C>(tile, sums);
+    } else {
+      finish<float, R, C>(tile, sums);
+    }
   }
 };
 

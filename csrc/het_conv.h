@@ -20,14 +20,19 @@ struct Strides {
   int64_t batch, row, column;
 };
 
+// Of activations. Weights, biases and sums are float32.
+enum class Type : int32_t { float32, bfloat16 };
+
 struct Input {
-  const float* data;
+  const void* data;
   Strides strides;
+  Type type = Type::float32;
 };
 
 struct Output {
-  float* data;
+  void* data;
   Strides strides;
+  Type type = Type::float32;
 };
 
 struct Weights {
@@ -40,7 +45,7 @@ enum class Activation : int32_t { none, relu, relu6, silu };
 // What is done to a sum before it is stored: activation(sum + bias + residual); null pointers are left out.
 struct Epilogue {
   const float* bias;
-  const float* residual;  // laid out as the output
+  const void* residual;  // laid out as the output, and of its type
   Activation activation;
 };
 

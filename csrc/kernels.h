@@ -56,7 +56,8 @@ struct Tile {
   int64_t p;
   const float* weights;
   Epilogue epilogue;
-  float* output;
+  void* output;
+  Type type;  // of the output
   bool whole;  // all filter vectors are
   bool far;    // the output is larger than the caches: its lines are fetched ahead
   const char* next;  // of the next strip's input, what is fetched ahead while this one is computed
@@ -72,7 +73,7 @@ struct Kernels {
   void (*tile[kMaxVectors + 1][kMaxPixels + 1])(const Tile&);
   int64_t (*multiply_adds)(int64_t rounds);
   // Copies `count` pixels of `channels` × `parts` channels; of more than one part, vectors are dealt to the parts in turn.
-  void (*copy)(const float* from, int64_t from_step, float* to, int64_t to_step, int64_t channels, int64_t parts,
+  void (*copy)(Type type, const void* from, int64_t from_step, float* to, int64_t to_step, int64_t channels, int64_t parts,
                int64_t count);
   // to[j][offset + lane] = from[lane][j] for j < count, and back.
   void (*rows_to_lanes)(const float* const* from, int64_t count, float* const* to, int64_t offset);

@@ -248,7 +248,7 @@ class Packer {
     for (const Block& block : plan_.blocks) {
       float* to = packed + centre().phase->packed + centre().centre(block, chunks_, first) * lanes_;
       for (int c = 0; c < block.vectors; ++c, to += lanes_) {
-        kernels().copy(rows + vector(block, c).filter, step, to, block.vectors * lanes_, lanes_, 1, count);
+        kernels().copy(Type::float32, rows + vector(block, c).filter, step, to, block.vectors * lanes_, lanes_, 1, count);
       }
     }
   }

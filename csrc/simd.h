@@ -2,11 +2,14 @@
 // compiled once per instruction set; everything is in an unnamed namespace so that no two of them can be linked together.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #if defined(__AVX2__)
 #include <immintrin.h>
 #endif
+
+#include "bfloat16.h"
 
 #define HETCONV_INLINE inline __attribute__((always_inline))
 
@@ -47,6 +50,17 @@ HETCONV_INLINE Vec repeat2(const float* p) {
 }
 HETCONV_INLINE Vec repeat4(const float* p) { return _mm512_broadcast_f32x4(_mm_loadu_ps(p)); }
 HETCONV_INLINE Vec repeat8(const float* p) { return _mm512_broadcast_f32x8(_mm256_loadu_ps(p)); }
+HETCONV_INLINE Vec load_bfloat16(const uint16_t* p) {
+  const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
+}
+HETCONV_INLINE void store_bfloat16(uint16_t* p, Vec v) {
+  const __m512i bits = _mm512_castps_si512(v);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  const __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
+  const __m512i half = _mm512_mask_mov_epi32(rounded, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), _mm512_set1_epi32(0x7fc0));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(half));
+}
 // lanes l -> p[index[l]], p holding n <= 16 elements
 HETCONV_INLINE Vec permute(const float* p, int n, const int32_t* index) {
   return _mm512_permutexvar_ps(_mm512_loadu_si512(index), load_first(p, n));
@@ -85,6 +99,19 @@ HETCONV_INLINE Vec repeat2(const float* p) {
 HETCONV_INLINE Vec repeat4(const float* p) {
   return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps(p), 1);
 }
+HETCONV_INLINE Vec load_bfloat16(const uint16_t* p) {
+  const __m128i half = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
+}
+HETCONV_INLINE void store_bfloat16(uint16_t* p, Vec v) {
+  const __m256i bits = _mm256_castps_si256(v);
+  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+  const __m256i rounded = _mm256_srli_epi32(_mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
+  const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+  const __m256i half = _mm256_blendv_epi8(rounded, _mm256_set1_epi32(0x7fc0), nan);
+  const __m128i packed = _mm_packus_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), packed);
+}
 HETCONV_INLINE Vec permute(const float* p, int n, const int32_t* index) {
   return _mm256_permutevar8x32_ps(load_first(p, n), _mm256_loadu_si256(reinterpret_cast<const __m256i*>(index)));
 }
@@ -96,6 +123,8 @@ HETCONV_INLINE Vec wrap(const float* p, int n, int64_t wrap) {
 #else
 
 using Vec = float __attribute__((vector_size(16)));
+using hetconv::narrow;
+using hetconv::widen;
 using VecInt = int32_t __attribute__((vector_size(16)));
 constexpr int kLanes = 4;
 
@@ -124,6 +153,14 @@ HETCONV_INLINE Vec round(Vec a) {  // to nearest for |a| < 2^22
 }
 HETCONV_INLINE Vec power_of_two(Vec n) { return reinterpret_cast<Vec>((__builtin_convertvector(n, VecInt) + 127) << 23); }
 HETCONV_INLINE Vec repeat2(const float* p) { return Vec{p[0], p[1], p[0], p[1]}; }
+HETCONV_INLINE Vec load_bfloat16(const uint16_t* p) {
+  Vec v;
+  for (int lane = 0; lane < kLanes; ++lane) v[lane] = widen(p[lane]);
+  return v;
+}
+HETCONV_INLINE void store_bfloat16(uint16_t* p, Vec v) {
+  for (int lane = 0; lane < kLanes; ++lane) p[lane] = narrow(v[lane]);
+}
 HETCONV_INLINE Vec permute(const float* p, int, const int32_t* index) {
   return Vec{p[index[0]], p[index[1]], p[index[2]], p[index[3]]};
 }
@@ -134,5 +171,19 @@ HETCONV_INLINE Vec wrap(const float* p, int n, int64_t wrap) {
 }
 
 #endif
+
+// The same of the first n lanes.
+HETCONV_INLINE Vec load_first(const uint16_t* p, int n) {
+  uint16_t all[kLanes] = {};
+  __builtin_memcpy(all, p, static_cast<size_t>(n) * sizeof *p);
+  return load_bfloat16(all);
+}
+HETCONV_INLINE void store_first(uint16_t* p, Vec v, int n) {
+  uint16_t all[kLanes];
+  store_bfloat16(all, v);
+  __builtin_memcpy(p, all, static_cast<size_t>(n) * sizeof *p);
+}
+HETCONV_INLINE Vec load(const uint16_t* p) { return load_bfloat16(p); }
+HETCONV_INLINE void store(uint16_t* p, Vec v) { store_bfloat16(p, v); }
 
 }  // namespace

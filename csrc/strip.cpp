@@ -35,9 +35,9 @@ Axis make_axis(const Plan& plan, int64_t stride, int64_t in_size, int32_t Tap::*
 
 }  // namespace
 
-Strips::Strips(const Plan& plan, const Strides& in, int threads)
+Strips::Strips(const Plan& plan, const Input& input, int threads)
     : plan_(plan),
-      in_(in),
+      input_(input),
       row_(make_axis(plan, plan.phases[0].in_row_step, plan.in_height, &Tap::row, &Phase::rows)),
       column_(make_axis(plan, plan.phases[0].in_column_step, plan.in_width, &Tap::column, &Phase::columns)),
       maps_(plan.batch * row_.classes * column_.classes) {
@@ -88,6 +88,10 @@ int64_t Strips::place(int64_t channel) const {
   return (part * (plan_.channels / plan_.p) + chunk) * lanes + channel % lanes;
 }
 
+const char* Strips::bytes(int64_t element) const {
+  return static_cast<const char*>(input_.data) + element * (input_.type == Type::bfloat16 ? 2 : 4);
+}
+
 Strips::Map Strips::map(int64_t index) const {
   return {index / (row_.classes * column_.classes), index / column_.classes % row_.classes, index % column_.classes};
 }
@@ -119,7 +123,8 @@ Strips::Sums Strips::sums(const Phase& phase) const {
   return made;
 }
 
-void Strips::copy(int64_t strip, const float* input, float* to) const {
+void Strips::copy(int64_t strip, float* to) const {
+  const Strides& in = input_.strides;
   const Extent first = begin(strip);
   const int64_t maps = std::min(extent_.maps, maps_ - first.maps);
   const int64_t rows = row_.lines(std::min(extent_.rows, row_.positions - first.rows));
@@ -140,14 +145,14 @@ void Strips::copy(int64_t strip, const float* input, float* to) const {
       }
       std::fill(line, line + inside * pixel_, 0.0f);
       std::fill(line + outside * pixel_, line + columns * pixel_, 0.0f);
-      const float* const from = input + at.image * in_.batch + y * in_.row + (left + inside * column_.in_step) * in_.column;
-      kernels().copy(from, column_.in_step * in_.column, line + inside * pixel_, pixel_, plan_.channels / parts_, parts_, outside - inside);
+      const int64_t from = at.image * in.batch + y * in.row + (left + inside * column_.in_step) * in.column;
+      kernels().copy(input_.type, bytes(from), column_.in_step * in.column, line + inside * pixel_, pixel_, plan_.channels / parts_, parts_, outside - inside);
     }
   }
 }
 
-Strips::Piece Strips::next(int64_t strip, const float* input) const {
-  if (strip + 1 >= count() || row_.in_size == 0 || counts_.columns > 1 || row_.classes * column_.classes > 1) return {input, 0};
+Strips::Piece Strips::next(int64_t strip) const {
+  if (strip + 1 >= count() || row_.in_size == 0 || counts_.columns > 1 || row_.classes * column_.classes > 1) return {nullptr, 0};
   const auto end_row = [&](const Extent& first) {  // counted over all images
     const int64_t last = std::min(first.maps + extent_.maps, maps_) - 1;
     const int64_t positions = std::min(first.rows + extent_.rows, row_.positions);
@@ -155,8 +160,8 @@ Strips::Piece Strips::next(int64_t strip, const float* input) const {
     return last * row_.in_size + std::clamp<int64_t>(row, 0, row_.in_size);
   };
   const int64_t from = end_row(begin(strip)), to = end_row(begin(strip + 1));
-  const auto at = [&](int64_t row) { return row / row_.in_size * in_.batch + row % row_.in_size * in_.row; };
-  return {input + at(from), std::max<int64_t>(0, at(to) - at(from))};
+  const auto at = [&](int64_t row) { return row / row_.in_size * input_.strides.batch + row % row_.in_size * input_.strides.row; };
+  return {bytes(at(from)), std::max<int64_t>(0, bytes(at(to)) - bytes(at(from)))};
 }
 
 std::vector<Pixel> Strips::pixels(int64_t strip, const Phase& phase, const Strides& out) const {

@@ -26,7 +26,7 @@ struct Axis {
 
 class Strips {
  public:
-  Strips(const Plan& plan, const Strides& in, int threads);
+  Strips(const Plan& plan, const Input& input, int threads);
 
   int64_t count() const { return counts_.maps * counts_.rows * counts_.columns; }
   int64_t elements() const { return extent_.maps * height_ * width_ * pixel_ + kMaxLanes; }
@@ -38,14 +38,14 @@ class Strips {
   };
   Sums sums(const Phase& phase) const;
 
-  void copy(int64_t strip, const float* input, float* to) const;
+  void copy(int64_t strip, float* to) const;
 
   // Where the input of the next strip is that this one has not read; empty where it is not in one piece.
   struct Piece {
-    const float* data;
-    int64_t elements;
+    const char* data;
+    int64_t bytes;
   };
-  Piece next(int64_t strip, const float* input) const;
+  Piece next(int64_t strip) const;
 
   // Where a channel is in a pixel of a strip.
   int64_t place(int64_t channel) const;
@@ -62,7 +62,7 @@ class Strips {
   };
 
   const Plan& plan_;
-  const Strides in_;
+  const Input input_;
   const Axis row_, column_;
   int64_t maps_;            // images × classes
   Extent extent_, counts_;  // positions of a strip; how many strips
@@ -72,6 +72,7 @@ class Strips {
 
   Extent begin(int64_t strip) const;
   Map map(int64_t index) const;
+  const char* bytes(int64_t element) const;  // of the input
   void choose_extent(int threads);
 };
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "bfloat16.h"
 #include "pack.h"
 #include "parallel.h"
 #include "plan.h"
@@ -18,8 +19,8 @@ constexpr int64_t kGradTerms = 128;
 
 class WeightGrad {
  public:
-  WeightGrad(const Plan& plan, const Strips& strips, const Input& grad_y, const Input& x, float* packed_grad)
-      : plan_(plan), phase_(plan.phases[0]), strips_(strips), grad_y_(grad_y), x_(x), packed_grad_(packed_grad),
+  WeightGrad(const Plan& plan, const Strips& strips, const Input& grad_y, float* packed_grad)
+      : plan_(plan), phase_(plan.phases[0]), strips_(strips), grad_y_(grad_y), packed_grad_(packed_grad),
         sums_(strips.sums(phase_)) {
     for (const Sum& sum : sums_.partial) spatial_ += sum.spatial;
     for (int vectors = 1; vectors <= kMaxVectors; ++vectors) {
@@ -36,7 +37,6 @@ class WeightGrad {
   const Phase& phase_;
   const Strips& strips_;
   const Input& grad_y_;
-  const Input& x_;
   float* const packed_grad_;
   const Strips::Sums sums_;
   int64_t spatial_ = 0;                        // chunks of the ring; the others are of the centre tap
@@ -51,7 +51,7 @@ void WeightGrad::run(int64_t first_block, int64_t last_block) const {
   float* const strip = scratch.get(strips_.elements());
   bool first = true;
   for (int64_t s = 0; s < strips_.count(); ++s) {
-    strips_.copy(s, x_.data, strip);
+    strips_.copy(s, strip);
     const std::vector<Pixel> pixels = strips_.pixels(s, phase_, grad_y_.strides);
     const int64_t count = static_cast<int64_t>(pixels.size()), parts = (count + kGradTerms - 1) / kGradTerms;
     for (int64_t part = 0; part < parts; ++part) {
@@ -70,9 +70,16 @@ void WeightGrad::copy_grad_y(const Block& block, const Pixel* pixels, int64_t co
   for (int c = 0; c < block.vectors; ++c) {
     const FilterVector& vector = plan_.vectors[static_cast<size_t>(block.vector + c)];
     for (int64_t i = 0; i < count; ++i) {
-      const float* const from = grad_y_.data + pixels[i].output + vector.filter;
+      const int64_t from = pixels[i].output + vector.filter;
       float* const at = to + (i * block.vectors + c) * lanes;
-      std::fill(std::copy(from, from + vector.filters, at), at + lanes, 0.0f);
+      if (grad_y_.type == Type::bfloat16) {
+        const uint16_t* const first = static_cast<const uint16_t*>(grad_y_.data) + from;
+        std::transform(first, first + vector.filters, at, widen);
+      } else {
+        const float* const first = static_cast<const float*>(grad_y_.data) + from;
+        std::copy(first, first + vector.filters, at);
+      }
+      std::fill(at + vector.filters, at + lanes, 0.0f);
     }
   }
 }
@@ -100,6 +107,7 @@ void WeightGrad::add(const Block& block, const float* strip, const Pixel* pixels
   tile.p = plan_.p;
   tile.weights = grad_y;
   tile.output = packed_grad_ + phase_.chunks * block.vector * k.lanes;
+  tile.type = Type::float32;
   tile.epilogue.residual = first ? nullptr : tile.output;
   tile.whole = true;
   const std::vector<Pixel>& places = places_[block.vectors];
@@ -119,8 +127,8 @@ void weight_grad(const Shape& shape, const Input& grad_y, const Input& x, float*
   if (shape.batch * shape.out_height * shape.out_width == 0) {
     std::fill(packed_grad, packed_grad + plan.packed_size, 0.0f);
   } else {
-    const Strips strips(plan, x.strides, 1);
-    const WeightGrad grad(plan, strips, grad_y, x, packed_grad);
+    const Strips strips(plan, x, 1);
+    const WeightGrad grad(plan, strips, grad_y, packed_grad);
     parallel(threads, static_cast<int64_t>(plan.blocks.size()), [&](int64_t begin, int64_t end) { grad.run(begin, end); });
   }
   unpack(plan, shape, packed_grad, grad_spatial, grad_pointwise, threads);
