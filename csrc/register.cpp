@@ -5,13 +5,14 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
-#include <cstdlib>
-#include <memory>
+#include <algorithm>
 #include <optional>
 #include <tuple>
 #include <vector>
 
+#include "bfloat16.h"
 #include "het_conv.h"
+#include "scratch.h"
 
 namespace {
 
@@ -32,31 +33,42 @@ void for_each(int64_t size, void (*body)(const void*, int64_t, int64_t), const v
 
 Threads threads() { return {static_cast<int>(torch::stable::get_num_threads()), &for_each}; }
 
-Tensor empty(const Ints& size, const Ints& strides) {
+Tensor empty(const Ints& size, const Ints& strides, ScalarType type = ScalarType::Float) {
   AtenTensorHandle handle = nullptr;
   TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(static_cast<int64_t>(size.size()), size.data(), strides.data(),
-                                                  aoti_torch_dtype_float32(), aoti_torch_device_type_cpu(), 0, &handle));
+                                                  type == ScalarType::Float ? aoti_torch_dtype_float32() : aoti_torch_dtype_bfloat16(),
+                                                  aoti_torch_device_type_cpu(), 0, &handle));
   return Tensor(handle);
 }
 
 Tensor empty(int64_t size) { return empty({size}, {1}); }
 
-// Packed weights of the call under way. Kept for the next call of the thread: fresh memory costs a page fault for each
-// 4 KiB, which for 512 channels on small maps took more time than everything else.
+// Packed weights of the call under way.
 float* scratch(int64_t elements) {
-  struct Free {
-    void operator()(float* memory) const { std::free(memory); }
-  };
-  static thread_local std::unique_ptr<float, Free> kept;
-  static thread_local int64_t size = 0;
-  if (elements > size) {
-    kept.reset();
-    size = (elements + 15) / 16 * 16;
-    kept.reset(static_cast<float*>(std::aligned_alloc(64, static_cast<size_t>(size) * sizeof(float))));
-    if (kept == nullptr) size = 0;
-    STD_TORCH_CHECK(kept != nullptr, "hetconv: no memory for ", elements, " packed weights");
-  }
-  return kept.get();
+  static thread_local hetconv::Scratch kept;
+  return kept.get(elements);
+}
+
+hetconv::Type type_of(const Tensor& x) {
+  return x.scalar_type() == ScalarType::BFloat16 ? hetconv::Type::bfloat16 : hetconv::Type::float32;
+}
+
+// The values of a contiguous tensor as float32: the tensor itself, or a copy.
+Tensor widened(const Tensor& x) {
+  if (x.scalar_type() == ScalarType::Float) return x;
+  const Tensor wide = empty(x.numel());
+  const auto* const from = static_cast<const uint16_t*>(x.const_data_ptr());
+  std::transform(from, from + x.numel(), wide.mutable_data_ptr<float>(), hetconv::widen);
+  return wide;
+}
+
+// A contiguous float32 tensor rounded to the type; itself if that is float32.
+Tensor rounded(const Tensor& x, ScalarType type, const Ints& size, const Ints& strides) {
+  if (type == ScalarType::Float) return x;
+  const Tensor narrow = empty(size, strides, type);
+  const float* const from = x.const_data_ptr<float>();
+  std::transform(from, from + x.numel(), static_cast<uint16_t*>(narrow.mutable_data_ptr()), hetconv::narrow);
+  return narrow;
 }
 
 // As Tensor::suggest_memory_format: the fake kernels decide by the same rule.
@@ -70,11 +82,11 @@ bool is_channels_last(const Tensor& x) {
   return true;
 }
 
-Tensor empty_image(int64_t batch, int64_t channels, int64_t height, int64_t width, bool channels_last) {
+Tensor empty_image(int64_t batch, int64_t channels, int64_t height, int64_t width, bool channels_last, ScalarType type) {
   const Ints size{batch, channels, height, width};
-  if (channels_last) return empty(size, {height * width * channels, 1, width * channels, channels});
+  if (channels_last) return empty(size, {height * width * channels, 1, width * channels, channels}, type);
   const auto one = [](int64_t n) { return n > 1 ? n : 1; };  // as for contiguous tensors with an empty dimension
-  return empty(size, {one(channels) * one(height) * one(width), one(height) * one(width), one(width), 1});
+  return empty(size, {one(channels) * one(height) * one(width), one(height) * one(width), one(width), 1}, type);
 }
 
 bool adjacent_channels(const Tensor& x) { return x.size(1) == 1 || x.stride(1) == 1; }
@@ -86,7 +98,7 @@ class Image {
  public:
   explicit Image(const Tensor& x)
       : kept_(adjacent_channels(x) ? x : torch::stable::contiguous(x, MemoryFormat::ChannelsLast)) {}
-  Input input() const { return {kept_.const_data_ptr<float>(), strides(kept_)}; }
+  Input input() const { return {kept_.const_data_ptr(), strides(kept_), type_of(kept_)}; }
 
  private:
   Tensor kept_;
@@ -96,8 +108,8 @@ class Image {
 class Canvas {
  public:
   explicit Canvas(const Tensor& y)
-      : y_(y), drawn_(adjacent_channels(y) ? y : empty_image(y.size(0), y.size(1), y.size(2), y.size(3), true)) {}
-  Output output() const { return {drawn_.mutable_data_ptr<float>(), strides(drawn_)}; }
+      : y_(y), drawn_(adjacent_channels(y) ? y : empty_image(y.size(0), y.size(1), y.size(2), y.size(3), true, y.scalar_type())) {}
+  Output output() const { return {drawn_.mutable_data_ptr(), strides(drawn_), type_of(drawn_)}; }
   Tensor finish() {
     if (!adjacent_channels(y_)) torch::stable::copy_(y_, drawn_);
     return y_;
@@ -107,14 +119,14 @@ class Canvas {
   Tensor y_, drawn_;
 };
 
-Tensor unstrided(const Tensor& x) { return x.is_contiguous() ? x : torch::stable::contiguous(x); }
+Tensor unstrided(const Tensor& x) { return widened(x.is_contiguous() ? x : torch::stable::contiguous(x)); }
 
-// weight_spatial as (N, M/P, Kh, Kw); a copy if a network in channels-last memory holds it.
+// weight_spatial as (N, M/P, Kh, Kw) in float32; a copy if a network in channels-last memory holds it.
 Tensor in_order(const Tensor& spatial, const Shape& shape) {
-  if (spatial.is_contiguous()) return spatial;
+  if (spatial.is_contiguous()) return widened(spatial);
   const int64_t channels = spatial.size(1), row = spatial.size(3) * channels, filter = spatial.size(2) * row;
-  if (spatial.stride(0) != filter || spatial.stride(1) != 1 || spatial.stride(2) != row || spatial.stride(3) != channels) {
-    return torch::stable::contiguous(spatial);
+  if (spatial.scalar_type() != ScalarType::Float || spatial.stride(0) != filter || spatial.stride(1) != 1 || spatial.stride(2) != row || spatial.stride(3) != channels) {
+    return widened(torch::stable::contiguous(spatial));
   }
   const Tensor ordered = empty(spatial.numel());
   hetconv::gather_taps(shape, spatial.const_data_ptr<float>(), ordered.mutable_data_ptr<float>(), threads());
@@ -197,7 +209,7 @@ Tensor het_conv2d(Tensor x, Tensor weight_spatial, Tensor weight_pointwise, std:
   if (bias.has_value()) bias = unstrided(*bias);
   float* const packed = scratch(hetconv::packed_size(shape));
   hetconv::pack(shape, {spatial.const_data_ptr<float>(), pointwise.const_data_ptr<float>()}, packed, threads());
-  Canvas y(empty_image(shape.batch, shape.out_channels, shape.out_height, shape.out_width, is_channels_last(x)));
+  Canvas y(empty_image(shape.batch, shape.out_channels, shape.out_height, shape.out_width, is_channels_last(x), x.scalar_type()));
   hetconv::forward(shape, Image(x).input(), packed, {data_or_null(bias), nullptr, Activation::none},
                    y.output(), threads());
   return y.finish();
@@ -209,7 +221,7 @@ Tensor het_conv2d_input_grad(Tensor grad_output, Tensor weight_spatial, Tensor w
   Shape shape = shape_of_weights(weight_spatial, weight_pointwise, stride, padding, dilation, shifted);
   STD_TORCH_CHECK(input_size.size() == 2, "hetconv: input_size must be two numbers");
   set_images(shape, grad_output.size(0), input_size[0], input_size[1]);
-  Canvas grad_x(empty_image(shape.batch, shape.in_channels, shape.in_height, shape.in_width, is_channels_last(grad_output)));
+  Canvas grad_x(empty_image(shape.batch, shape.in_channels, shape.in_height, shape.in_width, is_channels_last(grad_output), grad_output.scalar_type()));
   STD_TORCH_CHECK(grad_output.size(1) == shape.out_channels && grad_output.size(2) == shape.out_height &&
                       grad_output.size(3) == shape.out_width,
                   "hetconv: grad_output has not the output's shape");
@@ -228,12 +240,15 @@ std::tuple<Tensor, Tensor> het_conv2d_weight_grad(Tensor grad_output, Tensor x, 
   set_images(shape, x.size(0), x.size(2), x.size(3));
   check_images(shape, x, grad_output);
   const int64_t own = shape.in_channels / p, rest = shape.in_channels - own, taps = kernel_size[0] * kernel_size[1];
-  const Tensor spatial = empty({shape.out_channels, own, kernel_size[0], kernel_size[1]}, {own * taps, taps, kernel_size[1], 1});
-  const Tensor pointwise = empty({shape.out_channels, rest}, {rest > 1 ? rest : 1, 1});
+  const Ints spatial_size{shape.out_channels, own, kernel_size[0], kernel_size[1]};
+  const Ints spatial_strides{own * taps, taps, kernel_size[1], 1};
+  const Ints pointwise_size{shape.out_channels, rest}, pointwise_strides{rest > 1 ? rest : 1, 1};
+  const Tensor spatial = empty(spatial_size, spatial_strides), pointwise = empty(pointwise_size, pointwise_strides);
   float* const packed = scratch(hetconv::packed_size(shape));
   hetconv::weight_grad(shape, Image(grad_output).input(), Image(x).input(), packed,
                        spatial.mutable_data_ptr<float>(), pointwise.mutable_data_ptr<float>(), threads());
-  return {spatial, pointwise};
+  return {rounded(spatial, x.scalar_type(), spatial_size, spatial_strides),
+          rounded(pointwise, x.scalar_type(), pointwise_size, pointwise_strides)};
 }
 
 // Packed weights begin with a header of one cache line, which says for which instruction set they are.
@@ -246,8 +261,9 @@ float instruction_set_code() { return static_cast<float>(hetconv::instruction_se
 Tensor het_conv2d_packed(Tensor x, Tensor packed, std::optional<Tensor> bias, std::optional<Tensor> residual, Ints layer) {
   STD_TORCH_CHECK(x.dim() == 4 && layer.size() == 12, "hetconv: x must have 4 dimensions, layer 12 numbers");
   const int64_t activation = layer[11];
-  STD_TORCH_CHECK(x.scalar_type() == ScalarType::Float && packed.scalar_type() == ScalarType::Float && packed.is_cpu() && packed.is_contiguous(),
-                  "hetconv: packed layers take float32 tensors on the CPU");
+  STD_TORCH_CHECK((x.scalar_type() == ScalarType::Float || x.scalar_type() == ScalarType::BFloat16) &&
+                      packed.scalar_type() == ScalarType::Float && packed.is_cpu() && packed.is_contiguous(),
+                  "hetconv: packed layers take float32 or bfloat16 tensors on the CPU, and float32 weights");
   STD_TORCH_CHECK(activation >= 0 && activation <= 3, "hetconv: unknown activation");
   Shape shape = make_shape(x.size(1), layer[0], layer[1], layer[2], layer[3], {layer[4], layer[5]}, {layer[6], layer[7]},
                            {layer[8], layer[9]}, layer[10] != 0);
@@ -258,32 +274,32 @@ Tensor het_conv2d_packed(Tensor x, Tensor packed, std::optional<Tensor> bias, st
   STD_TORCH_CHECK(!bias.has_value() || (bias->numel() == shape.out_channels && bias->is_contiguous() &&
                                         bias->scalar_type() == ScalarType::Float), "hetconv: bias must have one number for each filter");
   const bool channels_last = is_channels_last(x);
-  Canvas y(empty_image(shape.batch, shape.out_channels, shape.out_height, shape.out_width, channels_last));
+  Canvas y(empty_image(shape.batch, shape.out_channels, shape.out_height, shape.out_width, channels_last, x.scalar_type()));
   std::optional<Tensor> added;  // laid out as the canvas
   if (residual.has_value()) {
     check_images(shape, x, *residual);
-    STD_TORCH_CHECK(residual->scalar_type() == ScalarType::Float && residual->is_cpu(), "hetconv: residual must be as x");
+    STD_TORCH_CHECK(residual->scalar_type() == x.scalar_type() && residual->is_cpu(), "hetconv: residual must be as x");
     const Strides want = y.output().strides, have = strides(*residual);
     const bool same = adjacent_channels(*residual) && want.batch == have.batch && want.row == have.row && want.column == have.column;
     added = *residual;
     if (!same) {
-      added = empty_image(shape.batch, shape.out_channels, shape.out_height, shape.out_width, true);
+      added = empty_image(shape.batch, shape.out_channels, shape.out_height, shape.out_width, true, x.scalar_type());
       torch::stable::copy_(*added, *residual);
     }
   }
   hetconv::forward(shape, Image(x).input(), weights + kHeader,
-                   {data_or_null(bias), data_or_null(added), static_cast<Activation>(activation)}, y.output(), threads());
+                   {data_or_null(bias), added.has_value() ? added->const_data_ptr() : nullptr, static_cast<Activation>(activation)}, y.output(), threads());
   return y.finish();
 }
 
 using Boxed = void (*)(StableIValue*, uint64_t, uint64_t);
 
-// float32 runs here; for other types the operator's decomposed form takes the same arguments.
+// float32 and bfloat16 run here; for other types the operator's decomposed form takes the same arguments.
 template <Boxed native, const char* const& decomposed>
 void dispatch(StableIValue* stack, uint64_t inputs, uint64_t outputs) {
   int32_t dtype = 0;
   TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(torch::stable::detail::to<AtenTensorHandle>(stack[0]), &dtype));
-  if (dtype == aoti_torch_dtype_float32()) {
+  if (dtype == aoti_torch_dtype_float32() || dtype == aoti_torch_dtype_bfloat16()) {
     native(stack, inputs, outputs);
   } else {
     TORCH_ERROR_CODE_CHECK(torch_call_dispatcher(decomposed, "", stack, TORCH_ABI_VERSION));

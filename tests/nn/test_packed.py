@@ -85,7 +85,7 @@ def test_refusals():
     layer = HetConv2d(8, 8, 3, padding=1, p=2)
     with pytest.raises(UsageError, match=r"^activation='gelu' must be None or one of relu, relu6, silu$"):
         pack(layer, "gelu")
-    with pytest.raises(UsageError, match=r"^weights cannot be packed: they compute in float32 and x is torch.float64$"):
+    with pytest.raises(UsageError, match=r"^weights cannot be packed: they compute in float32 and bfloat16, and x is torch.float64$"):
         pack(copy.deepcopy(layer).double())
     packed, x = pack(layer), torch.randn(1, 8, 5, 5)
     with pytest.raises(UsageError, match=r"^a packed layer has no gradients; call it under torch.no_grad\(\)"):
@@ -122,3 +122,14 @@ def test_unpacks_to_the_same_bits():
         assert torch.equal(pointwise, layer.weight_pointwise)
     with pytest.raises(UsageError, match=r"^the weights were not packed for HetPattern"):
         native.unpack_weights(packed[:-1].clone(), layer.pattern)
+
+
+@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format], ids=str)
+def test_bfloat16_in_and_out(memory_format):
+    layer = whole_numbers(HetConv2d(16, 24, 3, padding=1, p=4))
+    x = torch.randint(-3, 4, (2, 16, 5, 6)).float().contiguous(memory_format=memory_format)
+    residual = torch.randint(-3, 4, (2, 24, 5, 6)).float()
+    packed = pack(layer.bfloat16(), "relu")
+    with torch.no_grad():
+        right = relu(layer.float()(x) + residual).bfloat16()  # sums are exact in float32 and rounded once
+        assert torch.equal(packed(x.bfloat16(), residual.bfloat16()), right)

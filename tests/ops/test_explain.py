@@ -25,7 +25,7 @@ def test_executed_macs(p, more, arrangement):
     assert found.executed_macs["decomposed"] == pytest.approx(found.macs * (1 + more), rel=1e-12)
     assert found.executed_macs["reference"] == positions * 32 * 16 * 9
     assert found.refused == {
-        "native": "they compute in float32 and x is torch.float64",
+        "native": "they compute in float32 and bfloat16, and x is torch.float64",
         "reference": "it executes a whole dense convolution; it is there to check the others",
     }
 
@@ -37,7 +37,7 @@ def test_reads_well():
         "MACs of the layer: 3,072",
         "MACs executed by decomposed: 3,328 (+8.3%)",
         "MACs executed by reference: 9,216 (+200.0%)",
-        "not native: they compute in float32 and x is torch.float64",
+        "not native: they compute in float32 and bfloat16, and x is torch.float64",
         "not reference: it executes a whole dense convolution; it is there to check the others",
     ]
 

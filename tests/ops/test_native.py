@@ -43,28 +43,31 @@ def grad_for(case):
     return integers((case.batch, case.pattern.out_channels, height, width))
 
 
-def assert_exact(case):
+def assert_exact(case, dtype=torch.float32):
+    """Sums of small integers are exact in float32; what is stored as bfloat16 is them, rounded once."""
     tensors, grad_output = case.tensors(), grad_for(case)
     right = results(case, tensors, grad_output, "reference")
-    got = results(case, [tensor.float() for tensor in tensors], grad_output.float(), "native")
+    got = results(case, [tensor.to(dtype) for tensor in tensors], grad_output.to(dtype), "native")
     for name, tensor in right.items():
-        assert torch.equal(got[name].double(), tensor), name
+        assert torch.equal(got[name], tensor.to(dtype)), name
 
 
+@pytest.mark.parametrize("dtype", native.DTYPES, ids=str)
 @pytest.mark.parametrize("arrangement", ["shifted", "blocked"])
 @pytest.mark.parametrize("channels", CHANNELS, ids=str)
-def test_small_integers_are_exact(channels, arrangement):
+def test_small_integers_are_exact(channels, arrangement, dtype):
     m, n, p = channels
     for i, (kernel, stride, padding, dilation) in enumerate(OPTIONS):
         layout = sorted(LAYOUTS)[i % len(LAYOUTS)]
         pattern = HetPattern(m, n, kernel, p, arrangement)
-        assert_exact(Case(pattern, stride, padding, dilation, height=7, width=9, layout=layout))
+        assert_exact(Case(pattern, stride, padding, dilation, height=7, width=9, layout=layout), dtype)
 
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(case=cases())
 def test_any_small_call_is_exact(case):
     assert_exact(case)
+    assert_exact(case, torch.bfloat16)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 63), (63, 1), (7, 7), (2, 2)], ids=str)
@@ -102,6 +105,28 @@ def test_error_budget(channels, layout):
         assert (got[name] - right).abs().max() <= allowed, name
 
 
+def test_bfloat16_is_rounded_once():
+    """Half a unit in the last of bfloat16's 8 bits, and what float32 sums of these lengths may be off."""
+    case = Case(HetPattern(48, 96, 3, 3), padding=1, height=14, width=14, layout="channels_last")
+    tensors = [torch.randn_like(tensor).bfloat16() for tensor in case.tensors(torch.float32)]
+    grad_output = torch.randn(2, 96, 14, 14).bfloat16()
+    truth = results(case, [tensor.double() for tensor in tensors], grad_output.double(), "reference")
+    got = results(case, tensors, grad_output, "native")
+    for name in ("output", "x", "weight_spatial", "weight_pointwise"):
+        right = truth[name]
+        allowed = 2**-8 * right.abs() + 4 * torch.finfo(torch.float32).eps * right.abs().max()
+        assert ((got[name].double() - right).abs() <= allowed).all(), name
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 3.4e38, 1e-40, -0.0])
+def test_bfloat16_of_special_values(value):
+    x = torch.full((1, 8, 1, 3), value).bfloat16()
+    weight = torch.zeros(8, 8, 1, 1, dtype=torch.bfloat16)
+    weight[torch.arange(8), torch.arange(8)] = 1
+    right = torch.nn.functional.conv2d(x.double(), weight.double()).bfloat16()
+    assert torch.equal(het_conv2d(x, weight, torch.zeros(8, 0).bfloat16()).nan_to_num(7), right.nan_to_num(7))
+
+
 @pytest.mark.parametrize("batch", [1, 5])
 @pytest.mark.parametrize("channels", [(64, 64, 4), (24, 36, 12)], ids=str)
 def test_results_do_not_depend_on_threads(channels, batch):
@@ -121,11 +146,12 @@ def test_results_do_not_depend_on_threads(channels, batch):
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # opcheck's own copies
+@pytest.mark.parametrize("dtype", native.DTYPES, ids=str)
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last", "slice"])
-def test_opcheck(layout):
+def test_opcheck(layout, dtype):
     case = Case(HetPattern(4, 8, 3, 2), height=3, width=4, layout=layout)
-    x, spatial, pointwise, bias = (tensor.requires_grad_() for tensor in case.tensors(torch.float32))
-    grad = LAYOUTS[layout](integers((2, 8, 3, 4), torch.float32)).requires_grad_()
+    x, spatial, pointwise, bias = (tensor.requires_grad_() for tensor in case.tensors(dtype))
+    grad = LAYOUTS[layout](integers((2, 8, 3, 4), dtype)).requires_grad_()
     where = ([1, 1], [1, 1], [1, 1], True)
     operators = torch.ops.hetconv
     torch.library.opcheck(operators.het_conv2d.default, (x, spatial, pointwise, bias, *where))
@@ -156,7 +182,7 @@ def test_explain_and_refusals(instruction_set):
     assert found.executed_macs["native"] == found.macs
     assert found.refused["decomposed"] == "native is faster"
     with pytest.raises(
-        UsageError, match=r"^backend='native' cannot run: they compute in float32 and x is torch.float64$"
+        UsageError, match=r"^backend='native' cannot run: they compute in float32 and bfloat16, and x is torch.float64$"
     ):
         het_conv2d(*case.tensors(), backend="native", **case.options)
     assert native.instruction_set() == instruction_set

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from hetconv.cost.layers import COUNTED, layer_cost
@@ -108,11 +109,12 @@ def _recording(model: nn.Module, calls: list[LayerCost]) -> Iterator[None]:
 
 @contextmanager
 def _without_fused_attention() -> Iterator[None]:
-    """PyTorch's fused attention for inference has no FLOP formula; what it does one by one has."""
+    """PyTorch's fused attention has no FLOP formula in every version; what it does one by one has."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        yield
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
 

@@ -18,13 +18,14 @@ Activation = Literal["relu", "relu6", "silu"]
 
 
 class PackedHetConv2d(nn.Module):
-    """activation(layer(x) + residual) of a HetConv2d whose weights no longer change; float32 on the CPU, no gradients.
+    """activation(layer(x) + residual) of a HetConv2d whose weights no longer change, on the CPU, without gradients.
 
     Packed weights are in the order the kernels of this machine read them. They are derived and never saved: save the
     layer, and pack it where it runs.
 
     Shape:
-        input (B, M, H, W), residual (B, N, H', W') or None; output (B, N, H', W'), channels-last if the input is
+        input (B, M, H, W), float32 or bfloat16 whatever the layer's type was, residual (B, N, H', W') of the same type or
+        None; output (B, N, H', W') of that type, channels-last if the input is
 
     Raises:
         UsageError: the native kernels cannot run here, or the activation is not one of theirs.
@@ -44,7 +45,7 @@ class PackedHetConv2d(nn.Module):
         self.bias: Tensor | None
         packed = pack_weights(layer.weight_spatial, layer.weight_pointwise, layer.pattern)
         self.register_buffer("packed", packed, persistent=False)
-        bias = None if layer.bias is None else layer.bias.detach().clone()
+        bias = None if layer.bias is None else layer.bias.detach().float().clone()
         self.register_buffer("bias", bias, persistent=False)
         self.eval()
 

@@ -61,7 +61,7 @@ def _forward(
     dilation: Ints,
     shifted: bool,
 ) -> Tensor:
-    if x.device.type == "cpu" and x.dtype == torch.float32:
+    if x.device.type == "cpu" and x.dtype in native.DTYPES:
         native.warn_if_missing()
     pattern = pattern_of(weight_spatial.shape, weight_pointwise.shape, arrangement_name(shifted))
     y = decomposed.het_conv2d(x, weight_spatial, weight_pointwise, bias, pattern, where(stride, padding, dilation))

@@ -15,6 +15,8 @@ from hetconv.errors import UsageError
 from hetconv.pattern import HetPattern
 
 InstructionSet = Literal["avx512", "avx2", "portable"]
+DTYPES = (torch.float32, torch.bfloat16)
+"""Of activations and weights; sums are float32."""
 
 
 @cache
@@ -48,8 +50,8 @@ def why_not(x: Tensor) -> str | None:
     """Why a call with this input does not run on the native kernels; None if it does."""
     if x.device.type != "cpu":
         return f"they are for the CPU and x is on {x.device}"
-    if x.dtype != torch.float32:
-        return f"they compute in float32 and x is {x.dtype}"
+    if x.dtype not in DTYPES:
+        return f"they compute in float32 and bfloat16, and x is {x.dtype}"
     return why_not_loaded()
 
 
@@ -91,11 +93,11 @@ def pack_weights(weight_spatial: Tensor, weight_pointwise: Tensor, pattern: HetP
     """The weights of a layer in the order the kernels of this machine read them, for `het_conv2d_packed`.
 
     Args:
-        weight_spatial: (N, M/P, K, K), float32 on the CPU
+        weight_spatial: (N, M/P, K, K), float32 or bfloat16 on the CPU
         weight_pointwise: (N, M − M/P)
 
     Returns:
-        one-dimensional, about as many elements as there are weights
+        one-dimensional, float32, about as many elements as there are weights
 
     Raises:
         UsageError: the native kernels cannot run on these weights.
@@ -104,7 +106,7 @@ def pack_weights(weight_spatial: Tensor, weight_pointwise: Tensor, pattern: HetP
     if reason is not None:
         raise UsageError(f"weights cannot be packed: {reason}")
     layer = _layer(pattern)
-    spatial, pointwise = weight_spatial.detach().contiguous(), weight_pointwise.detach().contiguous()
+    spatial, pointwise = (w.detach().float().contiguous() for w in (weight_spatial, weight_pointwise))
     packed = torch.empty(_kernels().hetconv_pack(layer, None, None, None))
     pointers = (ctypes.c_void_p(tensor.data_ptr()) for tensor in (spatial, pointwise, packed))
     _kernels().hetconv_pack(layer, *pointers)

@@ -44,10 +44,10 @@ def het_conv2d_packed(x: Tensor, packed: Tensor, bias: Tensor | None, residual: 
     """activation(het_conv2d(x) + bias + residual), in one pass.
 
     Args:
-        x: (B, M, H, W), float32 on the CPU
+        x: (B, M, H, W), float32 or bfloat16 on the CPU
         packed: what `native.pack_weights` gave for the pattern
-        bias: (N) or None
-        residual: (B, N, H', W') or None
+        bias: (N), float32, or None
+        residual: (B, N, H', W') in the type of x, or None
         layer: `layer_numbers`
     """
     return ops.het_conv2d_packed(x, packed, bias, residual, layer)  # type: ignore[no-any-return]
