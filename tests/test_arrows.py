@@ -20,6 +20,7 @@ MAY_KNOW = {
     "ops": {"pattern", "errors"},
     "nn": {"ops", "pattern", "errors"},
     "convert": LAYER,
+    "layout": {"ops", *LAYER},
     "models": {"convert", *LAYER},
     "cost": {"ops", "records", *LAYER},
     "train": {"records", "files", "errors"},

@@ -2,6 +2,7 @@
 
 from hetconv.convert import ConversionReport, convert_, convertible, swap_
 from hetconv.cost import LatencyReport, complexity, latency, speedup_theory
+from hetconv.layout import relayout
 from hetconv.models import create_model
 from hetconv.nn import HetConv2d, PackedHetConv2d, fold_pointwise, pack
 from hetconv.ops import Explanation, explain, het_conv2d
@@ -23,6 +24,7 @@ __all__ = [
     "het_conv2d",
     "latency",
     "pack",
+    "relayout",
     "speedup_theory",
     "swap_",
 ]
