@@ -52,6 +52,17 @@ class Tied(nn.Module):
         return self.last(self.block(self.one(self.stem(x)))) + self.other(self.stem(x))
 
 
+class Twice(nn.Module):
+    """A linear layer that reads channels in one place and something else in another."""
+
+    def __init__(self):
+        super().__init__()
+        self.block, self.last = nn.Sequential(nn.Conv2d(3, 8, 1), het(8, 8)), nn.Linear(8, 8)
+
+    def forward(self, x):
+        return self.last(self.block(x).mean((2, 3))) + self.last(x.flatten(1)[:, :8])
+
+
 def hooked():
     model = nn.Sequential(nn.Conv2d(3, 8, 1), het(8, 8), nn.Conv2d(8, 2, 1))
     model[1].register_forward_hook(lambda *_: None)
@@ -75,6 +86,7 @@ REFUSED = [
     ),
     (Unused(), "other is not reached by the forward pass", "what its channels mean is not known"),
     (Tied(), "one.weight and other.weight are one parameter", "two orders"),
+    (Twice(), "last.weight would change, but is also read where channels keep their order (last)", ""),
     (hooked(), "1 has a forward hook", "remove it first"),
 ]
 

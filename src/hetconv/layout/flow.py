@@ -150,6 +150,11 @@ class Flow:
             elif isinstance(value, Attribute):
                 self.natural.setdefault(value.name, place(node))
 
+    def keep(self, name: str, node: fx.Node) -> None:
+        """A module's own tensors stay in the author's order."""
+        for key in self.modules[name]._parameters:
+            self.natural.setdefault(f"{name}.{key}", place(node))
+
     def call_het(self, node: fx.Node, arg: Any, value: Value, layer: HetConv2d, name: str) -> Segments:
         """A call of a layer of several parts: it has spaces of its own where its input's cannot be ordered for it."""
         source = value.segments if isinstance(value, Tracked) else None

@@ -31,7 +31,7 @@ ELEMENTWISE = frozenset({
     functional.softplus, functional.dropout, functional.alpha_dropout,
     "relu", "relu_", "sigmoid", "sigmoid_", "tanh", "tanh_", "exp", "log", "sqrt", "rsqrt", "abs", "neg", "clamp",
     "clamp_", "clone", "contiguous", "float", "half", "bfloat16", "double", "to", "type", "type_as", "detach", "cpu",
-    "cuda", "stochastic_depth",
+    "cuda",
 })  # fmt: skip
 BINARY = frozenset({
     operator.add, operator.iadd, operator.sub, operator.isub, operator.mul, operator.imul, operator.truediv,
@@ -49,13 +49,13 @@ CAT = frozenset({torch.cat, torch.concat})
 PERMUTE = frozenset({torch.permute, "permute"})
 TRANSPOSE = frozenset({torch.transpose, "transpose"})
 UNSQUEEZE = frozenset({torch.unsqueeze, "unsqueeze"})
+WRAPPED = frozenset({"stochastic_depth"})
+"""Elementwise functions of other libraries, registered with torch.fx by their name."""
 SHAPE_ONLY = frozenset({getattr, "size", "dim", "numel", "stride", torch._assert})
 
 
-def name_of(target: Target) -> Target:
-    """What the sets above know a function by: functions that others register with torch.fx by their name."""
-    name = getattr(target, "__name__", None)
-    return name if name in ELEMENTWISE and target not in ELEMENTWISE else target
+def is_elementwise(target: Target) -> bool:
+    return target in ELEMENTWISE or getattr(target, "__name__", None) in WRAPPED
 
 
 def per_map_area(module: nn.Module, area: int | None) -> int | None:

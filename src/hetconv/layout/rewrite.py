@@ -83,7 +83,7 @@ def why_not(flow: Flow, permutations: Mapping[str, object], moved: list[HetCalls
             return f"{' and '.join(names)} are one parameter, which would have to be in two orders"
     for name, reader in flow.natural.items():
         if name in permutations:
-            return f"{name} is also read by {reader}, which is not known to keep channels apart"
+            return f"{name} would change, but is also read where channels keep their order ({reader})"
     changed = {name.rpartition(".")[0] for name in (*permutations, *layers)}
     for name in changed:
         module = flow.modules[name]

@@ -31,6 +31,8 @@ class Rules:
             if found is UNKNOWN:
                 self.flow.to_natural(node, self.values)
                 found = None
+            if found is None and node.op == "call_module":
+                self.flow.keep(str(node.target), node)
             self.values[node] = found
 
     def _follow(self, node: fx.Node) -> Any:
@@ -141,7 +143,7 @@ class Rules:
         return value.moved(segments=segments, inner=inner)
 
     def _function(self, node: fx.Node) -> Any:
-        target = known.name_of(node.target)
+        target = node.target
         if target in known.BINARY:
             return self._binary(node)
         if target in known.CAT:
@@ -153,7 +155,7 @@ class Rules:
             return UNKNOWN
         if target in known.SHAPE_ONLY:
             return Number() if target is not getattr or node.args[1] in NUMBERS else UNKNOWN
-        if target in known.ELEMENTWISE:
+        if known.is_elementwise(target):
             return value
         if getattr(target, "__name__", None) == "layer_norm":
             return self._layer_norm(node, value)
