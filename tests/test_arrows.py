@@ -21,6 +21,8 @@ MAY_KNOW = {
     "nn": {"ops", "pattern", "errors"},
     "convert": LAYER,
     "layout": {"ops", *LAYER},
+    "runtimes": {"errors"},
+    "export": {"layout", "runtimes", "ops", "files", *LAYER},
     "models": {"convert", *LAYER},
     "cost": {"ops", "records", *LAYER},
     "train": {"records", "files", "errors"},
@@ -30,7 +32,23 @@ MAY_KNOW = {
 FREE = {"cli", "__init__", "__main__"}
 """They join the parts and may know all of them; no part may know them."""
 WITHOUT_TORCH = {"errors", "files", "records", "pattern", "published", "report"}
-HEAVY = {"triton", "onnx", "accelerate", "optuna", "matplotlib", "torchvision", "sklearn", "jinja2", "rich", "typer"}
+HEAVY = {
+    "triton",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "openvino",
+    "ncnn",
+    "nncf",
+    "accelerate",
+    "optuna",
+    "matplotlib",
+    "torchvision",
+    "sklearn",
+    "jinja2",
+    "rich",
+    "typer",
+}
 
 
 def part_of(path):

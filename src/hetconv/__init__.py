@@ -2,6 +2,7 @@
 
 from hetconv.convert import ConversionReport, convert_, convertible, swap_
 from hetconv.cost import LatencyReport, complexity, latency, speedup_theory
+from hetconv.export import ExportReport, export_onnx
 from hetconv.layout import relayout
 from hetconv.models import create_model
 from hetconv.nn import HetConv2d, PackedHetConv2d, fold_pointwise, pack
@@ -11,6 +12,7 @@ from hetconv.pattern import HetPattern
 __all__ = [
     "ConversionReport",
     "Explanation",
+    "ExportReport",
     "HetConv2d",
     "HetPattern",
     "LatencyReport",
@@ -20,6 +22,7 @@ __all__ = [
     "convertible",
     "create_model",
     "explain",
+    "export_onnx",
     "fold_pointwise",
     "het_conv2d",
     "latency",

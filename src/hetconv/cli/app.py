@@ -5,12 +5,15 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from hetconv.errors import HetconvError, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -37,6 +40,7 @@ Warmup = Annotated[float, typer.Option(help="Epochs of linear rise.")]
 Smoothing = Annotated[float, typer.Option(help="Label smoothing.")]
 Precision = Annotated[str, typer.Option(help="no, bf16 or fp16.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="PyTorch's threads; all cores by default.")]
+Weights = Annotated[Path | None, typer.Option(help="A checkpoint of hetconv train; untrained without.")]
 InputSize = Annotated[str | None, typer.Option("--input", help="channels,height,width of one example.")]
 
 
@@ -139,6 +143,26 @@ def profile(
 
 
 @app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="A name (vgg16_cifar, resnet50, …) or module:function.")],
+    out: Annotated[Path, typer.Option(help="The ONNX file to write.")],
+    variant: Annotated[str, typer.Option(help="Which layers: dense, het-p4, gwc4-pwc, …")] = "het-p4",
+    weights: Weights = None,
+    form: Annotated[str, typer.Option(help="auto (the fastest, timed), grouped, sliced or dense.")] = "auto",
+    input_size: InputSize = None,
+    num_classes: Annotated[int, typer.Option(min=1)] = 10,
+    width: Width = 1.0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images in the batch that forms are timed with.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="ONNX Runtime's threads while forms are timed.")] = 1,
+) -> None:
+    """Write a network as ONNX with standard operators, compared with the network before it is kept."""
+    from hetconv.export import export_onnx
+
+    network, size = _network(model, variant, num_classes, width, weights, input_size)
+    typer.echo(export_onnx(network, _example(batch_size, size), out, form, threads=threads))
+
+
+@app.command()
 def table(
     name: Annotated[str, typer.Argument(help="vgg16-cifar10.")],
     results: Annotated[Path | None, typer.Option(help="Folder of a comparison, to show what it measured.")] = None,
@@ -179,6 +203,26 @@ def report(folder: Annotated[Path, typer.Argument(help="Folder of a comparison."
     print_results(results, _console())
     write_report(results, store.report)
     typer.echo(f"report: {store.report}")
+
+
+def _network(
+    model: str, variant: str, num_classes: int, width: float, weights: Path | None, input_size: str | None
+) -> tuple[nn.Module, tuple[int, int, int]]:
+    """The network that the options name, in evaluation mode, and the size of its input."""
+    from hetconv.models import create_model, input_size_of
+    from hetconv.train.checkpoint import load_weights
+
+    size = input_size_of(model) if input_size is None else _input_size(input_size)
+    network = create_model(model, variant, num_classes, width=width).eval()
+    if weights is not None:
+        load_weights(weights, network)
+    return network, size
+
+
+def _example(batch_size: int, size: tuple[int, int, int]) -> Tensor:
+    import torch
+
+    return torch.randn(batch_size, *size, generator=torch.Generator().manual_seed(0))
 
 
 def _compare(comparison: object, out: Path) -> None:

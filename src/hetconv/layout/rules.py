@@ -8,6 +8,7 @@ from torch import fx, nn
 from torch.nn import functional
 
 from hetconv.layout import operations as known
+from hetconv.layout.capture import place
 from hetconv.layout.flow import Attribute, Flow, Number, Value, inner_of
 from hetconv.layout.spaces import Space, Tracked, can_join, channels_of, join
 from hetconv.nn import HetConv2d
@@ -209,7 +210,7 @@ class Rules:
                     return UNKNOWN
                 self.flow.follow_tensor(other.name, axis, value.segments, inner)
         elif not isinstance(other, Number) and isinstance(arg, fx.Node):
-            why = f"{arg.name}, whose channels keep their order, is added or multiplied"
+            why = f"{place(arg)}, whose channels keep their order, is added or multiplied"
             self.flow.move(node, arg, None, value.segments, value.from_right, value.inner, why)
         return value
 

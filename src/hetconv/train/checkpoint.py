@@ -82,6 +82,23 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     return header.epochs
 
 
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Put a checkpoint's weights into a model, whatever run it is of.
+
+    Raises:
+        UsageError: there is no such checkpoint, or it is of another network; the message says of which.
+        DamagedFileError: the file is cut short or changed.
+    """
+    header, tensors = _read(path)
+    weights = {name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")}
+    try:
+        model.load_state_dict(weights)
+    except (RuntimeError, UsageError) as error:
+        told = {key: header.identity[key] for key in ("network", "model", "variant", "width") if key in header.identity}
+        first = " ".join(str(error).split())[:200]
+        raise UsageError(f"{path} is a checkpoint of another network ({told}): {first}") from error
+
+
 def _read(path: Path) -> tuple[Header, dict[str, Tensor]]:
     if not path.is_file():
         raise UsageError(f"looked for the checkpoint {path}; it is not there")
