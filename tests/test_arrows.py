@@ -25,6 +25,7 @@ MAY_KNOW = {
     "export": {"layout", "runtimes", "ops", "files", *LAYER},
     "models": {"convert", *LAYER},
     "cost": {"ops", "records", *LAYER},
+    "bench": {"models", "cost", "export", "runtimes", "records", *LAYER},
     "train": {"records", "files", "errors"},
     "report": {"records", "files", "pattern", "errors"},
     "study": {"models", "cost", "train", "records", "files", *LAYER},

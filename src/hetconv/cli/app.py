@@ -162,6 +162,40 @@ def export(
     typer.echo(export_onnx(network, _example(batch_size, size), out, form, threads=threads))
 
 
+@app.command("bench")
+def bench_command(
+    model: Annotated[str, typer.Argument(help="A name (vgg16_cifar, resnet50, …) or module:function.")],
+    out: Annotated[Path, typer.Option(help="Folder for bench.json, bench.md and bench.png.")] = Path("runs/bench"),
+    variants: Annotated[str, typer.Option("--variant", help="Comma-separated specs, beside dense.")] = "het-p4",
+    runtimes: Annotated[str, typer.Option(help="Comma-separated; all that are known by default.")] = "",
+    input_size: InputSize = None,
+    num_classes: Annotated[int, typer.Option(min=1)] = 10,
+    width: Width = 1.0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images in the batch that is timed.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Of every runtime.")] = 1,
+    rounds: Annotated[int, typer.Option(min=1, help="Timed turns.")] = 20,
+) -> None:
+    """Time a network, dense and with HetConv layers, in every runtime that is installed, in turns."""
+    from hetconv.bench import RUNNERS, Bench, bench
+    from hetconv.files import write_atomically
+    from hetconv.models import input_size_of
+    from hetconv.records import save_record
+    from hetconv.report.bench import bench_markdown, print_bench
+    from hetconv.report.runtimes import draw_bench
+
+    size = input_size_of(model) if input_size is None else _input_size(input_size)
+    names = tuple(dict.fromkeys(["dense", *variants.split(",")]))
+    chosen = tuple(runtimes.split(",")) if runtimes else RUNNERS
+    console = Console(stderr=True)
+    settings = Bench(model, names, size, num_classes, width, batch_size, threads, rounds, chosen)
+    results = bench(settings, lambda text: console.print(text, highlight=False, markup=False))
+    save_record(results, out / "bench.json")
+    write_atomically(out / "bench.md", bench_markdown(results).encode())
+    print_bench(results, _console())
+    draw_bench(results, out / "bench.png")
+    typer.echo(f"table, picture and records: {out}")
+
+
 @app.command()
 def table(
     name: Annotated[str, typer.Argument(help="vgg16-cifar10.")],

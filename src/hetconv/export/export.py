@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hetconv.errors import HetconvError, UsageError
-from hetconv.export.forms import FORMS, Form
+from hetconv.export.forms import FORMS, forms_to_try
 from hetconv.export.onnx_model import to_onnx, versions
 from hetconv.export.prepare import Prepared, prepare
 from hetconv.export.report import ExportReport
@@ -19,9 +19,6 @@ from hetconv.export.verify import Checked, compare, inputs, reference
 from hetconv.files import write_atomically
 from hetconv.nn import HetConv2d
 from hetconv.runtimes import RUNTIMES, open_session, require, why_not
-
-MOST_SLICES = 16
-"""Parts up to which the sliced form is tried: it makes a convolution of each."""
 
 
 def export_onnx(
@@ -56,11 +53,11 @@ def export_onnx(
     references = [reference(model, x) for x in tried]
     candidates: dict[str, Candidate] = {}
     refused: dict[str, str] = {}
-    for name in _forms(form, model) if has_layers else (FORMS[-1],):
+    for name in forms_to_try(model) if form == "auto" or not has_layers else (form,):
         try:
             candidates[name] = Candidate(model, name, tried, references, threads)
         except (HetconvError, UsageError) as error:
-            if form != "auto" or not has_layers:
+            if form != "auto":
                 raise
             refused[name] = str(error)
     if not candidates:
@@ -124,10 +121,3 @@ def _check(model: object, example: object, form: str, threads: int) -> None:
         )
     if any(parameter.device.type != "cpu" for parameter in model.parameters()):
         raise UsageError("the model is not on the CPU; export a copy of it: copy.deepcopy(model).cpu()")
-
-
-def _forms(form: str, model: nn.Module) -> tuple[str, ...]:
-    if form != "auto":
-        return (form,)
-    parts = max((module.p for module in model.modules() if isinstance(module, HetConv2d)), default=1)
-    return tuple(name for name in get_args(Form) if name != "sliced" or parts <= MOST_SLICES)

@@ -17,6 +17,9 @@ from hetconv.pattern import HetPattern, blocked_to_shifted, shifted_to_blocked
 Form = Literal["grouped", "sliced", "dense"]
 FORMS: tuple[str, ...] = get_args(Form)
 
+MOST_SLICES = 16
+"""Parts up to which the sliced form is tried: it makes a convolution of each."""
+
 
 class SplitForm(nn.Module):
     """A grouped K×K convolution, and a 1×1 convolution of all channels added to it.
@@ -105,3 +108,11 @@ def in_form(layer: HetConv2d, form: Form) -> nn.Module:
     if form == "dense" or layer.p == 1 or layer.pattern.taps == 1:
         return layer.to_dense()
     return SplitForm(layer, sliced=form == "sliced")
+
+
+def forms_to_try(model: nn.Module) -> tuple[Form, ...]:
+    """The forms that differ for this network and may be the fastest."""
+    parts = max((module.p for module in model.modules() if isinstance(module, HetConv2d)), default=1)
+    if parts == 1:
+        return ("dense",)
+    return ("grouped", "sliced", "dense") if parts <= MOST_SLICES else ("grouped", "dense")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -17,7 +18,7 @@ Array = NDArray[np.float32]
 class Session(Protocol):
     """A loaded network: takes a batch (B, C, H, W), returns its output."""
 
-    def __call__(self, x: Array) -> NDArray[Any]: ...
+    def __call__(self, x: Any, /) -> Any: ...
 
 
 def _onnxruntime(model: bytes, threads: int) -> Session:
@@ -36,11 +37,25 @@ RUNTIMES: dict[str, Callable[[bytes, int], Session]] = {"onnxruntime": _onnxrunt
 """Runtimes that read ONNX, by the name of their package."""
 
 
-def why_not(package: str) -> str | None:
-    """Why a package cannot be used; None if it can."""
+def why_not(package: str, oldest: str | None = None) -> str | None:
+    """Why a package cannot be used: it is missing, or older than `oldest`; None if it can."""
     if importlib.util.find_spec(package) is None:
         return f"{package} is not installed: pip install {package}"
+    if oldest is None:
+        return None
+    try:
+        found = importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None  # built from source, without a record of its version
+    if _numbers(found) < _numbers(oldest):
+        return f"{package} {found} is too old, {oldest} is needed: pip install --upgrade {package}"
     return None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The release of a version, as numbers that compare."""
+    release = version.partition("+")[0].split(".")
+    return tuple(int(part) for part in release if part.isdigit())
 
 
 def require(*packages: str) -> None:
