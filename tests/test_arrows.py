@@ -23,6 +23,7 @@ MAY_KNOW = {
     "layout": {"ops", *LAYER},
     "runtimes": {"errors"},
     "export": {"layout", "runtimes", "ops", "files", *LAYER},
+    "quantize": {"export", "runtimes", "files", "errors"},
     "models": {"convert", *LAYER},
     "cost": {"ops", "records", *LAYER},
     "bench": {"models", "cost", "export", "runtimes", "records", *LAYER},

@@ -8,6 +8,7 @@ from hetconv.models import create_model
 from hetconv.nn import HetConv2d, PackedHetConv2d, fold_pointwise, pack
 from hetconv.ops import Explanation, explain, het_conv2d
 from hetconv.pattern import HetPattern
+from hetconv.quantize import QuantizationReport, quantize_onnx
 
 __all__ = [
     "ConversionReport",
@@ -17,6 +18,7 @@ __all__ = [
     "HetPattern",
     "LatencyReport",
     "PackedHetConv2d",
+    "QuantizationReport",
     "complexity",
     "convert_",
     "convertible",
@@ -27,6 +29,7 @@ __all__ = [
     "het_conv2d",
     "latency",
     "pack",
+    "quantize_onnx",
     "relayout",
     "speedup_theory",
     "swap_",

@@ -162,6 +162,26 @@ def export(
     typer.echo(export_onnx(network, _example(batch_size, size), out, form, threads=threads))
 
 
+@app.command()
+def quantize(
+    file: Annotated[Path, typer.Argument(help="What hetconv export wrote.")],
+    out: Annotated[Path, typer.Option(help="The file to write: .onnx for onnxruntime, .xml for openvino.")],
+    data: DataSet = "digits",
+    backend: Annotated[str, typer.Option(help="onnxruntime or openvino.")] = "onnxruntime",
+    calibration_images: Annotated[int, typer.Option(min=1, help="Training images that ranges are taken from.")] = 256,
+    image_size: ImageSize = 224,
+    threads: Annotated[int, typer.Option(min=1, help="With which both are timed.")] = 1,
+) -> None:
+    """Quantize an ONNX file to 8 bits, and show its accuracy on held-out images before and after."""
+    from hetconv.quantize import quantize_onnx
+    from hetconv.train import load_data
+
+    source = load_data(data, image_size=image_size)
+    count = min(calibration_images, source.train_images)
+    calibration, _ = next(iter(source.train_loader(count)))
+    typer.echo(quantize_onnx(file, out, calibration, source.test_loader(64), backend=backend, threads=threads))
+
+
 @app.command("bench")
 def bench_command(
     model: Annotated[str, typer.Argument(help="A name (vgg16_cifar, resnet50, …) or module:function.")],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,13 @@ from hetconv.runtimes.session import Array
 
 
 class OpenVinoSession:
-    """A model in OpenVINO, in float32, tuned for the latency of one request."""
+    """A model in OpenVINO, in float32, tuned for the latency of one request.
 
-    def __init__(self, model: bytes, threads: int) -> None:
+    Args:
+        model: an ONNX model's bytes, or the path of an .xml file.
+    """
+
+    def __init__(self, model: bytes | Path, threads: int) -> None:
         import openvino
 
         settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
