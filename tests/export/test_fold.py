@@ -1,4 +1,5 @@
 import pytest
+import timm
 import torch
 from torch import nn
 
@@ -15,13 +16,14 @@ class Reads(nn.Module):
         super().__init__()
         self.conv, self.twice, self.plain = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)
         self.read, self.after_relu, self.shared = nn.BatchNorm2d(8), nn.BatchNorm2d(8), nn.BatchNorm2d(8)
+        self.other = timm.layers.BatchNormAct2d(8)
         self.none, self.unused = nn.BatchNorm2d(8, track_running_stats=False), nn.BatchNorm2d(8)
 
     def forward(self, x):
         x = self.conv(x)
         x = x + self.read(x)
         x = self.after_relu(torch.relu(x))
-        x = self.shared(self.twice(self.twice(x)))
+        x = self.shared(self.twice(self.twice(self.other(x))))
         return self.none(self.plain(x))
 
 
@@ -52,6 +54,7 @@ def test_what_is_left_is_named_with_its_reason():
         "read": "conv is also read elsewhere",
         "after_relu": "no convolution or linear layer is before it, but relu",
         "shared": "it or the layer before it is called more than once",
+        "other": "timm.layers.norm_act.BatchNormAct2d may do more than batch norm",
         "none": "it keeps no running statistics",
         "unused": "it is not called",
     }

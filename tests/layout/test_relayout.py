@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from hetconv import HetConv2d, relayout
 from hetconv.errors import UsageError
+from hetconv.layout.rewrite import gather_channels
 from hetconv.nn import SqueezeExcitation
 
 from .networks import check, het, image, layers, whole
@@ -240,7 +241,7 @@ def test_gathers_are_as_few_as_can_be():
     moved = relayout(model, "blocked", gather=True)
     x = torch.randn(2, 3, 32, 32, dtype=torch.float64)
     torch.testing.assert_close(moved(x), model(x), rtol=1e-12, atol=1e-12)
-    assert sum(node.target is torch.index_select for node in moved.graph.nodes) == 4
+    assert sum(node.target is gather_channels for node in moved.graph.nodes) == 4
     assert len(layers(moved)) == 18
     assert not [name for name in moved.state_dict() if "order" in name]
 
@@ -253,3 +254,47 @@ def test_dtype_is_kept_by_gathered_networks_in_training():
     assert moved.training
     x = torch.randn(4, 3, 32, 32)
     torch.testing.assert_close(moved(x), model(x), rtol=1e-3, atol=1e-3)  # batch statistics divide by small deviations
+
+
+class SpatialGate(nn.Module):
+    """One number a pixel, from a function that is not followed, multiplies all channels."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.block, self.last = nn.Conv2d(3, 8, 1), het(8, 8), nn.Conv2d(8, 2, 1)
+
+    def forward(self, x):
+        x = self.block(self.stem(x))
+        return self.last(torch.flip(x.amax(1, keepdim=True), (2,)) * x * torch.flip(x, (3,)).sum())
+
+
+def test_what_is_broadcast_over_channels_needs_no_gather():
+    with pytest.raises(UsageError, match="gather=True"):
+        relayout(SpatialGate(), "blocked")
+    check(SpatialGate(), gather=True)
+
+
+class Functional(nn.Module):
+    """Batch norm by function, as in timm, and a clamp by tensors, which is not elementwise in the channels' order."""
+
+    def __init__(self, clamps):
+        super().__init__()
+        self.stem, self.block, self.last = nn.Conv2d(3, 8, 1), het(8, 8), nn.Conv2d(8, 2, 1)
+        self.norm, self.clamps = nn.BatchNorm2d(8), clamps
+        if clamps:
+            self.low = nn.Parameter(torch.zeros(8, 1, 1))
+
+    def forward(self, x):
+        x, norm = self.block(self.stem(x)), self.norm
+        x = functional.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.1, norm.eps)
+        return self.last(torch.clamp(x, self.low, self.low + 4) if self.clamps else x)
+
+
+def test_normalization_by_function_is_permuted_along():
+    check(Functional(clamps=False))
+
+
+def test_functions_of_several_tensors_read_them_as_they_are():
+    with pytest.raises(UsageError, match="clamp is not known to keep channels apart"):
+        relayout(Functional(clamps=True), "blocked")
+    check(Functional(clamps=True), gather=True)

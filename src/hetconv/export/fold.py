@@ -33,7 +33,7 @@ def fold_batch_norms_(model: nn.Module) -> Folding:
 
     A model that torch.fx cannot capture keeps all of its batch norms.
     """
-    norms = {name: module for name, module in model.named_modules() if type(module) in NORMS}
+    norms = {name: module for name, module in model.named_modules() if isinstance(module, NORMS)}
     if not norms:
         return Folding((), ())
     try:
@@ -45,7 +45,7 @@ def fold_batch_norms_(model: nn.Module) -> Folding:
     called = Counter(modules[str(node.target)] for node in graph.nodes if node.op == "call_module")
     folded, left = [], []
     for name, norm in norms.items():
-        reason = _why_not(nodes.get(name), modules, called)
+        reason = _why_not(norm, nodes.get(name), modules, called)
         if reason is not None:
             left.append((name, reason))
             continue
@@ -56,10 +56,11 @@ def fold_batch_norms_(model: nn.Module) -> Folding:
     return Folding(tuple(folded), tuple(left))
 
 
-def _why_not(node: fx.Node | None, modules: dict[str, nn.Module], called: Counter[nn.Module]) -> str | None:
+def _why_not(norm: Any, node: fx.Node | None, modules: dict[str, nn.Module], called: Counter[nn.Module]) -> str | None:
+    if type(norm) not in NORMS:
+        return f"{type(norm).__module__}.{type(norm).__name__} may do more than batch norm"
     if node is None:
         return "it is not called"
-    norm: Any = modules[str(node.target)]
     if norm.running_mean is None:
         return "it keeps no running statistics"
     before = node.all_input_nodes[0]

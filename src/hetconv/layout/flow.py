@@ -25,6 +25,9 @@ class Number:
     """A size, or what is computed from sizes."""
 
 
+UNKNOWN = object()
+"""A rule's answer where it does not apply: the node then reads its tensors in the author's order."""
+
 Value = Tracked | Attribute | Number | None
 """None is a tensor whose channels stand as the network's author wrote them."""
 

@@ -126,6 +126,11 @@ def _index(order: Order, like: Tensor) -> Tensor:
     return torch.tensor(order, device=like.device)
 
 
+def gather_channels(x: Tensor, dim: int, order: Tensor) -> Tensor:
+    """The channels of a tensor in another order; a tensor that is broadcast over channels stays as it is."""
+    return x if x.dim() < -dim or x.shape[dim] == 1 else x.index_select(dim, order)
+
+
 def gathered(model: nn.Module, graph: fx.Graph, gathers: tuple[Gather, ...], number: int) -> fx.GraphModule:
     """The model as a graph with these gathers in it.
 
@@ -152,7 +157,7 @@ def _insert(graph: fx.Graph, gather: Gather, name: str) -> None:
     with graph.inserting_after(gather.node) if behind else graph.inserting_before(gather.node):
         order = graph.get_attr(name)
     with graph.inserting_after(order):
-        node = graph.call_function(torch.index_select, (gather.value, gather.dim, order))
+        node = graph.call_function(gather_channels, (gather.value, gather.dim, order))
     if behind:
         gather.node.replace_all_uses_with(node, delete_user_cb=lambda user: user is not node)
     else:
