@@ -1,10 +1,12 @@
+import copy
+
 import pytest
 import timm
 import torch
 from torch import nn
 
-from hetconv import HetConv2d
-from hetconv.export.fold import fold_batch_norms_
+from hetconv import HetConv2d, convert_
+from hetconv.export.fold import fold_batch_norms
 
 from .networks import image, randomized, small
 
@@ -16,14 +18,13 @@ class Reads(nn.Module):
         super().__init__()
         self.conv, self.twice, self.plain = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)
         self.read, self.after_relu, self.shared = nn.BatchNorm2d(8), nn.BatchNorm2d(8), nn.BatchNorm2d(8)
-        self.other = timm.layers.BatchNormAct2d(8)
         self.none, self.unused = nn.BatchNorm2d(8, track_running_stats=False), nn.BatchNorm2d(8)
 
     def forward(self, x):
         x = self.conv(x)
         x = x + self.read(x)
         x = self.after_relu(torch.relu(x))
-        x = self.shared(self.twice(self.twice(self.other(x))))
+        x = self.shared(self.twice(self.twice(x)))
         return self.none(self.plain(x))
 
 
@@ -37,7 +38,7 @@ def test_all_kinds_of_layers_take_it_in():
     x = image().double()
     with torch.no_grad():
         expected = model(x)
-        folding = fold_batch_norms_(model)
+        model, folding = fold_batch_norms(model)
         torch.testing.assert_close(model(x), expected, rtol=1e-12, atol=1e-12)
     assert folding.folded == ("1", "3", "5", "8")
     assert folding.left == ()
@@ -48,13 +49,12 @@ def test_what_is_left_is_named_with_its_reason():
     model = randomized_reads()
     x = image().double()
     expected = model(x)
-    folding = fold_batch_norms_(model)
+    model, folding = fold_batch_norms(model)
     assert folding.folded == ()
     assert dict(folding.left) == {
         "read": "conv is also read elsewhere",
         "after_relu": "no convolution or linear layer is before it, but relu",
         "shared": "it or the layer before it is called more than once",
-        "other": "timm.layers.norm_act.BatchNormAct2d may do more than batch norm",
         "none": "it keeps no running statistics",
         "unused": "it is not called",
     }
@@ -81,6 +81,19 @@ def test_training_would_be_wrong_so_that_copies_are_in_evaluation_mode():
     with torch.no_grad():
         x = image()
         torch.testing.assert_close(network(x), model(x), rtol=1e-4, atol=1e-5)
+
+
+def test_batch_norms_by_function_as_in_timm():
+    model = randomized(timm.create_model("cspresnet50", num_classes=4)).double()
+    convert_(model, 4)
+    x = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    count = sum(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+    with torch.no_grad():
+        expected = model(x)
+        folded, folding = fold_batch_norms(copy.deepcopy(model))
+        torch.testing.assert_close(folded(x), expected, rtol=1e-9, atol=1e-9)
+    assert len(folding.folded) == count
+    assert not [node for node in folded.graph.nodes if node.target is nn.functional.batch_norm]
 
 
 @pytest.mark.parametrize("form", ["grouped", "sliced", "dense"])

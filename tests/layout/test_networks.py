@@ -1,6 +1,7 @@
 """Whole networks with random weights and statistics, in float64."""
 
 import pytest
+import timm
 import torch
 from torch import nn
 from torchvision import models
@@ -50,6 +51,13 @@ def test_torchvision(name):
     model = getattr(models, name)(num_classes=10, **options)
     convert_(model, 4)
     check(model, CONVERTED[name], gather=name == "inception_v3")
+
+
+@pytest.mark.parametrize("name", ["cspresnet50", "repvgg_a0", "seresnet18", "resnet14t"])
+def test_timm(name):
+    model = timm.create_model(name, num_classes=10)
+    convert_(model, 4)
+    check(model, 64)
 
 
 def test_layers_of_several_p():

@@ -84,7 +84,7 @@ REFUSED = [
         "2 is not known to keep channels apart",
         "gather=True",
     ),
-    (Unused(), "other has parameters, but is not reached by the forward pass", "what its channels mean is not known"),
+    (Unused(), "other has parameters, but is not reached by the forward pass", "what its channels mean is unknown"),
     (Tied(), "one.weight and other.weight are one parameter", "two orders"),
     (Twice(), "last.weight would change, but is also read where channels keep their order (last)", ""),
     (hooked(), "1 has a forward hook", "remove it first"),

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn import functional
 
 from hetconv.errors import UsageError
 from hetconv.layout.capture import capture
+from hetconv.layout.operations import SHAPE_ONLY
 from hetconv.nn import HetConv2d
 
 WEIGHTS: dict[type[nn.Module], tuple[str, ...]] = {
     HetConv2d: ("weight_spatial", "weight_pointwise"), nn.Conv2d: ("weight",), nn.Linear: ("weight",)
 }  # fmt: skip
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+STATISTICS = ("running_mean", "running_var")
 
 
 @dataclass(frozen=True)
@@ -28,50 +30,84 @@ class Folding:
     left: tuple[tuple[str, str], ...]
 
 
-def fold_batch_norms_(model: nn.Module) -> Folding:
-    """Fold what can be folded, in place; the model must be in evaluation mode. Outputs differ by rounding only.
+def fold_batch_norms(model: nn.Module) -> tuple[nn.Module, Folding]:
+    """The model with its batch norms folded where they can be; it must be in evaluation mode, and is used up.
 
-    A model that torch.fx cannot capture keeps all of its batch norms.
+    Outputs differ by rounding only. Batch norms that a model of another library calls by function are
+    folded too, and the model is a torch.fx.GraphModule then. What torch.fx cannot capture keeps all of its batch norms.
     """
     norms = {name: module for name, module in model.named_modules() if isinstance(module, NORMS)}
     if not norms:
-        return Folding((), ())
+        return model, Folding((), ())
     try:
         graph = capture(model)
     except UsageError as error:
-        return Folding((), tuple((name, str(error)) for name in norms))
-    modules = dict(model.named_modules(remove_duplicate=False))
-    nodes = {str(node.target): node for node in graph.nodes if node.op == "call_module"}
-    called = Counter(modules[str(node.target)] for node in graph.nodes if node.op == "call_module")
+        return model, Folding((), tuple((name, str(error)) for name in norms))
+    found = _Graph(model, graph)
     folded, left = [], []
     for name, norm in norms.items():
-        reason = _why_not(norm, nodes.get(name), modules, called)
-        if reason is not None:
-            left.append((name, reason))
-            continue
-        before = nodes[name].all_input_nodes[0]
-        _fold(modules[str(before.target)], norm)
-        _replace(model, norm, nn.Identity())
-        folded.append(name)
-    return Folding(tuple(folded), tuple(left))
+        node = found.normalizing.get(norm)
+        reason = "it is not called" if node is None else found.why_not(node, norm)
+        if reason is not None or node is None:
+            left.append((name, str(reason)))
+        else:
+            found.fold(node, norm)
+            folded.append(name)
+    return found.result(), Folding(tuple(folded), tuple(left))
 
 
-def _why_not(norm: Any, node: fx.Node | None, modules: dict[str, nn.Module], called: Counter[nn.Module]) -> str | None:
-    if type(norm) not in NORMS:
-        return f"{type(norm).__module__}.{type(norm).__name__} may do more than batch norm"
-    if node is None:
-        return "it is not called"
-    if norm.running_mean is None:
-        return "it keeps no running statistics"
-    before = node.all_input_nodes[0]
-    layer = modules[str(before.target)] if before.op == "call_module" else None
-    if layer is None or type(layer) not in WEIGHTS:
-        return f"no convolution or linear layer is before it, but {before.name}"
-    if called[norm] > 1 or called[layer] > 1:
-        return "it or the layer before it is called more than once"
-    if len(before.users) > 1:
-        return f"{before.target} is also read elsewhere"
-    return None
+class _Graph:
+    """A captured model, and which node of it does the work of which batch norm."""
+
+    def __init__(self, model: nn.Module, graph: fx.Graph) -> None:
+        self.model, self.graph = model, graph
+        self.modules: dict[str, nn.Module] = dict(model.named_modules(remove_duplicate=False))
+        self.called = Counter(self.modules[str(node.target)] for node in graph.nodes if node.op == "call_module")
+        self.normalizing: dict[nn.Module, fx.Node] = {}
+        self.by_function = False
+        for node in graph.nodes:
+            norm = self._norm(node)
+            if norm is not None:
+                self.normalizing[norm] = node
+                self.called[norm] += node.op == "call_function"
+
+    def _norm(self, node: Any) -> nn.Module | None:
+        """The batch norm whose work a node does."""
+        if node.op == "call_module":
+            return self.modules[str(node.target)]
+        if node.target is not functional.batch_norm:
+            return None
+        holders = {str(arg.target).rpartition(".")[0] for arg in node.all_input_nodes[1:] if arg.op == "get_attr"}
+        return self.modules[holders.pop()] if len(holders) == 1 else None
+
+    def why_not(self, node: fx.Node, norm: Any) -> str | None:
+        """Why a batch norm cannot be folded; None if it can."""
+        if any(getattr(norm, name) is None for name in STATISTICS):
+            return "it keeps no running statistics"
+        before = node.all_input_nodes[0]
+        layer = self.modules[str(before.target)] if before.op == "call_module" else None
+        if layer is None or type(layer) not in WEIGHTS:
+            return f"no convolution or linear layer is before it, but {before.name}"
+        if self.called[norm] > 1 or self.called[layer] > 1:
+            return "it or the layer before it is called more than once"
+        if len([user for user in before.users if user.target not in SHAPE_ONLY]) > 1:
+            return f"{before.target} is also read elsewhere"
+        return None
+
+    def fold(self, node: fx.Node, norm: nn.Module) -> None:
+        before = node.all_input_nodes[0]
+        _fold(self.modules[str(before.target)], norm)
+        if node.op == "call_module":
+            _replace(self.model, norm, nn.Identity())
+        else:
+            node.replace_all_uses_with(before)
+            self.graph.erase_node(node)
+            self.by_function = True
+
+    def result(self) -> nn.Module:
+        if not self.by_function:
+            return self.model
+        return fx.GraphModule(self.model, self.graph).eval()
 
 
 def _fold(layer: Any, norm: Any) -> None:
@@ -90,12 +126,7 @@ def _fold(layer: Any, norm: Any) -> None:
 
 
 def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    for parent, key in tuple(_places(model, old)):
-        parent._modules[key] = new
-
-
-def _places(model: nn.Module, module: nn.Module) -> Iterator[tuple[nn.Module, str]]:
-    for parent in model.modules():
+    for parent in list(model.modules()):
         for key, child in parent._modules.items():
-            if child is module:
-                yield parent, key
+            if child is old:
+                parent._modules[key] = new

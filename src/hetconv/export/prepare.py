@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from hetconv.errors import UsageError
-from hetconv.export.fold import Folding, fold_batch_norms_
+from hetconv.export.fold import Folding, fold_batch_norms
 from hetconv.export.forms import FORMS, Form, in_form
 from hetconv.layout import Relayout
 from hetconv.nn import HetConv2d
@@ -32,8 +32,7 @@ class Prepared:
 
 def folded_copy(model: nn.Module) -> tuple[nn.Module, Folding]:
     """A copy in evaluation mode with its batch norms folded."""
-    network = copy.deepcopy(model).eval().requires_grad_(False)
-    return network, fold_batch_norms_(network)
+    return fold_batch_norms(copy.deepcopy(model).eval().requires_grad_(False))
 
 
 def prepare(model: nn.Module, form: Form) -> Prepared:

@@ -113,5 +113,8 @@ class Relayout:
             return None
         for name, module in self.flow.modules.items():
             if module not in self.flow.reached and next(module.parameters(recurse=False), None) is not None:
-                return f"{name or 'the model itself'} has parameters, but is not reached by the forward pass, so what its channels mean is not known"
+                what = name if name else "the model itself"
+                return (
+                    f"{what} has parameters, but is not reached by the forward pass: what its channels mean is unknown"
+                )
         return None
