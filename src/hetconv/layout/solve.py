@@ -76,8 +76,10 @@ class Orders:
                         )
             counted = Counter(calls.layer.p for calls in layers)
             if not is_chain(counted):
-                rarest = min(layers, key=lambda calls: counted[calls.layer.p])
-                other = next(calls for calls in layers if not is_chain((calls.layer.p, rarest.layer.p)))
+                pairs = [
+                    (one, other) for one in layers for other in layers if not is_chain((one.layer.p, other.layer.p))
+                ]
+                rarest, other = min(pairs, key=lambda pair: counted[pair[0].layer.p])
                 told = f"{rarest.name} (p={rarest.layer.p}) and {other.name} (p={other.layer.p}) share channels"
                 return rarest, space, f"{told}, and neither P divides the other"
         for space, parts in self._parts().items():
