@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 
 from torch import nn
@@ -11,6 +10,7 @@ from hetconv.errors import UsageError
 from hetconv.export.fold import Folding, fold_batch_norms
 from hetconv.export.forms import FORMS, Form, in_form
 from hetconv.layout import Relayout
+from hetconv.layout.capture import copied
 from hetconv.nn import HetConv2d
 
 
@@ -32,7 +32,7 @@ class Prepared:
 
 def folded_copy(model: nn.Module) -> tuple[nn.Module, Folding]:
     """A copy in evaluation mode with its batch norms folded."""
-    return fold_batch_norms(copy.deepcopy(model).eval().requires_grad_(False))
+    return fold_batch_norms(copied(model).eval().requires_grad_(False))
 
 
 def prepare(model: nn.Module, form: Form) -> Prepared:

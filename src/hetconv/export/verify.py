@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hetconv.errors import HetconvError, UsageError
+from hetconv.layout.capture import copied
 from hetconv.runtimes import Session
 
 BATCHES = (1, 3)
@@ -38,7 +38,7 @@ def reference(model: nn.Module, x: Tensor) -> NDArray[Any]:
         UsageError: it does not take this input, or does not return one tensor.
         HetconvError: the output is not finite.
     """
-    exact = copy.deepcopy(model).eval().double()
+    exact = copied(model).eval().double()
     try:
         with torch.no_grad():
             output = exact(x.double())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from torch import fx, nn
@@ -32,6 +33,19 @@ def capture(model: nn.Module) -> fx.Graph:
         raise UsageError(
             f"{type(model).__name__} cannot be captured by torch.fx ({type(error).__name__}: {first}); {WAY_OUT}"
         ) from error
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A copy of the model that shares nothing with it.
+
+    Raises:
+        UsageError: it cannot be copied; the message says why.
+    """
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:
+        told = " ".join(str(error).split())[:200]
+        raise UsageError(f"{type(model).__name__} cannot be copied: {type(error).__name__}: {told}") from error
 
 
 def place(node: fx.Node) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 
 from torch import fx, nn
 
 from hetconv.errors import UsageError
-from hetconv.layout.capture import capture
+from hetconv.layout.capture import capture, copied
 from hetconv.layout.flow import Flow
 from hetconv.layout.rewrite import Gather, gathered, gathers_of, permutations_of, permute, why_not
 from hetconv.layout.rules import Rules
@@ -55,7 +54,7 @@ class Relayout:
         if not isinstance(model, nn.Module):
             raise UsageError(f"model is a {type(model).__name__}; it must be an nn.Module")
         self.to = to
-        self.model = copy.deepcopy(model)
+        self.model = copied(model)
         self.flow = Flow(self.model)
         self.gathers: tuple[Gather, ...] = ()
         if not self._has_work():
