@@ -62,6 +62,7 @@ def test_openvino(trained, tmp_path):
     report = quantize_onnx(path, tmp_path / "int8.xml", calibration, test, backend="openvino")
     assert report.accuracy_after > report.accuracy_before - 0.03
     assert sorted(file.name for file in tmp_path.iterdir()) == ["int8.bin", "int8.xml"]
+    assert (tmp_path / "int8.bin").stat().st_size < report.bytes_before / 2  # weights of grouped convolutions too
     assert report.bytes_after == sum(file.stat().st_size for file in tmp_path.iterdir())
 
 

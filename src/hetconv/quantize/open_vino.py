@@ -25,7 +25,8 @@ def quantize(model: Path, calibration: Array, folder: Path) -> Path:
 
         logging.getLogger("nncf").setLevel(logging.ERROR)
         batches = list(calibration_batches(calibration))
-        quantized = nncf.quantize(openvino.Core().read_model(model), nncf.Dataset(batches), subset_size=len(batches))
+        # convert_model and not read_model: a grouped convolution's weights must be constants before nncf looks for them
+        quantized = nncf.quantize(openvino.convert_model(model), nncf.Dataset(batches), subset_size=len(batches))
     out = folder / "quantized.xml"
     openvino.save_model(quantized, out, compress_to_fp16=False)
     return out
