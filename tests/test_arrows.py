@@ -20,9 +20,14 @@ MAY_KNOW = {
     "ops": {"pattern", "errors"},
     "nn": {"ops", "pattern", "errors"},
     "convert": LAYER,
+    "layout": {"ops", *LAYER},
+    "runtimes": {"errors"},
+    "export": {"layout", "runtimes", "ops", "files", *LAYER},
+    "quantize": {"export", "runtimes", "files", "errors"},
     "models": {"convert", *LAYER},
     "cost": {"ops", "records", *LAYER},
     "deployment": {"cost", "ops", "records", "files", *LAYER},
+    "bench": {"models", "cost", "export", "runtimes", "records", *LAYER},
     "train": {"records", "files", "errors"},
     "report": {"records", "files", "pattern", "errors"},
     "study": {"models", "cost", "train", "records", "files", *LAYER},
@@ -30,7 +35,23 @@ MAY_KNOW = {
 FREE = {"cli", "__init__", "__main__"}
 """They join the parts and may know all of them; no part may know them."""
 WITHOUT_TORCH = {"errors", "files", "records", "pattern", "published", "report"}
-HEAVY = {"triton", "onnx", "accelerate", "optuna", "matplotlib", "torchvision", "sklearn", "jinja2", "rich", "typer"}
+HEAVY = {
+    "triton",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "openvino",
+    "ncnn",
+    "nncf",
+    "accelerate",
+    "optuna",
+    "matplotlib",
+    "torchvision",
+    "sklearn",
+    "jinja2",
+    "rich",
+    "typer",
+}
 
 
 def part_of(path):

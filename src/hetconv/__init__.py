@@ -3,31 +3,39 @@
 from hetconv.convert import ConversionReport, convert_, convertible, swap_
 from hetconv.cost import LatencyReport, complexity, latency, speedup_theory
 from hetconv.deployment import Deployed, DeployReport, deploy, load_deployed
+from hetconv.export import ExportReport, export_onnx
+from hetconv.layout import relayout
 from hetconv.models import create_model
 from hetconv.nn import HetConv2d, PackedHetConv2d, fold_pointwise, pack
 from hetconv.ops import Explanation, explain, het_conv2d
 from hetconv.pattern import HetPattern
+from hetconv.quantize import QuantizationReport, quantize_onnx
 
 __all__ = [
     "ConversionReport",
     "DeployReport",
     "Deployed",
     "Explanation",
+    "ExportReport",
     "HetConv2d",
     "HetPattern",
     "LatencyReport",
     "PackedHetConv2d",
+    "QuantizationReport",
     "complexity",
     "convert_",
     "convertible",
     "create_model",
     "deploy",
     "explain",
+    "export_onnx",
     "fold_pointwise",
     "het_conv2d",
     "latency",
     "load_deployed",
     "pack",
+    "quantize_onnx",
+    "relayout",
     "speedup_theory",
     "swap_",
 ]

@@ -158,6 +158,39 @@ class Results(Record):
     costs: tuple[VariantCost, ...] = ()
 
 
+@dataclass(frozen=True)
+class BenchEntry(Record):
+    """One variant of a network in one runtime; without times where it was not measured, and then `reason` says why.
+
+    `remark` is how it ran (memory format, form of the layers). `cold_start_ms` is from starting a fresh process to its
+    first output, `peak_bytes` the most memory it had held by then (0: not known), `error` how far that output
+    was from the network's own in float64, over the largest of them.
+    """
+
+    runtime: str
+    variant: str
+    reason: str | None = None
+    remark: str = ""
+    latency: Latency | None = None
+    cold_start_ms: float | None = None
+    peak_bytes: int | None = None
+    error: float | None = None
+
+
+@dataclass(frozen=True)
+class BenchResults(Record):
+    """One network in several variants and runtimes, timed in turns; `macs` by variant, for one image."""
+
+    network: str
+    input_size: tuple[int, int, int]
+    num_classes: int
+    width: float
+    variants: tuple[str, ...]
+    macs: dict[str, int]
+    circumstances: Circumstances
+    entries: tuple[BenchEntry, ...] = ()
+
+
 def save_record(record: Any, path: Path) -> None:
     """Write a record as JSON, whole or not at all."""
     write_atomically(path, TypeAdapter(type(record)).dump_json(record, indent=1) + b"\n")

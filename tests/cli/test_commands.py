@@ -77,6 +77,29 @@ def test_deploy_takes_a_trained_checkpoint(tmp_path: Path, capsys: pytest.Captur
     assert "holds the weights of another model: " in capsys.readouterr().err
 
 
+def test_train_export_and_quantize(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["--model", "resnet20_cifar", "--width", "0.25"]
+    assert run(["train", "--out", str(tmp_path), "--variant", "het-p4", *small[:2], *SMALL]) == 0
+    weights = str(next(tmp_path.rglob("*.safetensors")))
+    whole, small8 = str(tmp_path / "whole.onnx"), str(tmp_path / "int8.onnx")
+    arguments = ["export", "resnet20_cifar", "--width", "0.25", "--weights", weights, "--out", whole, "--form", "dense"]
+    assert run(arguments) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "HetConv layers: 18, dense" in printed
+    assert "compared with the model: onnxruntime" in printed
+    assert run(["quantize", whole, "--out", small8, "--calibration-images", "64"]) == 0
+    assert "accuracy on 360 images" in capsys.readouterr().out
+    assert run(["export", "resnet20_cifar", "--weights", weights, "--out", whole]) == 2
+    assert "holds the weights of another model" in capsys.readouterr().err
+
+
+def test_bench_ends_in_a_table_and_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--width", "0.25", "--input", "3,16,16", "--rounds", "1", "--runtimes", "torch_eager"]
+    assert run(["bench", "resnet20_cifar", "--out", str(tmp_path), *options]) == 0
+    assert "Times as fast" in " ".join(capsys.readouterr().out.split())
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["bench.json", "bench.md", "bench.png"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -95,6 +118,18 @@ def test_deploy_takes_a_trained_checkpoint(tmp_path: Path, capsys: pytest.Captur
         (["deploy", "vgg16_cifar", "--out", "x", "--input", "3,8,8"], "the model does not take the example of shape"),
         (["deploy", "vgg16_cifar"], "Missing option '--out'"),
         (["table", "table-9"], "unknown table 'table-9'; there is vgg16-cifar10"),
+        (
+            ["export", "resnet20_cifar", "--out", "x.onnx", "--form", "fast"],
+            "form='fast' must be auto, grouped, sliced",
+        ),
+        (["export", "resnet20_cifar", "--out", "x.onnx", "--input", "1,8,8"], "the model does not take an example"),
+        (
+            ["export", "resnet20_cifar", "--out", "x.onnx", "--weights", "/no/such"],
+            "looked for the weights /no/such",
+        ),
+        (["quantize", "/no/such.onnx", "--out", "x.onnx"], "looked for the ONNX file /no/such.onnx"),
+        (["bench", "resnet20_cifar", "--runtimes", "tvm"], "runtime 'tvm' is not known"),
+        (["bench", "resnet20_cifar", "--out", "/tmp/unused", "--input", "1,8,8"], "the model does not take this input"),
         (["report", "/no/such"], "looked for /no/such/results.json"),
         (["frobnicate"], "No such command 'frobnicate'"),
         (["profile"], "Missing argument"),

@@ -9,6 +9,8 @@ from typing import Any
 from hetconv.errors import HetconvError, UsageError
 
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
+RESUMED = ("compare", "train")
+"""Commands that keep what they have done."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -18,8 +20,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code; what a user can mend is one line on stderr."""
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        code = _call(sys.argv[1:] if arguments is None else arguments)
+        code = _call(given)
     except UsageError as error:
         return _say(str(error), USAGE)
     except (HetconvError, OSError) as error:
@@ -27,7 +30,8 @@ def run(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         code = INTERRUPTED
     if code == INTERRUPTED:
-        _say("stopped; nothing is lost, the same command goes on from the last finished epoch", code)
+        goes_on = "nothing is lost, the same command goes on from the last finished epoch"
+        _say(f"stopped; {goes_on if given[:1] and given[0] in RESUMED else 'nothing was written'}", code)
     return code
 
 

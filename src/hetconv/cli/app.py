@@ -5,12 +5,15 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from hetconv.errors import HetconvError, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -37,6 +40,7 @@ Warmup = Annotated[float, typer.Option(help="Epochs of linear rise.")]
 Smoothing = Annotated[float, typer.Option(help="Label smoothing.")]
 Precision = Annotated[str, typer.Option(help="no, bf16 or fp16.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="PyTorch's threads; all cores by default.")]
+Weights = Annotated[Path | None, typer.Option(help="A checkpoint of hetconv train; untrained without.")]
 InputSize = Annotated[str | None, typer.Option("--input", help="channels,height,width of one example.")]
 
 
@@ -143,9 +147,7 @@ def deploy(
     model: Annotated[str, typer.Argument(help="A name (vgg16_cifar, resnet50, …) or module:function.")],
     out: Annotated[Path, typer.Option(help="File to write; hetconv.load_deployed reads it.")],
     variant: Annotated[str, typer.Option(help="Which layers: dense, het-p4, gwc4-pwc, …")] = "dense",
-    weights: Annotated[
-        Path | None, typer.Option(help="Checkpoint of `hetconv train`, or a state dict as safetensors.")
-    ] = None,
+    weights: Weights = None,
     input_size: InputSize = None,
     num_classes: Annotated[int, typer.Option(min=1)] = 10,
     width: Width = 1.0,
@@ -153,23 +155,88 @@ def deploy(
     threads: Threads = None,
 ) -> None:
     """Make a network into the fastest module for inference on this CPU, and say what became of each convolution."""
-    import torch
-
     from hetconv.deployment import deploy as deploy_network
-    from hetconv.models import create_model, input_size_of
-    from hetconv.train.checkpoint import load_weights
 
-    size = input_size_of(model) if input_size is None else _input_size(input_size)
     _set_threads(threads)
-    network = create_model(model, variant, num_classes, width=width)
-    if weights is not None:
-        load_weights(weights, network)
-    deployed = deploy_network(network, torch.randn(batch_size, *size, generator=torch.Generator().manual_seed(0)))
+    network, size = _network(model, variant, num_classes, width, weights, input_size)
+    deployed = deploy_network(network, _example(batch_size, size))
     deployed.save(out)
     typer.echo(str(deployed.report))
-    if weights is None:
-        typer.echo("note: the weights are untrained; --weights loads trained ones", err=True)
     typer.echo(f"deployed: {out}")
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="A name (vgg16_cifar, resnet50, …) or module:function.")],
+    out: Annotated[Path, typer.Option(help="The ONNX file to write.")],
+    variant: Annotated[str, typer.Option(help="Which layers: dense, het-p4, gwc4-pwc, …")] = "het-p4",
+    weights: Weights = None,
+    form: Annotated[str, typer.Option(help="auto (the fastest, timed), grouped, sliced or dense.")] = "auto",
+    input_size: InputSize = None,
+    num_classes: Annotated[int, typer.Option(min=1)] = 10,
+    width: Width = 1.0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images in the batch that forms are timed with.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="ONNX Runtime's threads while forms are timed.")] = 1,
+) -> None:
+    """Write a network as ONNX with standard operators, compared with the network before it is kept."""
+    from hetconv.export import export_onnx
+
+    network, size = _network(model, variant, num_classes, width, weights, input_size)
+    typer.echo(export_onnx(network, _example(batch_size, size), out, form, threads=threads))
+
+
+@app.command()
+def quantize(
+    file: Annotated[Path, typer.Argument(help="What hetconv export wrote.")],
+    out: Annotated[Path, typer.Option(help="The file to write: .onnx for onnxruntime, .xml for openvino.")],
+    data: DataSet = "digits",
+    backend: Annotated[str, typer.Option(help="onnxruntime or openvino.")] = "onnxruntime",
+    calibration_images: Annotated[int, typer.Option(min=1, help="Training images that ranges are taken from.")] = 256,
+    image_size: ImageSize = 224,
+    threads: Annotated[int, typer.Option(min=1, help="With which both are timed.")] = 1,
+) -> None:
+    """Quantize an ONNX file to 8 bits, and show its accuracy on held-out images before and after."""
+    from hetconv.quantize import quantize_onnx
+    from hetconv.train import load_data
+
+    source = load_data(data, image_size=image_size)
+    count = min(calibration_images, source.train_images)
+    calibration, _ = next(iter(source.train_loader(count)))
+    typer.echo(quantize_onnx(file, out, calibration, source.test_loader(64), backend=backend, threads=threads))
+
+
+@app.command("bench")
+def bench_command(
+    model: Annotated[str, typer.Argument(help="A name (vgg16_cifar, resnet50, …) or module:function.")],
+    out: Annotated[Path, typer.Option(help="Folder for bench.json, bench.md and bench.png.")] = Path("runs/bench"),
+    variants: Annotated[str, typer.Option("--variant", help="Comma-separated specs, beside dense.")] = "het-p4",
+    runtimes: Annotated[str, typer.Option(help="Comma-separated; all that are known by default.")] = "",
+    input_size: InputSize = None,
+    num_classes: Annotated[int, typer.Option(min=1)] = 10,
+    width: Width = 1.0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images in the batch that is timed.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Of every runtime.")] = 1,
+    rounds: Annotated[int, typer.Option(min=1, help="Timed turns.")] = 20,
+) -> None:
+    """Time a network, dense and with HetConv layers, in every runtime that is installed, in turns."""
+    from hetconv.bench import RUNNERS, Bench, bench
+    from hetconv.files import write_atomically
+    from hetconv.models import input_size_of
+    from hetconv.records import save_record
+    from hetconv.report.bench import bench_markdown, print_bench
+    from hetconv.report.runtimes import draw_bench
+
+    size = input_size_of(model) if input_size is None else _input_size(input_size)
+    names = tuple(dict.fromkeys(["dense", *variants.split(",")]))
+    chosen = tuple(runtimes.split(",")) if runtimes else RUNNERS
+    console = Console(stderr=True)
+    settings = Bench(model, names, size, num_classes, width, batch_size, threads, rounds, chosen)
+    results = bench(settings, lambda text: console.print(text, highlight=False, markup=False))
+    save_record(results, out / "bench.json")
+    write_atomically(out / "bench.md", bench_markdown(results).encode())
+    print_bench(results, _console())
+    draw_bench(results, out / "bench.png")
+    typer.echo(f"table, picture and records: {out}")
 
 
 @app.command()
@@ -213,6 +280,26 @@ def report(folder: Annotated[Path, typer.Argument(help="Folder of a comparison."
     print_results(results, _console())
     write_report(results, store.report)
     typer.echo(f"report: {store.report}")
+
+
+def _network(
+    model: str, variant: str, num_classes: int, width: float, weights: Path | None, input_size: str | None
+) -> tuple[nn.Module, tuple[int, int, int]]:
+    """The network that the options name, in evaluation mode, and the size of its input."""
+    from hetconv.models import create_model, input_size_of
+    from hetconv.train.checkpoint import load_weights
+
+    size = input_size_of(model) if input_size is None else _input_size(input_size)
+    network = create_model(model, variant, num_classes, width=width).eval()
+    if weights is not None:
+        load_weights(weights, network)
+    return network, size
+
+
+def _example(batch_size: int, size: tuple[int, int, int]) -> Tensor:
+    import torch
+
+    return torch.randn(batch_size, *size, generator=torch.Generator().manual_seed(0))
 
 
 def _compare(comparison: object, out: Path) -> None:

@@ -1,0 +1,175 @@
+"""Measuring variants of one network in every runtime, in turns."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import statistics
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hetconv.bench.network import Network
+from hetconv.bench.process import Worker
+from hetconv.bench.registry import RUNNERS, Runner, find_runner
+from hetconv.cost import complexity
+from hetconv.cost.circumstances import circumstances
+from hetconv.errors import HetconvError, UsageError
+from hetconv.export.verify import compare, reference
+from hetconv.records import BenchEntry, BenchResults, Circumstances, Latency
+
+SAMPLE_MS = 10.0
+WARMUP_CALLS = 3
+SAY_NOTHING: Callable[[str], None] = lambda _: None  # noqa: E731  (a default argument)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What is measured and how.
+
+    Args:
+        model, variants, num_classes, width: as for `create_model`.
+        input_size: (channels, height, width)
+        threads: of every runtime.
+        rounds: timed turns; in each, every runtime runs every variant for at least 10 ms.
+        runtimes: names of `RUNNERS`.
+
+    Raises:
+        UsageError: a number is out of its range, or a runtime is not known.
+    """
+
+    model: str
+    variants: tuple[str, ...] = ("dense", "het-p4")
+    input_size: tuple[int, int, int] = (3, 224, 224)
+    num_classes: int = 10
+    width: float = 1.0
+    batch_size: int = 1
+    threads: int = 1
+    rounds: int = 20
+    runtimes: tuple[str, ...] = RUNNERS
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "threads", "rounds"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name}={getattr(self, name)} must be at least 1")
+        if not self.variants or len(set(self.variants)) < len(self.variants):
+            raise UsageError(f"variants={','.join(self.variants)!r} must name at least one variant, and each once")
+        for runtime in self.runtimes:
+            find_runner(runtime)
+
+    def networks(self) -> dict[str, Network]:
+        return {
+            variant: Network(self.model, variant, self.input_size, self.num_classes, self.width, self.batch_size)
+            for variant in self.variants
+        }
+
+
+def bench(settings: Bench, notice: Callable[[str], None] = SAY_NOTHING) -> BenchResults:
+    """Run every variant in every runtime, each in a fresh process, and time them in turns.
+
+    A runtime's first output is compared with the network's own in float64; what differs, fails, is missing or too old
+    is an entry with the reason in the place of times.
+
+    Args:
+        notice: is told what is being done.
+
+    Raises:
+        UsageError: the network cannot be made, or does not take the input.
+    """
+    with tempfile.TemporaryDirectory(prefix="hetconv-bench-") as scratch, ExitStack() as stack:
+        macs: dict[str, int] = {}
+        entries: list[BenchEntry] = []
+        running: dict[tuple[str, str], Worker] = {}
+        for variant, network in settings.networks().items():
+            folder = Path(scratch) / variant
+            model = network.create()
+            macs[variant] = complexity(model, settings.input_size).macs
+            network.save(model, folder)
+            np.save(folder / "input.npy", network.example().numpy())
+            expected = reference(model, network.example())
+            for name in settings.runtimes:
+                runner = find_runner(name)
+                notice(f"{runner.title}, {variant}: preparing and starting")
+                entry, worker = _started(runner, network, folder, expected, settings.threads)
+                entries.append(entry)
+                if worker is not None:
+                    stack.callback(worker.close)
+                    running[name, variant] = worker
+        notice(f"timing {len(running)} networks in turns, {settings.rounds} rounds")
+        times = _timed(running, settings.rounds)
+    found = (
+        replace(entry, latency=times.get((entry.runtime, entry.variant))) if entry.reason is None else entry
+        for entry in entries
+    )
+    titles = {name: find_runner(name).title for name in settings.runtimes}
+    ordered = sorted(found, key=lambda entry: settings.runtimes.index(entry.runtime))
+    return BenchResults(
+        settings.model,
+        settings.input_size,
+        settings.num_classes,
+        settings.width,
+        settings.variants,
+        macs,
+        _circumstances(settings),
+        tuple(replace(entry, runtime=titles[entry.runtime]) for entry in ordered),
+    )
+
+
+def _started(
+    runner: Runner, network: Network, folder: Path, expected: NDArray[Any], threads: int
+) -> tuple[BenchEntry, Worker | None]:
+    """A runtime that runs the network and has been compared; without one, an entry that says why."""
+    reason = runner.why_not()
+    if reason is not None:
+        return BenchEntry(runner.name, network.variant, reason), None
+    worker = None
+    try:
+        remark = runner.prepare(folder, threads)
+        worker = Worker(runner, folder, threads)
+        output = worker.output
+        (checked,) = compare(runner.title, lambda _: output, [network.example()], [expected])
+    except Exception as error:  # whatever somebody else's runtime does
+        if worker is not None:
+            worker.close()
+        told = " ".join(str(error).split())
+        known = isinstance(error, HetconvError | UsageError)
+        return BenchEntry(runner.name, network.variant, told if known else f"{type(error).__name__}: {told}"), None
+    entry = BenchEntry(
+        runner.name, network.variant, None, remark, None, worker.cold_start_ms, worker.peak_bytes, checked.error
+    )
+    return entry, worker
+
+
+def _timed(running: dict[tuple[str, str], Worker], rounds: int) -> dict[tuple[str, str], Latency]:
+    calls = {key: max(1, round(SAMPLE_MS / worker.milliseconds(WARMUP_CALLS))) for key, worker in running.items()}
+    times: dict[tuple[str, str], list[float]] = {key: [] for key in running}
+    for _ in range(rounds):
+        for key, worker in running.items():
+            worker.milliseconds(1)  # its caches and its threads are the others' until now
+            times[key].append(worker.milliseconds(calls[key]))
+    return {key: _latency(values) for key, values in times.items()}
+
+
+def _latency(values: list[float]) -> Latency:
+    cuts = statistics.quantiles(values, n=5, method="inclusive") if len(values) > 1 else [values[0]] * 4
+    return Latency(statistics.median(values), cuts[0], cuts[3], len(values), "the runtime's own")
+
+
+def _circumstances(settings: Bench) -> Circumstances:
+    found = circumstances(
+        torch.device("cpu"), "float32", "each runtime's own format", settings.batch_size, settings.threads
+    )
+    packages = {package for name in settings.runtimes for package in find_runner(name).packages}
+    versions = {}
+    for package in sorted(packages):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return replace(found, versions=found.versions | versions)

@@ -1,0 +1,123 @@
+"""Writing a network as an ONNX file that is known to compute the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from hetconv.errors import HetconvError, UsageError
+from hetconv.export.forms import FORMS, forms_to_try
+from hetconv.export.onnx_model import to_onnx, versions
+from hetconv.export.prepare import Prepared, prepare
+from hetconv.export.report import ExportReport
+from hetconv.export.timing import interleaved_medians
+from hetconv.export.verify import Checked, compare, inputs, reference
+from hetconv.files import write_atomically
+from hetconv.nn import HetConv2d
+from hetconv.runtimes import RUNTIMES, open_session, require, why_not
+
+
+def export_onnx(
+    model: nn.Module, example: Tensor, path: str | Path, form: str = "auto", *, threads: int = 1
+) -> ExportReport:
+    """Write a network as ONNX with standard operators, in evaluation mode, for any batch size.
+
+    HetConv layers become convolutions: "grouped" (a grouped K×K and a 1×1 added), "sliced" (a convolution on each
+    part's slice, concatenated, and the 1×1) or "dense" (zero-filled). Batch norms are folded into the layers before
+    them. What is written is compared with the model first, on ONNX Runtime and, where it is installed, on OpenVINO,
+    in several batch sizes; what differs is not written. The model is left as it was.
+
+    Args:
+        example: (B, C, H, W), float32, as the network will be given; height and width are fixed by it.
+        form: "auto" times the forms on ONNX Runtime with this example and takes the fastest.
+        threads: with which forms are timed.
+
+    Returns:
+        what was done, forms' times and every comparison among it.
+
+    Raises:
+        UsageError: onnx, onnxscript or onnxruntime is missing; the model does not take the example, is not float32,
+            returns something else than one tensor, or cannot be captured by PyTorch's exporter.
+        HetconvError: a runtime computes something else than the model, or the file cannot be written. Nothing is
+            left at `path` then but what was there.
+    """
+    require("onnx", "onnxscript", "onnxruntime")
+    path = Path(path)
+    _check(model, example, form, threads)
+    has_layers = any(isinstance(module, HetConv2d) for module in model.modules())
+    tried = inputs(example.detach().cpu())
+    references = [reference(model, x) for x in tried]
+    candidates: dict[str, Candidate] = {}
+    refused: dict[str, str] = {}
+    for name in forms_to_try(model) if form == "auto" or not has_layers else (form,):
+        try:
+            candidates[name] = Candidate(model, name, tried, references, threads)
+        except (HetconvError, UsageError) as error:
+            if form != "auto":
+                raise
+            refused[name] = str(error)
+    if not candidates:
+        raise HetconvError(f"no form can be exported: {'; '.join(f'{name}: {why}' for name, why in refused.items())}")
+    timed: dict[str, float] = {}
+    if len(candidates) > 1:
+        sessions = {name: candidate.session for name, candidate in candidates.items()}
+        timed = interleaved_medians(sessions, tried[0].numpy())
+    taken = min(timed or candidates, key=lambda name: timed.get(name, 0.0))
+    chosen = candidates[taken]
+    checked = chosen.checked
+    others = {runtime: why_not(runtime) for runtime in RUNTIMES if runtime != "onnxruntime"}
+    for runtime, reason in others.items():
+        if reason is None:
+            checked += compare(runtime, open_session(runtime, chosen.onnx, threads), tried, references)
+    unchecked = {runtime: reason for runtime, reason in others.items() if reason is not None}
+    write_atomically(path, chosen.onnx)
+    opset, ir_version = versions(chosen.onnx)
+    return ExportReport(
+        path,
+        len(chosen.onnx),
+        opset,
+        ir_version,
+        taken if has_layers else None,
+        timed,
+        refused,
+        chosen.prepared.layers,
+        chosen.prepared.notes,
+        chosen.prepared.folding,
+        checked,
+        unchecked,
+    )
+
+
+class Candidate:
+    """A network in one form, exported, loaded into ONNX Runtime and compared with the model."""
+
+    def __init__(
+        self, model: nn.Module, form: Any, tried: tuple[Tensor, ...], references: list[NDArray[Any]], threads: int
+    ) -> None:
+        self.prepared: Prepared = prepare(model, form)
+        self.onnx = to_onnx(self.prepared.network, tried[0])
+        self.session = open_session("onnxruntime", self.onnx, threads)
+        self.checked: tuple[Checked, ...] = compare("onnxruntime", self.session, tried, references)
+
+
+def _check(model: object, example: object, form: str, threads: int) -> None:
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"model is a {type(model).__name__}; it must be an nn.Module")
+    if not isinstance(example, Tensor) or example.dim() != 4 or example.shape[0] < 1:
+        got = tuple(example.shape) if isinstance(example, Tensor) else type(example).__name__
+        raise UsageError(f"example={got} must be one tensor, (batch, channels, height, width)")
+    if form != "auto" and form not in FORMS:
+        raise UsageError(f"form={form!r} must be auto, {', '.join(FORMS)}")
+    if threads < 1:
+        raise UsageError(f"threads={threads} must be at least 1")
+    others = {tensor.dtype for tensor in (example, *model.parameters())} - {torch.float32}
+    if others:
+        raise UsageError(
+            f"the model or example is {next(iter(others))}; export float32: model.float(), example.float()"
+        )
+    if any(parameter.device.type != "cpu" for parameter in model.parameters()):
+        raise UsageError("the model is not on the CPU; export a copy of it: copy.deepcopy(model).cpu()")

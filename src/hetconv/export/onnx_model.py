@@ -1,0 +1,87 @@
+"""A network of standard layers as ONNX bytes, by PyTorch's own exporter."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hetconv.errors import UsageError
+
+INPUT, OUTPUT, BATCH = "input", "output", "batch"
+LARGEST = 2**31 - 1
+"""Bytes of a protobuf message."""
+
+
+def to_onnx(network: nn.Module, example: Tensor) -> bytes:
+    """Export, with the batch dimension left open, check with `onnx.checker`, and return the file's bytes.
+
+    Raises:
+        UsageError: the exporter cannot capture the network, the model is invalid, or larger than a file may be.
+    """
+    import onnx
+
+    proto = _exported(network, example)
+    _strip(proto)
+    if proto.ByteSize() > LARGEST:
+        raise UsageError(f"the ONNX model has {proto.ByteSize():,} bytes; one file holds at most {LARGEST:,}")
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise UsageError(f"the exported model is not valid ONNX: {_first(error)}") from error
+    foreign = {node.domain for node in proto.graph.node} - {"", "ai.onnx"}
+    if foreign:
+        raise UsageError(f"the exported model has operators outside of standard ONNX: {', '.join(sorted(foreign))}")
+    return proto.SerializeToString()  # type: ignore[no-any-return]
+
+
+def versions(model: bytes) -> tuple[int, int]:
+    """Opset and IR version of an ONNX model."""
+    import onnx
+
+    proto = onnx.load_model_from_string(model)
+    return next(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), proto.ir_version
+
+
+def _exported(network: nn.Module, example: Tensor) -> Any:
+    pair = example if example.shape[0] > 1 else torch.cat((example, example))  # a batch of 1 would be taken as fixed
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                network, (pair,), dynamo=True, verbose=False, input_names=[INPUT], output_names=[OUTPUT],
+                dynamic_shapes=({0: torch.export.Dim(BATCH)},),
+            )  # fmt: skip
+    except Exception as error:
+        raise UsageError(f"{type(network).__name__} cannot be exported by torch.onnx: {_first(error)}") from error
+    finally:
+        logger.setLevel(level)
+    assert program is not None
+    return program.model_proto
+
+
+def _first(error: Exception) -> str:
+    """What an exporter says in many lines, in one."""
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    return f"{type(cause).__name__}: {lines[0][:300] if lines else ''}"
+
+
+def _strip(proto: Any) -> None:
+    """Drop what the exporter notes of source files and module paths."""
+    proto.graph.ClearField("doc_string")
+    for holder in (
+        proto, proto.graph, *proto.graph.node, *proto.graph.input, *proto.graph.output, *proto.graph.value_info,
+        *proto.graph.initializer,
+    ):  # fmt: skip
+        del holder.metadata_props[:]

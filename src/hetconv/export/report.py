@@ -1,0 +1,71 @@
+"""What an export did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hetconv.export.fold import Folding
+from hetconv.export.verify import Checked
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written, in which form, and how it was checked.
+
+    Attributes:
+        form: of the HetConv layers; None in a network without such.
+        timed_ms: median time of each form on ONNX Runtime, if they were timed.
+        refused: forms that were tried and not taken, and why.
+        layers: names of the HetConv layers.
+        gathers: where channels are gathered, and why.
+        checked: every comparison with the model.
+        unchecked: runtimes it could not be compared on, and why.
+    """
+
+    path: Path
+    bytes: int
+    opset: int
+    ir_version: int
+    form: str | None
+    timed_ms: dict[str, float]
+    refused: dict[str, str]
+    layers: tuple[str, ...]
+    gathers: tuple[str, ...]
+    folding: Folding
+    checked: tuple[Checked, ...]
+    unchecked: dict[str, str]
+
+    def __str__(self) -> str:
+        return "\n".join([
+            f"{self.path}: {self.bytes:,} bytes, opset {self.opset}, IR version {self.ir_version}, any batch size",
+            f"HetConv layers: {len(self.layers)}" + ("" if self.form is None else f", {self.form}"),
+            _listed("timed on ONNX Runtime", [f"{form} {ms:.3g} ms" for form, ms in self.timed_ms.items()], ", "),
+            _listed("forms not taken", [f"{form}: {why}" for form, why in self.refused.items()]),
+            _listed("channels gathered", list(self.gathers)),
+            f"batch norms folded: {len(self.folding.folded)}; " + _listed("left", self._left()),
+            _listed("compared with the model", [self._checked(runtime) for runtime in self._runtimes()]),
+            _listed("not compared on", [f"{runtime}: {why}" for runtime, why in self.unchecked.items()]),
+        ])  # fmt: skip
+
+    def _left(self) -> list[str]:
+        by_reason: dict[str, list[str]] = {}
+        for name, reason in self.folding.left:
+            by_reason.setdefault(reason, []).append(name)
+        return [
+            f"{names[0]}{f' and {len(names) - 1} more' * (len(names) > 1)} ({why})" for why, names in by_reason.items()
+        ]
+
+    def _runtimes(self) -> list[str]:
+        return list(dict.fromkeys(check.runtime for check in self.checked))
+
+    def _checked(self, runtime: str) -> str:
+        checks = [check for check in self.checked if check.runtime == runtime]
+        batches = ", ".join(str(check.batch_size) for check in checks)
+        return (
+            f"{runtime}, batches of {batches}: off by {max(check.error for check in checks):.1e} of the largest output"
+        )
+
+
+def _listed(title: str, items: list[str], separator: str = "; ") -> str:
+    return f"{title}: {separator.join(items) if items else 'none'}"

@@ -1,0 +1,139 @@
+"""Measuring in fresh processes: the figures' form, and every way in which a runtime may fail."""
+
+import types
+
+import numpy as np
+import pytest
+
+from hetconv.bench import RUNNERS, Bench, bench, registry
+from hetconv.bench import measure as module
+from hetconv.bench.network import Network
+from hetconv.errors import UsageError
+from hetconv.runtimes import why_not
+
+SMALL = {"model": "resnet20_cifar", "input_size": (3, 16, 16), "width": 0.25, "rounds": 2}
+
+
+@pytest.fixture(scope="module")
+def results():
+    return bench(Bench(variants=("dense", "het-p4"), runtimes=("torch_eager", "onnx_runtime"), **SMALL))
+
+
+def test_every_runtime_runs_every_variant(results):
+    assert [(entry.runtime, entry.variant) for entry in results.entries] == [
+        ("PyTorch", "dense"), ("PyTorch", "het-p4"), ("ONNX Runtime", "dense"), ("ONNX Runtime", "het-p4"),
+    ]  # fmt: skip
+    for entry in results.entries:
+        assert entry.reason is None
+        assert entry.latency.samples == 2
+        assert 0 < entry.latency.p20_ms <= entry.latency.median_ms <= entry.latency.p80_ms
+        assert entry.cold_start_ms > entry.latency.median_ms
+        assert entry.peak_bytes > 1e7
+        assert entry.error < 1e-4
+
+
+def test_an_onnx_process_holds_no_torch(results):
+    """What is measured is the runtime: its process is smaller than PyTorch's, which holds all of hetconv."""
+    peaks = {entry.runtime: entry.peak_bytes for entry in results.entries}
+    assert peaks["ONNX Runtime"] < peaks["PyTorch"] / 2
+
+
+def test_forms_and_formats_are_remarked(results):
+    remarks = {(entry.runtime, entry.variant): entry.remark for entry in results.entries}
+    assert remarks["ONNX Runtime", "dense"] == ""
+    assert remarks["ONNX Runtime", "het-p4"] in ("grouped", "sliced", "dense")
+    assert remarks["PyTorch", "dense"] in ("channels last", "contiguous")
+
+
+def test_circumstances_and_counts(results):
+    assert results.circumstances.threads == 1
+    assert {"torch", "onnxruntime", "onnx"} <= set(results.circumstances.versions)
+    assert results.macs["dense"] > results.macs["het-p4"]
+
+
+@pytest.mark.parametrize("name", RUNNERS)
+def test_runners_are_modules_that_load_without_hetconv(name):
+    runner = registry.find_runner(name)
+    heads = [line for line in runner.path.read_text().splitlines() if line.startswith(("import ", "from "))]
+    assert not [
+        line
+        for line in heads
+        if line.split()[1].split(".")[0] not in ("__future__", "collections", "pathlib", "typing", "subprocess")
+    ]
+    assert runner.title
+    assert runner.packages
+
+
+LOADS = {
+    "zeros": (
+        "return lambda x: np.zeros((len(x), 10), np.float32)",
+        "differs from the model by 1 of the largest output",
+    ),
+    "shape": (
+        "return lambda x: np.zeros((len(x), 9), np.float32)",
+        "returns (1, 9) for a batch of 1, the model (1, 10)",
+    ),
+    "raises": ("raise ValueError('no such operator: HetConv')", "ValueError: no such operator: HetConv"),
+    "dies": ("import os; os._exit(3)", "its process ended with code 3 and said nothing"),
+}
+
+
+@pytest.mark.parametrize("kind", LOADS)
+def test_runtimes_that_fail_are_a_line_and_not_timed(kind, tmp_path, monkeypatch):
+    body, reason = LOADS[kind]
+    path = tmp_path / "runner.py"
+    path.write_text(
+        f"import numpy as np\n\ndef load(folder, threads):\n    print('noise on standard output')\n    {body}\n"
+    )
+    fake = types.ModuleType("fake")
+    fake.TITLE, fake.PACKAGES, fake.__file__, fake.prepare = "Fake", {}, str(path), lambda folder, threads: ""
+    monkeypatch.setattr(module, "find_runner", lambda name: registry.Runner(name, fake))
+    (entry,) = bench(Bench(variants=("het-p4",), runtimes=("fake",), **SMALL)).entries
+    assert entry.latency is None
+    assert reason in entry.reason
+
+
+def test_a_runtime_that_is_missing_or_old_is_a_line(monkeypatch):
+    fake = types.ModuleType("fake")
+    fake.TITLE, fake.PACKAGES, fake.__file__ = "Fake", {"torch": "99.0", "nosuchpackage": "1"}, __file__
+    monkeypatch.setattr(module, "find_runner", lambda name: registry.Runner(name, fake))
+    (entry,) = bench(Bench(variants=("dense",), runtimes=("fake",), **SMALL)).entries
+    assert "is too old, 99.0 is needed: pip install --upgrade torch" in entry.reason
+    assert why_not("nosuchpackage") == "nosuchpackage is not installed: pip install nosuchpackage"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rounds": 0}, "rounds=0 must be at least 1"),
+        ({"threads": -1}, "threads=-1 must be at least 1"),
+        ({"variants": ()}, "must name at least one variant"),
+        ({"variants": ("dense", "dense")}, "and each once"),
+        ({"runtimes": ("tflite",)}, "runtime 'tflite' is not known; there is torch_eager,"),
+    ],
+)
+def test_wrong_settings(changes, message):
+    with pytest.raises(UsageError) as error:
+        Bench(**(SMALL | changes))
+    assert message in str(error.value)
+
+
+def test_networks_are_the_same_in_every_process(tmp_path):
+    network = Network("resnet20_cifar", "het-p4", (3, 16, 16), width=0.25)
+    model = network.create()
+    network.save(model, tmp_path)
+    found, loaded = Network.load(tmp_path)
+    assert found == network
+    x = network.example()
+    assert np.array_equal(model(x).detach().numpy(), loaded(x).detach().numpy())
+
+
+@pytest.mark.parametrize("name", ["open_vino", "ncnn_runtime"])
+def test_other_runtimes_where_they_are(name):
+    reason = registry.find_runner(name).why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    settings = Bench("vgg16_cifar", ("dense",), (3, 32, 32), width=0.125, rounds=1, runtimes=(name,))
+    (entry,) = bench(settings).entries
+    assert entry.reason is None
+    assert entry.latency.median_ms > 0

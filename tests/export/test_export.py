@@ -1,0 +1,191 @@
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from hetconv import HetConv2d, export_onnx
+from hetconv.errors import HetconvError, UsageError
+from hetconv.export import export as module
+from hetconv.models import create_model
+from hetconv.runtimes import RUNTIMES, open_session, session, why_not
+
+from .networks import image, randomized, small
+
+
+def operators(path):
+    return [node.op_type for node in onnx.load(path).graph.node]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """Each form of the small network, exported once."""
+    torch.manual_seed(0)
+    model = small()
+    folder = tmp_path_factory.mktemp("exported")
+    reports = {
+        form: export_onnx(model, image(), folder / f"{form}.onnx", form)
+        for form in ("grouped", "sliced", "dense", "auto")
+    }
+    return model, reports
+
+
+@pytest.mark.parametrize("form", ["grouped", "sliced", "dense", "auto"])
+def test_files_compute_what_the_model_does_for_any_batch(exported, form):
+    model, reports = exported
+    x = image(5)
+    output = open_session("onnxruntime", reports[form].path.read_bytes(), 1)(x.numpy())
+    with torch.no_grad():
+        np.testing.assert_allclose(output, model(x).numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_forms_are_standard_operators(exported):
+    _, reports = exported
+    groups = [node.attribute for node in onnx.load(reports["grouped"].path).graph.node if node.op_type == "Conv"]
+    assert len(groups) == 5  # the stem, and two convolutions a layer
+    assert operators(reports["grouped"].path).count("Add") == 2
+    assert operators(reports["sliced"].path).count("Concat") == 2
+    assert operators(reports["dense"].path).count("Conv") == 3
+    for report in reports.values():
+        assert "BatchNormalization" not in operators(report.path)
+
+
+def test_files_tell_nothing_of_the_machine(exported):
+    _, reports = exported
+    assert b"/hetconv/" not in reports["grouped"].path.read_bytes()
+
+
+def test_report(exported):
+    _, reports = exported
+    report = reports["auto"]
+    assert set(report.timed_ms) == {"grouped", "sliced", "dense"}
+    assert report.form == min(report.timed_ms, key=report.timed_ms.__getitem__)
+    assert report.layers == ("3", "6")
+    assert {check.batch_size for check in report.checked} == {1, 2, 3}
+    assert {check.runtime for check in report.checked} | set(report.unchecked) == set(RUNTIMES)
+    assert report.bytes == report.path.stat().st_size
+    text = str(report)
+    for word in ("opset", "any batch size", "batch norms folded: 2", "left: none", "channels gathered: none"):
+        assert word in text
+
+
+def test_openvino_is_compared_where_it_is(exported):
+    reason = why_not("openvino")
+    if reason is not None:
+        pytest.skip(reason)
+    _, reports = exported
+    assert "openvino" in {check.runtime for check in reports["auto"].checked}
+
+
+def test_networks_that_need_gathers(tmp_path):
+    model = randomized(create_model("resnet20_cifar", "het-p4", width=0.25))
+    report = export_onnx(model, torch.randn(1, 3, 32, 32), tmp_path / "x.onnx", "grouped")
+    assert "pad in stages.3" in report.gathers[0]
+    assert operators(report.path).count("Gather") == 3  # four channels are in order as they are
+
+
+class Branches(nn.Module):
+    """torch.export takes it, torch.fx does not."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.block = nn.Conv2d(3, 8, 1), HetConv2d(8, 8, 3, padding=1)
+
+    def forward(self, x):
+        x = self.stem(x)
+        return self.block(x) if len(x.shape[1:]) == 3 and int(x.shape[1]) == 8 else x
+
+
+def test_networks_that_torch_fx_cannot_capture_gather_around_every_layer(tmp_path):
+    report = export_onnx(Branches().eval(), image(), tmp_path / "x.onnx", "sliced")
+    assert "cannot be captured by torch.fx" in report.gathers[0]
+    assert operators(report.path).count("Gather") == 2
+
+
+def test_networks_without_het_layers(tmp_path):
+    model = randomized(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)))
+    report = export_onnx(model, image(), tmp_path / "x.onnx")
+    assert report.form is None
+    assert report.layers == ()
+    assert operators(report.path) == ["Conv"]
+
+
+class Pair(nn.Module):
+    def forward(self, x):
+        return x, x
+
+
+class Infinite(nn.Module):
+    def forward(self, x):
+        return x / 0
+
+
+REFUSED = [
+    (small(), image()[0], "auto", "example=(3, 8, 8) must be one tensor, (batch, channels, height, width)"),
+    (small(), torch.randn(1, 4, 8, 8), "auto", "the model does not take an example of (1, 4, 8, 8)"),
+    (small(), image(), "depthwise", "form='depthwise' must be auto, grouped, sliced, dense"),
+    (small(p=4).double(), image(), "auto", "export float32: model.float(), example.float()"),
+    ("small", image(), "auto", "model is a str; it must be an nn.Module"),
+    (Pair(), image(), "auto", "the model returns a tuple; export takes networks that return one tensor"),
+    (Infinite(), image(), "auto", "the model's output is not finite"),
+]
+
+
+@pytest.mark.parametrize(("model", "example", "form", "message"), REFUSED, ids=lambda v: v if type(v) is str else "")
+def test_refusals(model, example, form, message, tmp_path):
+    with pytest.raises((UsageError, HetconvError)) as error:
+        export_onnx(model, example, tmp_path / "x.onnx", form)
+    assert message in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_export_leaves_what_was_there(tmp_path, monkeypatch):
+    """A hundredth more on one tap of one channel in each part is found."""
+    path = tmp_path / "x.onnx"
+    path.write_bytes(b"before")
+    prepare = module.prepare
+
+    def wrong(model, form):
+        prepared = prepare(model, form)
+        with torch.no_grad():
+            grouped = [m for m in prepared.network.modules() if isinstance(m, nn.Conv2d) and m.groups == 4]
+            grouped[-1].weight[:, 0, 1, 1] += 0.01
+        return prepared
+
+    monkeypatch.setattr(module, "prepare", wrong)
+    with pytest.raises(HetconvError, match="onnxruntime differs from the model by"):
+        export_onnx(small(), image(), path, "grouped")
+    assert path.read_bytes() == b"before"
+    assert [file.name for file in tmp_path.iterdir()] == ["x.onnx"]
+
+
+def test_auto_takes_what_can_be_exported(tmp_path, monkeypatch):
+    prepare = module.prepare
+
+    def no_groups(model, form):
+        if form == "grouped":
+            raise UsageError("no groups today")
+        return prepare(model, form)
+
+    monkeypatch.setattr(module, "prepare", no_groups)
+    report = export_onnx(small(), image(), tmp_path / "x.onnx")
+    assert report.refused == {"grouped": "no groups today"}
+    assert report.form in ("sliced", "dense")
+    assert "forms not taken: grouped: no groups today" in str(report)
+
+
+def test_a_missing_package_says_how_to_install_it(tmp_path, monkeypatch):
+    find = session.importlib.util.find_spec
+    monkeypatch.setattr(
+        session.importlib.util, "find_spec", lambda name: None if name.startswith("onnx") else find(name)
+    )
+    with pytest.raises(UsageError, match="pip install onnx onnxscript onnxruntime"):
+        export_onnx(small(), image(), tmp_path / "x.onnx")
+
+
+def test_the_model_is_left_as_it_was(tmp_path):
+    model = small().train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    export_onnx(model, image(), tmp_path / "x.onnx", "dense")
+    assert model.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())

@@ -1,0 +1,108 @@
+import copy
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from hetconv import HetConv2d, convert_
+from hetconv.export.fold import fold_batch_norms
+
+from .networks import image, randomized, small
+
+
+class Reads(nn.Module):
+    """Batch norms that cannot be folded."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.twice, self.plain = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)
+        self.read, self.after_relu, self.shared = nn.BatchNorm2d(8), nn.BatchNorm2d(8), nn.BatchNorm2d(8)
+        self.none, self.unused = nn.BatchNorm2d(8, track_running_stats=False), nn.BatchNorm2d(8)
+
+    def forward(self, x):
+        x = self.conv(x)
+        x = x + self.read(x)
+        x = self.after_relu(torch.relu(x))
+        x = self.shared(self.twice(self.twice(x)))
+        return self.none(self.plain(x))
+
+
+def test_all_kinds_of_layers_take_it_in():
+    model = randomized(
+        nn.Sequential(
+            nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), HetConv2d(8, 8, 3, bias=False), nn.BatchNorm2d(8, affine=False),
+            nn.Conv2d(8, 8, 1, groups=4), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(128, 6), nn.BatchNorm1d(6),
+        )
+    ).double()  # fmt: skip
+    x = image().double()
+    with torch.no_grad():
+        expected = model(x)
+        model, folding = fold_batch_norms(model)
+        torch.testing.assert_close(model(x), expected, rtol=1e-12, atol=1e-12)
+    assert folding.folded == ("1", "3", "5", "8")
+    assert folding.left == ()
+    assert not any(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in model.modules())
+
+
+def test_what_is_left_is_named_with_its_reason():
+    model = randomized_reads()
+    x = image().double()
+    expected = model(x)
+    model, folding = fold_batch_norms(model)
+    assert folding.folded == ()
+    assert dict(folding.left) == {
+        "read": "conv is also read elsewhere",
+        "after_relu": "no convolution or linear layer is before it, but relu",
+        "shared": "it or the layer before it is called more than once",
+        "none": "it keeps no running statistics",
+        "unused": "it is not called",
+    }
+    assert torch.equal(model(x), expected)
+
+
+def randomized_reads():
+    model = Reads().double().eval()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None:
+            module.running_mean.uniform_(-1, 1)
+    return model
+
+
+def test_training_would_be_wrong_so_that_copies_are_in_evaluation_mode():
+    from hetconv.export.prepare import folded_copy
+
+    model = small().train()
+    network, folding = folded_copy(model)
+    assert not network.training
+    assert model.training
+    assert len(folding.folded) == 2
+    model.eval()
+    with torch.no_grad():
+        x = image()
+        torch.testing.assert_close(network(x), model(x), rtol=1e-4, atol=1e-5)
+
+
+def test_batch_norms_by_function_as_in_timm():
+    model = randomized(timm.create_model("cspresnet50", num_classes=4)).double()
+    convert_(model, 4)
+    x = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    count = sum(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+    with torch.no_grad():
+        expected = model(x)
+        folded, folding = fold_batch_norms(copy.deepcopy(model))
+        torch.testing.assert_close(folded(x), expected, rtol=1e-9, atol=1e-9)
+    assert len(folding.folded) == count
+    assert not [node for node in folded.graph.nodes if node.target is nn.functional.batch_norm]
+
+
+@pytest.mark.parametrize("form", ["grouped", "sliced", "dense"])
+def test_prepared_networks_are_standard_layers(form):
+    from hetconv.export.prepare import prepare
+
+    model = small()
+    prepared = prepare(model, form)
+    assert not any(isinstance(module, HetConv2d) for module in prepared.network.modules())
+    assert sum(isinstance(module, HetConv2d) for module in model.modules()) == 2
+    assert prepared.layers == ("3", "6")
+    assert prepared.notes == ()

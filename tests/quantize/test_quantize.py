@@ -1,0 +1,116 @@
+"""Quantizing a network that has learned the digits: real images, real accuracy."""
+
+import pytest
+import torch
+from torch import nn
+
+from hetconv import HetConv2d, export_onnx, quantize_onnx
+from hetconv.errors import HetconvError, UsageError
+from hetconv.quantize import quantization
+from hetconv.quantize.data import TestImages
+from hetconv.runtimes import why_not
+from hetconv.train import load_data
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A small network, trained for seconds, exported; with images to calibrate and to test."""
+    torch.manual_seed(0)
+    data = load_data("digits")
+    model = nn.Sequential(
+        nn.Conv2d(3, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.ReLU(),
+        HetConv2d(16, 32, 3, 2, 1), nn.BatchNorm2d(32), nn.ReLU(),
+        HetConv2d(32, 32, 3, 1, 1), nn.BatchNorm2d(32), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(128, 10),
+    )  # fmt: skip
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, 12 * 11)
+    for _ in range(12):
+        for images, labels in data.train_loader(128):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(images), labels).backward()
+            optimizer.step()
+            schedule.step()
+    path = tmp_path_factory.mktemp("trained") / "float.onnx"
+    images, _ = next(iter(data.train_loader(256)))
+    export_onnx(model, images[:1], path, "grouped")
+    return path, images, list(data.test_loader(64))
+
+
+def test_onnx_runtime(trained, tmp_path):
+    import onnx
+
+    path, calibration, test = trained
+    report = quantize_onnx(path, tmp_path / "int8.onnx", calibration, test)
+    assert report.images == 360
+    assert report.calibration_images == 256
+    assert report.accuracy_before > 0.9
+    assert report.accuracy_after > report.accuracy_before - 0.03
+    assert report.agreement > 0.95
+    assert report.bytes_after == (tmp_path / "int8.onnx").stat().st_size
+    nodes = [node.op_type for node in onnx.load(report.path).graph.node]
+    assert nodes.count("DequantizeLinear") > nodes.count("Conv")
+    for words in ("before", "after", "points", "the same class on", "bytes", "ms"):
+        assert words in str(report)
+
+
+def test_openvino(trained, tmp_path):
+    for package in ("openvino", "nncf"):
+        if why_not(package) is not None:
+            pytest.skip(why_not(package))
+    path, calibration, test = trained
+    report = quantize_onnx(path, tmp_path / "int8.xml", calibration, test, backend="openvino")
+    assert report.accuracy_after > report.accuracy_before - 0.03
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["int8.bin", "int8.xml"]
+    assert (tmp_path / "int8.bin").stat().st_size < report.bytes_before / 2  # weights of grouped convolutions too
+    assert report.bytes_after == sum(file.stat().st_size for file in tmp_path.iterdir())
+
+
+def test_a_loss_is_told(trained, tmp_path):
+    """Ranges taken from images a hundred times too dark clip everything: the report shows what is left."""
+    path, calibration, test = trained
+    report = quantize_onnx(path, tmp_path / "int8.onnx", calibration * 0.01, test)
+    assert report.accuracy_after < report.accuracy_before - 0.05
+    assert "points" in str(report)
+
+
+X = torch.randn(4, 3, 32, 32)
+Y = torch.zeros(4, dtype=torch.long)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"backend": "tensorrt"}, "backend='tensorrt' must be one of onnxruntime, openvino"),
+        ({"path": "/no/such.onnx"}, "looked for the ONNX file /no/such.onnx"),
+        ({"out": "int8.xml"}, "must end in .onnx for onnxruntime"),
+        ({"calibration": X[0]}, "calibration=(3, 32, 32) of torch.float32 must be images"),
+        ({"calibration": X.byte()}, "of torch.uint8 must be images"),
+        ({"calibration": X[:0]}, "n ≥ 1"),
+        ({"test": []}, "test has no images"),
+        ({"test": [(X, Y[:2])]}, "labels must be one class number an image"),
+        ({"test": [(X[:, :1], Y)]}, "does not take images of (1, 32, 32)"),
+        ({"threads": 0}, "threads=0 must be at least 1"),
+    ],
+)
+def test_refusals_leave_nothing(trained, tmp_path, changes, message):
+    path, calibration, test = trained
+    arguments = {"path": path, "out": "int8.onnx", "calibration": calibration, "test": test} | changes
+    arguments["out"] = tmp_path / arguments["out"]
+    with pytest.raises(UsageError) as error:
+        quantize_onnx(**arguments)
+    assert message in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_runtime_that_fails_leaves_nothing(trained, tmp_path, monkeypatch):
+    path, calibration, test = trained
+    monkeypatch.setattr(TestImages, "accuracy", None)
+    monkeypatch.setattr(
+        quantization, "_loaded", lambda *_: (_ for _ in ()).throw(RuntimeError("no kernel for QLinearConv\n at x"))
+    )
+    with pytest.raises(
+        HetconvError, match=r"onnxruntime cannot quantize .*: RuntimeError: no kernel for QLinearConv at x"
+    ):
+        quantize_onnx(path, tmp_path / "int8.onnx", calibration, test)
+    assert list(tmp_path.iterdir()) == []
