@@ -109,23 +109,37 @@ def test_a_module_that_is_given_a_size_is_left_since_other_images_have_others():
 
 
 def test_code_that_reads_its_modules_attributes():
-    """Numbers are kept; for what is no longer there the refusal says which."""
+    """Numbers are kept; a module whose weights are read stays as it is."""
 
     class Reads(nn.Module):
         def __init__(self, key):
             super().__init__()
-            self.conv, self.key = het(), key
+            self.one, self.other, self.key = het(), het(), key
 
         def forward(self, x):
-            assert getattr(self.conv, self.key) is not None
-            return self.conv(x) if x.sum() > 0 else self.conv(-x)
+            assert getattr(self.one, self.key) is not None
+            return self.other(self.one(x) if x.sum() > 1e9 else self.one(-x))
 
-    model, x = exact(Reads("out_channels")), images()
+    x = images()
+    for key, parts in (("out_channels", ["one", "other"]), ("weight_spatial", ["other"])):
+        model = exact(Reads(key))
+        deployed = deploy(model, x)
+        assert [checked.name for checked in deployed.report.checks] == parts
+        assert torch.equal(deployed(x), model(x))
+    assert [left.reason for left in deployed.report.left][1:] == ["the network's code reads its weight_spatial"]
+
+
+def test_code_that_takes_no_channels_last_images_gets_others():
+    class Views(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = het()
+
+        def forward(self, x):
+            return (self.conv(x) if x.sum() > 1e9 else self.conv(-x)).view(-1)
+
+    model, x = exact(Views()), images()
     assert torch.equal(deploy(model, x)(x), model(x))
-    with pytest.raises(
-        UsageError, match=r"^the model's own code does not take deployed parts of itself: .*'weight_spatial'$"
-    ):
-        deploy(exact(Reads("weight_spatial")), x)
 
 
 def test_convolutions_that_are_not_called_are_in_the_report():

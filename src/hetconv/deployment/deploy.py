@@ -16,6 +16,7 @@ from hetconv.deployment.parts import CONVOLUTIONS, Finder, Part, Parts, put_part
 from hetconv.deployment.report import DeployedConvolution, DeployReport, NotCaptured
 from hetconv.deployment.sites import Site
 from hetconv.deployment.structure import take_out
+from hetconv.deployment.trial import MissingAttributeError, try_out
 from hetconv.errors import UsageError
 from hetconv.ops import native
 
@@ -49,15 +50,20 @@ def _deployed(model: nn.Module, args: tuple[Any, ...]) -> Deployed:
     except Exception as error:
         raise UsageError(f"{type(model).__name__} cannot be copied, so it is not deployed: {error}") from error
     args = copy.deepcopy(args)
-    parts = Finder(work, args, Chooser()).parts()
-    if not parts.found:
-        reason = parts.left[0].reason if parts.left else "it has no convolution that the example reaches"
-        raise UsageError(f"nothing of {type(model).__name__} can be deployed: {reason}")
-    report = _report(work, parts, args)
-    deployed = Deployed(put_parts(work, parts), report)
-    if not report.whole:
-        _run(deployed, args)
-    return deployed
+    chooser, refused = Chooser(), dict[str, str]()
+    while True:
+        parts = Finder(work, args, chooser, refused).parts()
+        if not parts.found:
+            reason = parts.left[0].reason if parts.left else "it has no convolution that the example reaches"
+            raise UsageError(f"nothing of {type(model).__name__} can be deployed: {reason}")
+        report = _report(work, parts, args)
+        try:
+            with put_parts(work, parts) as network:
+                if not report.whole:
+                    try_out(network, [part.deployed for part in parts.found], args)
+                return Deployed(network, report)
+        except MissingAttributeError as error:
+            refused[error.part] = f"the network's code reads its {error.key}"
 
 
 def _inner(model: nn.Module) -> nn.Module:
@@ -97,15 +103,6 @@ def _checked(model: Any, example: Any) -> tuple[Any, ...]:
 def _check_tensor(name: str, tensor: Tensor, way_out: str) -> None:
     if tensor.device.type != "cpu" or (tensor.dtype != torch.float32 and tensor.is_floating_point()):
         raise UsageError(f"{name} is {tensor.dtype} on {tensor.device}; deploy wants float32 on the CPU: {way_out}")
-
-
-def _run(deployed: Deployed, args: tuple[Any, ...]) -> None:
-    """See that the model's own code takes the parts in place of its modules."""
-    try:
-        deployed(*args)
-    except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise UsageError(f"the model's own code does not take deployed parts of itself: {lines[0]}") from error
 
 
 def _report(model: nn.Module, parts: Parts, args: tuple[Any, ...]) -> DeployReport:

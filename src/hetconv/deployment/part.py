@@ -9,6 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 from torch.fx import Graph, GraphModule
+from torch.fx.node import map_arg
 
 from hetconv.deployment.captured import Captured
 from hetconv.deployment.signature import Signature
@@ -63,6 +64,13 @@ class DeployedPart(nn.Module):
         for key, value in vars(original).items():
             if isinstance(value, int | float | str | tuple) and not key.startswith("_") and not hasattr(self, key):
                 setattr(self, key, value)
+
+    def make_outputs_contiguous(self) -> None:
+        """Give outputs in PyTorch's usual layout, for code that takes no other."""
+        graph, output = self.graph.graph, self.graph.graph.output_node()
+        with graph.inserting_before(output):
+            output.args = map_arg(output.args, lambda node: graph.call_method("contiguous", (node,)))
+        self.graph.recompile()
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         tensors = self.signature.tensors_of(args, kwargs)

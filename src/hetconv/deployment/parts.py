@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from hetconv.deployment import record
@@ -51,8 +51,9 @@ class _Candidate:
 class Finder:
     """Looks for the largest modules that can be captured and have a convolution in them."""
 
-    def __init__(self, model: nn.Module, args: tuple[Any, ...], chooser: Chooser) -> None:
-        self.model, self.args, self.chooser = model, args, chooser
+    def __init__(self, model: nn.Module, args: tuple[Any, ...], chooser: Chooser, refused: dict[str, str]) -> None:
+        """`refused` names modules that must not be parts, with the reasons."""
+        self.model, self.args, self.chooser, self.refused = model, args, chooser, refused
         self.calls = record.signatures(model, args)
         self.left: list[NotCaptured] = []
         self._seen: set[nn.Module] = set()
@@ -95,6 +96,8 @@ class Finder:
             if isinstance(signature, str):
                 raise CaptureError(signature)
             names = tuple(self.names[module])
+            if names[0] in self.refused:
+                raise CaptureError(self.refused[names[0]])
             candidate = _Candidate(names, module, signature, captured_values(module, signature))
         except CaptureError as error:
             yield from self._instead(module, str(error))
@@ -107,15 +110,27 @@ class Finder:
             yield from self._candidates(child)
 
 
-def put_parts(model: nn.Module, parts: Parts) -> nn.Module:
-    """The model with its captured modules replaced, in place; or the one part that is the whole of it."""
+@contextmanager
+def put_parts(model: nn.Module, parts: Parts) -> Iterator[nn.Module]:
+    """The model with its captured modules replaced, in place; or the one part that is the whole of it.
+
+    If the block fails, the modules are put back.
+    """
     by_name = {name: part.deployed for part in parts.found for name in part.names}
     if "" in by_name:
-        return by_name[""]
-    with torch.no_grad():
-        for name, deployed in by_name.items():
-            parent, _, key = name.rpartition(".")
-            owner = model.get_submodule(parent)
-            deployed.keep_attributes(owner.get_submodule(key))
+        yield by_name[""]
+        return
+    before: list[tuple[nn.Module, str, nn.Module]] = []
+    for name, deployed in by_name.items():
+        parent, _, key = name.rpartition(".")
+        owner = model.get_submodule(parent)
+        before.append((owner, key, owner.get_submodule(key)))
+        deployed.keep_attributes(before[-1][2])
+    try:
+        for (owner, key, _), deployed in zip(before, by_name.values(), strict=True):
             owner._modules[key] = deployed
-    return model
+        yield model
+    except BaseException:
+        for owner, key, module in before:
+            owner._modules[key] = module
+        raise
