@@ -27,7 +27,7 @@ MAY_KNOW = {
     "models": {"convert", *LAYER},
     "cost": {"ops", "records", *LAYER},
     "deployment": {"cost", "ops", "records", "files", *LAYER},
-    "bench": {"models", "cost", "export", "runtimes", "records", *LAYER},
+    "bench": {"models", "cost", "deployment", "export", "runtimes", "records", *LAYER},
     "train": {"records", "files", "errors"},
     "report": {"records", "files", "pattern", "errors"},
     "study": {"models", "cost", "train", "records", "files", *LAYER},

@@ -92,7 +92,7 @@ def layer_of(captured: Captured, site: Site) -> Layer | str:
     if found.dtype != torch.float32 or any(weight.dtype != torch.float32 for weight in weights):
         return f"its input is {found.dtype} and its weight {weights[0].dtype}; the kernels compute in float32"
     if site.kind == HET:
-        pattern = pattern_of(weights[0], weights[1], given["arrangement"])
+        pattern = pattern_of(weights[0].shape, weights[1].shape, given["arrangement"])
     else:
         channels, kernel = weights[0].shape[1], tuple(weights[0].shape[2:])
         if given["groups"] != 1:
