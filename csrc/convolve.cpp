@@ -48,7 +48,8 @@ void Job::run(const Phase& phase, const Block& block, const std::vector<Sum>& su
   tile.output = output.data;
   tile.type = output.type;
   tile.far = far;
-  const int64_t count = static_cast<int64_t>(pixels.size()), tiles = std::max<int64_t>(1, count / k.max_pixels[block.vectors]);
+  const int64_t count = static_cast<int64_t>(pixels.size());
+  const int64_t tiles = std::max<int64_t>(1, count / k.max_pixels[block.vectors]);
   tile.next = next.data;
   tile.next_lines = static_cast<int>(next.bytes / 64 / tiles);
   run_tiles(tile, block.vectors, pixels.data(), count);
@@ -101,7 +102,8 @@ void convolve(const Plan& plan, const Input& x, const float* packed, const Epilo
   std::vector<Strips::Sums> sums;
   for (const Phase& phase : plan.phases) sums.push_back(strips.sums(phase));
   const Job job{plan, strips, packed, epilogue, y, pixels * plan.filters > kFarElements};
-  const int64_t blocks = static_cast<int64_t>(plan.blocks.size()), units = blocks * static_cast<int64_t>(plan.phases.size());
+  const int64_t blocks = static_cast<int64_t>(plan.blocks.size());
+  const int64_t units = blocks * static_cast<int64_t>(plan.phases.size());
   parallel(threads, strips.count() * units, [&](int64_t begin, int64_t end) {
     Worker worker(job, sums);
     for (int64_t item = begin; item < end; ++item) {

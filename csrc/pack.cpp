@@ -66,8 +66,10 @@ struct Place {
 // Walks over the weights of a layer.
 class Packer {
  public:
-  Packer(const Plan& plan, const Shape& shape) : plan_(plan), natural_(shape), lanes_(kernels().lanes), chunks_(plan.channels / plan.p) {
-    zeros_.resize(static_cast<size_t>(std::max({kColumns, kChunksInRow * natural_.taps, int64_t{kMaxLanes * kMaxVectors}})));
+  Packer(const Plan& plan, const Shape& shape)
+      : plan_(plan), natural_(shape), lanes_(kernels().lanes), chunks_(plan.channels / plan.p) {
+    const int64_t most = std::max(kColumns, kChunksInRow * natural_.taps);
+    zeros_.resize(static_cast<size_t>(std::max<int64_t>(most, kMaxLanes * kMaxVectors)));
     places_.resize(static_cast<size_t>(natural_.taps));
     for (const Phase& phase : plan.phases) {
       for (size_t rank = 0; rank < phase.taps.size(); ++rank) {

@@ -10,7 +10,7 @@ namespace {
 // many weights pass by, a larger one is better.
 constexpr int64_t kStripElements = 32 * 1024;
 constexpr int64_t kMostStripElements = 96 * 1024;
-constexpr int64_t kFewPixels = 48;
+constexpr int64_t kFewPixels = 64;
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -30,7 +30,8 @@ Axis make_axis(const Plan& plan, int64_t stride, int64_t in_size, int32_t Tap::*
   }
   if (apart == 0) apart = stride;  // one tap: lines between those that are read need no place
   const int64_t classes = apart / std::gcd(apart, stride);
-  return {classes, divide_up(largest, classes), stride * classes / apart, (most - least) / apart, in_size, apart, stride, least};
+  const int64_t step = stride * classes / apart, span = (most - least) / apart;
+  return {classes, divide_up(largest, classes), step, span, in_size, apart, stride, least};
 }
 
 }  // namespace
@@ -56,10 +57,18 @@ void Strips::choose_extent(int threads) {
     const bool few = extent_.rows * extent_.columns <= kFewPixels;
     return size() <= (few ? kMostStripElements : kStripElements);
   };
-  if (fits()) extent_.maps = std::clamp<int64_t>(kStripElements / size(), 1, maps_);
+  if (fits()) {
+    const int64_t few = divide_up(kFewPixels, extent_.rows * extent_.columns);
+    extent_.maps = std::max(kStripElements / size(), std::min(few, kMostStripElements / size()));
+    extent_.maps = std::clamp<int64_t>(extent_.maps, 1, maps_);
+  }
   while (!fits() && extent_.rows > 1) --extent_.rows;
   while (!fits() && extent_.columns > 1) extent_.columns = divide_up(extent_.columns, 2);
-  while (fits() && extent_.rows < row_.positions && extent_.columns < column_.positions) ++extent_.rows;
+  for (bool more = extent_.columns < column_.positions; more && extent_.rows < row_.positions;) {  // lower, so taller
+    ++extent_.rows;
+    more = fits();
+    if (!more) --extent_.rows;
+  }
   const auto even = [](int64_t& part, int64_t whole) { part = divide_up(whole, divide_up(whole, part)); };
   even(extent_.maps, maps_);
   even(extent_.rows, row_.positions);
@@ -101,7 +110,8 @@ Strips::Sums Strips::sums(const Phase& phase) const {
   made.at.reserve(static_cast<size_t>(phase.chunks));  // it never moves
   std::vector<int64_t> taps;
   for (const Tap& tap : phase.taps) {
-    const int64_t row = (tap.row - row_.least) / row_.in_step, column = (tap.column - column_.least) / column_.in_step;
+    const int64_t row = (tap.row - row_.least) / row_.in_step;
+    const int64_t column = (tap.column - column_.least) / column_.in_step;
     taps.push_back((row * width_ + column) * pixel_);
   }
   int64_t terms = kTerms;
@@ -119,7 +129,9 @@ Strips::Sums Strips::sums(const Phase& phase) const {
     const int64_t at = place(chunk * step);
     for (int64_t tap = 0; tap < phase.ring(); ++tap) add(taps[static_cast<size_t>(tap)] + at, plan_.p > 1);
   }
-  for (int64_t channel = 0; phase.has_centre && channel < plan_.channels; ++channel) add(taps.back() + place(channel), false);
+  for (int64_t channel = 0; phase.has_centre && channel < plan_.channels; ++channel) {
+    add(taps.back() + place(channel), false);
+  }
   return made;
 }
 
@@ -134,8 +146,9 @@ void Strips::copy(int64_t strip, float* to) const {
     const int64_t top = row_.first_line(at.row_class, first.rows);
     const int64_t left = column_.first_line(at.column_class, first.columns);
     // columns [inside, outside) of the strip are of the image
-    const int64_t inside = std::clamp<int64_t>(divide_up(std::max<int64_t>(0, -left), column_.in_step), 0, columns);
-    const int64_t outside = std::clamp<int64_t>(divide_up(std::max<int64_t>(0, column_.in_size - left), column_.in_step), inside, columns);
+    const auto lines = [&](int64_t distance) { return divide_up(std::max<int64_t>(0, distance), column_.in_step); };
+    const int64_t inside = std::min(lines(-left), columns);
+    const int64_t outside = std::clamp(lines(column_.in_size - left), inside, columns);
     for (int64_t row = 0; row < rows; ++row) {
       float* const line = to + (m * height_ + row) * width_ * pixel_;
       const int64_t y = top + row * row_.in_step;
@@ -146,13 +159,15 @@ void Strips::copy(int64_t strip, float* to) const {
       std::fill(line, line + inside * pixel_, 0.0f);
       std::fill(line + outside * pixel_, line + columns * pixel_, 0.0f);
       const int64_t from = at.image * in.batch + y * in.row + (left + inside * column_.in_step) * in.column;
-      kernels().copy(input_.type, bytes(from), column_.in_step * in.column, line + inside * pixel_, pixel_, plan_.channels / parts_, parts_, outside - inside);
+      kernels().copy(input_.type, bytes(from), column_.in_step * in.column, line + inside * pixel_, pixel_,
+                     plan_.channels / parts_, parts_, outside - inside);
     }
   }
 }
 
 Strips::Piece Strips::next(int64_t strip) const {
-  if (strip + 1 >= count() || row_.in_size == 0 || counts_.columns > 1 || row_.classes * column_.classes > 1) return {nullptr, 0};
+  const bool in_one_piece = counts_.columns == 1 && row_.classes * column_.classes == 1;
+  if (strip + 1 >= count() || row_.in_size == 0 || !in_one_piece) return {nullptr, 0};
   const auto end_row = [&](const Extent& first) {  // counted over all images
     const int64_t last = std::min(first.maps + extent_.maps, maps_) - 1;
     const int64_t positions = std::min(first.rows + extent_.rows, row_.positions);

@@ -1,5 +1,6 @@
 // Every entry point on random layers of small integers, where sums are exact and compared with ==, for every instruction
 // set and 1 to 3 threads. Buffers are exactly as large as needed, so that AddressSanitizer sees each access outside.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -9,7 +10,9 @@
 #include <thread>
 #include <vector>
 
+#include "../bfloat16.h"
 #include "../het_conv.h"
+#include "../strip.h"
 
 using namespace hetconv;
 
@@ -174,6 +177,39 @@ struct Case {
            equal("grad_pointwise", narrow, grad_pointwise, shape);
   }
 
+  // As float32, but for the type of what is read and written: sums are exact, and rounded once.
+  bool check_bfloat16(const Threads& threads) const {
+    std::vector<uint16_t> x16(static_cast<size_t>(x.size)), y16(static_cast<size_t>(y.size), narrow(kNan));
+    for (int64_t i = 0; i < x.size; ++i) x16[static_cast<size_t>(i)] = narrow(x.data[i]);
+    Buffer expected(y.size, kNan), got(y.size, kNan), packed(packed_size(shape), kNan);
+    for (int64_t i = 0; i < y.size; ++i) {
+      if (i % y_strides.column < shape.out_channels) expected.data[i] = 0;
+    }
+    for_each_multiply_add(shape, x_strides, y_strides, [&](int64_t in, int64_t out, int64_t wide, int64_t narrow) {
+      expected.data[out] += x.data[in] * (wide >= 0 ? spatial.data[wide] : pointwise.data[narrow]);
+    });
+    pack(shape, {spatial.data, pointwise.data}, packed.data, threads);
+    forward(shape, {x16.data(), x_strides, Type::bfloat16}, packed.data, {nullptr, nullptr, Activation::none},
+            {y16.data(), y_strides, Type::bfloat16}, threads);
+    for (int64_t i = 0; i < y.size; ++i) {
+      expected.data[i] = widen(narrow(expected.data[i]));
+      got.data[i] = widen(y16[static_cast<size_t>(i)]);
+    }
+    return equal("y in bfloat16", got, expected, shape);
+  }
+
+  // A strip is at most 96 Ki elements, or what one output pixel reads; pixels are set apart by a cache line at most.
+  bool check_memory() const {
+    if (y.size == 0) return true;
+    const Plan plan = plan_forward(shape);
+    const Strips strips(plan, {x.data, x_strides}, 1);
+    const int64_t channels = shape.in_channels, pixel = shape.kernel_height * shape.kernel_width * channels;
+    const int64_t most = std::max<int64_t>(96 * 1024, pixel);
+    if (strips.elements() <= most + most / channels * 16 + 16) return true;
+    std::printf("%s: a strip of %ld elements\n", describe(shape).c_str(), strips.elements());
+    return false;
+  }
+
   bool check_forward(const Threads& threads, bool with_bias, bool with_residual, Activation activation) const {
     Buffer expected(y.size, kNan), residual(y.size, kNan), got(y.size, kNan), packed(packed_size(shape), kNan);
     fill(residual);
@@ -219,7 +255,8 @@ int main(int argc, char** argv) {
     for (const char* name : {"avx512", "avx2", "portable"}) {
       if (!choose_instruction_set(name)) continue;
       const bool right = layer.check_gradients(threads) && layer.check_forward(threads, false, false, Activation::none) &&
-                         layer.check_forward(threads, true, i % 2 == 0, static_cast<Activation>(i % 4));
+                         layer.check_forward(threads, true, i % 2 == 0, static_cast<Activation>(i % 4)) &&
+                         layer.check_bfloat16(threads) && layer.check_memory();
       failures += !right;
       ++checked;
     }

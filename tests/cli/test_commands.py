@@ -123,10 +123,7 @@ def test_bench_ends_in_a_table_and_a_picture(tmp_path: Path, capsys: pytest.Capt
             "form='fast' must be auto, grouped, sliced",
         ),
         (["export", "resnet20_cifar", "--out", "x.onnx", "--input", "1,8,8"], "the model does not take an example"),
-        (
-            ["export", "resnet20_cifar", "--out", "x.onnx", "--weights", "/no/such"],
-            "looked for the weights /no/such",
-        ),
+        (["export", "resnet20_cifar", "--out", "x.onnx", "--weights", "/no/such"], "looked for the weights /no/such"),
         (["quantize", "/no/such.onnx", "--out", "x.onnx"], "looked for the ONNX file /no/such.onnx"),
         (["bench", "resnet20_cifar", "--runtimes", "tvm"], "runtime 'tvm' is not known"),
         (["bench", "resnet20_cifar", "--out", "/tmp/unused", "--input", "1,8,8"], "the model does not take this input"),

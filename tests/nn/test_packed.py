@@ -85,7 +85,9 @@ def test_refusals():
     layer = HetConv2d(8, 8, 3, padding=1, p=2)
     with pytest.raises(UsageError, match=r"^activation='gelu' must be None or one of relu, relu6, silu$"):
         pack(layer, "gelu")
-    with pytest.raises(UsageError, match=r"^weights cannot be packed: they compute in float32 and bfloat16, and x is torch.float64$"):
+    with pytest.raises(
+        UsageError, match=r"^weights cannot be packed: they compute in float32 and bfloat16, and x is torch.float64$"
+    ):
         pack(copy.deepcopy(layer).double())
     packed, x = pack(layer), torch.randn(1, 8, 5, 5)
     with pytest.raises(UsageError, match=r"^a packed layer has no gradients; call it under torch.no_grad\(\)"):

@@ -24,7 +24,7 @@ class PackedHetConv2d(nn.Module):
     layer, and pack it where it runs.
 
     Shape:
-        input (B, M, H, W), float32 or bfloat16 whatever the layer's type was, residual (B, N, H', W') of the same type or
+        input (B, M, H, W), float32 or bfloat16, whatever the layer's type was; residual (B, N, H', W') of that type, or
         None; output (B, N, H', W') of that type, channels-last if the input is
 
     Raises:

@@ -189,20 +189,15 @@ class _HetConv2d(torch.autograd.Function):
     """The operator with its gradients, in a third of the time that `torch.library`'s own wrapper takes for a call."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any,
-        x: Tensor,
-        weight_spatial: Tensor,
-        weight_pointwise: Tensor,
-        bias: Tensor | None,
-        *geometry: Any,
+    def forward(
+        ctx: Any, x: Tensor, weight_spatial: Tensor, weight_pointwise: Tensor, bias: Tensor | None, *geometry: Any
     ) -> Tensor:
         _save_forward(ctx, (x, weight_spatial, weight_pointwise, bias, *geometry), x)
         with torch._C._AutoDispatchBelowAutograd():
             return ops.het_conv2d.default(x, weight_spatial, weight_pointwise, bias, *geometry)  # type: ignore[no-any-return]
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():  # for gradients of gradients
             return _backward_forward(ctx, grad)
         with torch._C._AutoDispatchBelowAutograd():
@@ -217,7 +212,7 @@ def het_conv2d(
     if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         return ops.het_conv2d(*arguments)  # type: ignore[no-any-return]
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in arguments[:4]):
-        return _HetConv2d.apply(*arguments)  # type: ignore[no-any-return, no-untyped-call]
+        return _HetConv2d.apply(*arguments)
     return ops.het_conv2d.default(*arguments)  # type: ignore[no-any-return]
 
 
@@ -267,7 +262,9 @@ def _save_weight_grad(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, T
 def _backward_weight_grad(ctx: Any, grad_spatial: Tensor, grad_pointwise: Tensor) -> tuple[Tensor | None, ...]:
     grad_output, x = ctx.saved_tensors
     need_output, need_x = ctx.needs_input_grad[:2]
-    grad_grad_output = ops.het_conv2d.default(x, grad_spatial, grad_pointwise, None, *ctx.geometry) if need_output else None
+    grad_grad_output = (
+        ops.het_conv2d.default(x, grad_spatial, grad_pointwise, None, *ctx.geometry) if need_output else None
+    )
     grad_x = (
         ops.het_conv2d_input_grad.default(grad_output, grad_spatial, grad_pointwise, x.shape[2:], *ctx.geometry)
         if need_x

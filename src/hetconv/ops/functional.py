@@ -58,4 +58,4 @@ def het_conv2d(
     else:
         names = ", ".join(("native", *PYTHON_BACKENDS))
         raise UsageError(f"backend={backend!r} must be one of {names}, or None for the fastest")
-    return output[0] if x.dim() == 3 else output  # type: ignore[no-any-return]
+    return output[0] if x.dim() == 3 else output

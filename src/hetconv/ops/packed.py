@@ -50,4 +50,4 @@ def het_conv2d_packed(x: Tensor, packed: Tensor, bias: Tensor | None, residual: 
         residual: (B, N, H', W') in the type of x, or None
         layer: `layer_numbers`
     """
-    return ops.het_conv2d_packed(x, packed, bias, residual, layer)  # type: ignore[no-any-return]
+    return ops.het_conv2d_packed.default(x, packed, bias, residual, layer)  # type: ignore[no-any-return]
