@@ -212,7 +212,7 @@ def het_conv2d(
     if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         return ops.het_conv2d(*arguments)  # type: ignore[no-any-return]
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in arguments[:4]):
-        return _HetConv2d.apply(*arguments)
+        return _HetConv2d.apply(*arguments)  # type: ignore[no-any-return]
     return ops.het_conv2d.default(*arguments)  # type: ignore[no-any-return]
 
 
