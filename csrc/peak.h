@@ -18,13 +18,7 @@ int64_t multiply_adds(int64_t rounds) {
 #pragma GCC unroll 10
     for (int i = 0; i < kChains; ++i) {
       sums[i] = fma(sums[i], factor, factor);
-#if defined(__AVX512F__)
-      asm volatile("" : "+v"(sums[i]));
-#elif defined(__x86_64__)
-      asm volatile("" : "+x"(sums[i]));
-#else
-      asm volatile("" : "+w"(sums[i]));
-#endif
+      HETCONV_TOUCH(volatile, sums[i]);
     }
   }
   return rounds * kChains * kLanes;

@@ -13,14 +13,17 @@
 
 #define HETCONV_INLINE inline __attribute__((always_inline))
 
-// A value that many multiply-adds read is loaded once: GCC would load it anew for each of them, and loads are what limits.
-#if defined(__AVX512F__)
-#define HETCONV_IN_REGISTER(v) asm("" : "+v"(v))
+#if defined(HETCONV_EMULATED)
+#define HETCONV_TOUCH(kind, v)
+#elif defined(__AVX512F__)
+#define HETCONV_TOUCH(kind, v) asm kind("" : "+v"(v))
 #elif defined(__x86_64__)
-#define HETCONV_IN_REGISTER(v) asm("" : "+x"(v))
+#define HETCONV_TOUCH(kind, v) asm kind("" : "+x"(v))
 #else
-#define HETCONV_IN_REGISTER(v) asm("" : "+w"(v))
+#define HETCONV_TOUCH(kind, v) asm kind("" : "+w"(v))
 #endif
+// A value that many multiply-adds read is loaded once: GCC would load it anew for each of them, and loads are what limits.
+#define HETCONV_IN_REGISTER(v) HETCONV_TOUCH(, v)
 
 namespace {
 
