@@ -109,7 +109,7 @@ def test_a_runtime_that_is_missing_or_old_is_a_line(monkeypatch):
         ({"threads": -1}, "threads=-1 must be at least 1"),
         ({"variants": ()}, "must name at least one variant"),
         ({"variants": ("dense", "dense")}, "and each once"),
-        ({"runtimes": ("tflite",)}, "runtime 'tflite' is not known; there is torch_eager,"),
+        ({"runtimes": ("tflite",)}, "runtime 'tflite' is not known; there is deployed, torch_eager,"),
     ],
 )
 def test_wrong_settings(changes, message):
