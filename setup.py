@@ -76,7 +76,8 @@ class BuildNative(build_ext):
         return built
 
 
-SOURCES = ["dispatch", "plan", "pack", "strip", "tiles", "convolve", "weight_grad", "fingerprint", "register"]
+SOURCES = ["dispatch", "algorithm", "plan", "pack", "strip", "tiles", "winograd", "convolve", "weight_grad"]
+SOURCES += ["fingerprint", "register"]
 
 setup(
     ext_modules=[Extension("hetconv.native", [f"csrc/{name}.cpp" for name in SOURCES])],

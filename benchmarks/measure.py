@@ -1,4 +1,4 @@
-"""Measure HetConv layers against PyTorch's, each shape in one interleaved run, and keep every result.
+"""Measure HetConv layers against PyTorch's, each shape and number of threads interleaved; keep every result.
 
     python benchmarks/measure.py --out results.jsonl                       everything; an hour on one core
     python benchmarks/measure.py --out r.jsonl --sets vgg32 --batches 1    a part of it
@@ -13,7 +13,7 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -27,37 +27,53 @@ SAMPLE_SECONDS = 0.02
 PEAK_ROUNDS = 100_000
 
 
-def measure(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Milliseconds of each call, the median of rounds in which every call has its turn."""
+Times = dict[str, float]
+
+
+def measure(calls: Mapping[str, Callable[[], object]], threads: Sequence[int], rounds: int) -> dict[int, Times]:
+    """Milliseconds of each call with each number of threads, the median of rounds in which all have their turn."""
     repeats = {}
     for name, call in calls.items():
         call()
         begin = time.perf_counter()
         call()
         repeats[name] = max(1, round(SAMPLE_SECONDS / max(time.perf_counter() - begin, 1e-6)))
-    times: dict[str, list[float]] = {name: [] for name in calls}
+    times: dict[int, dict[str, list[float]]] = {count: {name: [] for name in calls} for count in threads}
     for _ in range(rounds):
         for name, call in calls.items():
-            begin = time.perf_counter()
-            for _ in range(repeats[name]):
-                call()
-            times[name].append(1000 * (time.perf_counter() - begin) / repeats[name])
-    return {name: statistics.median(values) for name, values in times.items()}
+            for count in threads:
+                torch.set_num_threads(count)
+                begin = time.perf_counter()
+                for _ in range(repeats[name]):
+                    call()
+                times[count][name].append(1000 * (time.perf_counter() - begin) / repeats[name])
+    return {
+        count: {name: statistics.median(values) for name, values in of_count.items()}
+        for count, of_count in times.items()
+    }
 
 
-def run(shape: LayerShape, batch: int, training: bool, parts: tuple[int, ...], rounds: int) -> dict[str, object]:
+def run(
+    shape: LayerShape, batch: int, training: bool, threads: Sequence[int], parts: tuple[int, ...], rounds: int
+) -> Iterator[dict[str, object]]:
+    """A record for each number of threads."""
+    torch.set_num_threads(threads[0])
     calls = (training_calls if training else forward_calls)(shape, batch, parts)
     with torch.set_grad_enabled(training):
-        latency_ms = measure({**calls, "peak": lambda: multiply_adds(PEAK_ROUNDS)}, rounds)
-    peak_ms = latency_ms.pop("peak")
-    return {
-        **vars(shape),
-        "batch": batch,
-        "training": training,
-        "threads": torch.get_num_threads(),
-        "peak_gflops": 2e-6 * multiply_adds(PEAK_ROUNDS) / peak_ms,
-        "latency_ms": latency_ms,
-    }
+        measured = measure({**calls, "peak": lambda: multiply_adds(PEAK_ROUNDS)}, threads, rounds)
+    for count, latency_ms in measured.items():
+        peak_ms = latency_ms.pop("peak")
+        where = circumstances(torch.device("cpu"), "float32", "both", batch, count)
+        yield {
+            **vars(shape),
+            "batch": batch,
+            "training": training,
+            "threads": count,
+            "peak_gflops": 2e-6 * multiply_adds(PEAK_ROUNDS) / peak_ms,
+            "latency_ms": latency_ms,
+            "instruction_set": instruction_set(),
+            "circumstances": vars(where),
+        }
 
 
 def main() -> None:
@@ -72,20 +88,17 @@ def main() -> None:
     given = parser.parse_args()
     lines = given.out.read_text().splitlines() if given.out.exists() else []
     done = {_key(json.loads(line)) for line in lines}
-    for threads in given.threads:
-        torch.set_num_threads(threads)
-        for kind in given.passes:
-            for shape in (shape for name in given.sets for shape in SETS[name]):
-                for batch in given.batches:
-                    wanted = {**vars(shape), "batch": batch, "training": kind == "training", "threads": threads}
-                    if _key(wanted) in done:
-                        continue
-                    record = run(shape, batch, kind == "training", tuple(given.parts), given.rounds)
-                    where = circumstances(torch.device("cpu"), "float32", "both", batch, threads)
-                    record |= {"instruction_set": instruction_set(), "circumstances": vars(where)}
-                    with given.out.open("a") as file:
-                        file.write(json.dumps(record) + "\n")
-                    print(shape, f"batch {batch}, {kind}, {threads} threads", flush=True)
+    for kind in given.passes:
+        for shape in (shape for name in given.sets for shape in SETS[name]):
+            for batch in given.batches:
+                wanted = {**vars(shape), "batch": batch, "training": kind == "training"}
+                if all(_key({**wanted, "threads": threads}) in done for threads in given.threads):
+                    continue
+                records = run(shape, batch, kind == "training", given.threads, tuple(given.parts), given.rounds)
+                lines = [json.dumps(record) for record in records]
+                with given.out.open("a") as file:
+                    file.write("".join(f"{line}\n" for line in lines))
+                print(shape, f"batch {batch}, {kind}", flush=True)
 
 
 def _key(record: dict[str, object]) -> tuple[object, ...]:

@@ -43,13 +43,14 @@ def check(layer: HetConv2d, x: Tensor, packed: nn.Module | None) -> None:
     """Compare with the masked dense convolution in float64, on one image of the batch, before anything is timed.
 
     Raises:
-        ValueError: the error is above twice that of PyTorch's dense convolution, plus a few roundings.
+        ValueError: the error is above eight times that of PyTorch's dense convolution, plus a few roundings. Winograd's
+            largest error is two to four times that of summing tap by tap, which is off by more or less than PyTorch.
     """
     with torch.no_grad():
         masked = layer.to_dense()
         usual = masked(x[:1])
         exact = masked.double()(x[:1].double())
-        allowed = 2 * (usual - exact).abs().max() + 8 * torch.finfo(x.dtype).eps * exact.abs().max()
+        allowed = 8 * (usual - exact).abs().max() + 8 * torch.finfo(x.dtype).eps * exact.abs().max()
         for run in (layer, packed):
             if run is not None and (run(x)[:1] - exact).abs().max() > allowed:
                 raise ValueError(f"{layer} differs from its definition by more than {allowed:.3g}")
@@ -67,7 +68,7 @@ def forward_calls(shape: LayerShape, batch: int, parts: tuple[int, ...]) -> dict
         if memory_format == torch.channels_last:
             for p in parts:
                 layer = het(shape, p)
-                packed = pack(layer)
+                packed = pack(layer, size=(batch, shape.size, shape.size))
                 check(layer, x, packed)
                 calls[f"het p{p} {name}"], calls[f"packed p{p} {name}"] = _call(layer, x), _call(packed, x)
     return calls

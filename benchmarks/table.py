@@ -37,7 +37,7 @@ def speedup(record: Record, ours: str, p: int, over: str) -> float:
 
 
 def gflops(record: Record, ours: str, p: int) -> float:
-    """2 · the multiply-adds of the layer, over the time of one forward pass."""
+    """2 · the multiply-adds of the layer as it is defined, over the time of one forward pass; Winograd does fewer."""
     out = (record["size"] + record["stride"] - 1) // record["stride"]
     macs = record["batch"] * out * out * record["in_channels"] * record["out_channels"] * (1 + 8 / p)
     return 2e-6 * macs / fastest(record, f"{ours} p{p}")

@@ -1,5 +1,6 @@
 // The forward pass and the input gradient: one convolution, cut into strips of the input and tiles of the output.
 #include <algorithm>
+#include <optional>
 #include <vector>
 
 #include "pack.h"
@@ -7,6 +8,7 @@
 #include "plan.h"
 #include "scratch.h"
 #include "strip.h"
+#include "winograd.h"
 
 namespace hetconv {
 namespace {
@@ -23,12 +25,15 @@ struct Job {
   bool far;
 
   void run(const Phase& phase, const Block& block, const std::vector<Sum>& sums, const float* strip,
-           const std::vector<Pixel>& pixels, const Strips::Piece& next) const;
+           const std::vector<Pixel>& pixels, const float* addend, const Strips::Piece& next) const;
+  const float* weights(const Phase& phase, const Block& block) const {
+    return packed + phase.packed + phase.chunks * block.vector * kernels().lanes;
+  }
 };
 
 // A block's filters at a strip's pixels.
 void Job::run(const Phase& phase, const Block& block, const std::vector<Sum>& sums, const float* strip,
-              const std::vector<Pixel>& pixels, const Strips::Piece& next) const {
+              const std::vector<Pixel>& pixels, const float* addend, const Strips::Piece& next) const {
   const Kernels& k = kernels();
   Tile tile{};
   tile.strip = strip;
@@ -43,7 +48,8 @@ void Job::run(const Phase& phase, const Block& block, const std::vector<Sum>& su
     tile.whole &= tile.vectors[c].filters == k.lanes;
   }
   tile.p = plan.p;
-  tile.weights = packed + phase.packed + phase.chunks * block.vector * k.lanes;
+  tile.weights = weights(phase, block) + (plan.winograd ? phase.ring_chunks * block.vectors * k.lanes : 0);
+  tile.addend = addend;
   tile.epilogue = epilogue;
   tile.output = output.data;
   tile.type = output.type;
@@ -52,45 +58,48 @@ void Job::run(const Phase& phase, const Block& block, const std::vector<Sum>& su
   const int64_t tiles = std::max<int64_t>(1, count / k.max_pixels[block.vectors]);
   tile.next = next.data;
   tile.next_lines = static_cast<int>(next.bytes / 64 / tiles);
-  run_tiles(tile, block.vectors, pixels.data(), count);
+  run_tiles(k.tile[block.vectors], tile, block.vectors, pixels.data(), count);
 }
 
 // What a thread has at hand of one strip.
 class Worker {
  public:
-  Worker(const Job& job, const std::vector<Strips::Sums>& sums)
-      : job_(job), strips_(job.strips), sums_(sums), pixels_(job.plan.phases.size()) {}
+  Worker(const Job& job, const std::vector<Sums>& sums, const WinogradRing* ring)
+      : job_(job), strips_(job.strips), sums_(sums), ring_(ring), pixels_(job.plan.phases.size()) {
+    static thread_local Scratch scratch;
+    const int64_t strip = (strips_.elements() + kMaxLanes - 1) / kMaxLanes * kMaxLanes;
+    data_ = scratch.get(strip + (ring == nullptr ? 0 : ring->elements()));
+    for_ring_ = data_ + strip;
+  }
 
-  void run(int64_t strip, size_t phase, size_t block) {
-    if (strip != strip_) {
-      strips_.copy(strip, strip_data());
-      for (std::vector<Pixel>& pixels : pixels_) pixels.clear();
-      strip_ = strip;
-      next_ = strips_.next(strip);
-      next_.bytes /= static_cast<int64_t>(job_.plan.phases.size() * job_.plan.blocks.size());
+  // Units are the phases' blocks, phase by phase.
+  void run(int64_t strip, int64_t first, int64_t last) {
+    const std::vector<Phase>& phases = job_.plan.phases;
+    const int64_t blocks = static_cast<int64_t>(job_.plan.blocks.size());
+    strips_.copy(strip, data_);
+    for (std::vector<Pixel>& pixels : pixels_) pixels.clear();
+    const float* addend = nullptr;
+    if (ring_ != nullptr) addend = ring_->sum(strip, data_, job_.packed, first, last, for_ring_);
+    Strips::Piece next = strips_.next(strip);  // each unit fetches so much ahead
+    next.bytes /= blocks * static_cast<int64_t>(phases.size());
+    for (int64_t unit = first; unit < last; ++unit, next.data += next.bytes) {
+      const size_t phase = static_cast<size_t>(unit / blocks);
+      std::vector<Pixel>& pixels = pixels_[phase];
+      if (pixels.empty()) pixels = strips_.pixels(strip, phases[phase], job_.output.strides);
+      if (pixels.empty()) continue;
+      const Block& block = job_.plan.blocks[static_cast<size_t>(unit % blocks)];
+      job_.run(phases[phase], block, sums_[phase].partial(), data_, pixels, addend, next);
+      if (addend != nullptr) addend += ring_->sum_elements(block);
     }
-    const Phase& of = job_.plan.phases[phase];
-    if (pixels_[phase].empty()) pixels_[phase] = strips_.pixels(strip, of, job_.output.strides);
-    if (!pixels_[phase].empty()) {
-      job_.run(of, job_.plan.blocks[block], sums_[phase].partial, data_, pixels_[phase], next_);
-    }
-    next_.data += next_.bytes;
   }
 
  private:
   const Job& job_;
   const Strips& strips_;
-  const std::vector<Strips::Sums>& sums_;
-  int64_t strip_ = -1;
-  float* data_ = nullptr;
-  Strips::Piece next_{};  // each block fetches so much ahead
+  const std::vector<Sums>& sums_;
+  const WinogradRing* const ring_;  // null where the ring is summed directly
+  float *data_, *for_ring_;
   std::vector<std::vector<Pixel>> pixels_;
-
-  float* strip_data() {
-    static thread_local Scratch scratch;
-    if (data_ == nullptr) data_ = scratch.get(strips_.elements());
-    return data_;
-  }
 };
 
 void convolve(const Plan& plan, const Input& x, const float* packed, const Epilogue& epilogue, const Output& y,
@@ -99,15 +108,16 @@ void convolve(const Plan& plan, const Input& x, const float* packed, const Epilo
   for (const Phase& phase : plan.phases) pixels += plan.batch * phase.rows * phase.columns;
   if (pixels == 0) return;
   const Strips strips(plan, x, threads.count);
-  std::vector<Strips::Sums> sums;
+  std::vector<Sums> sums;
   for (const Phase& phase : plan.phases) sums.push_back(strips.sums(phase));
+  std::optional<WinogradRing> ring;
+  if (plan.winograd) ring.emplace(plan, strips);
   const Job job{plan, strips, packed, epilogue, y, pixels * plan.filters > kFarElements};
-  const int64_t blocks = static_cast<int64_t>(plan.blocks.size());
-  const int64_t units = blocks * static_cast<int64_t>(plan.phases.size());
+  const int64_t units = static_cast<int64_t>(plan.blocks.size() * plan.phases.size());
   parallel(threads, strips.count() * units, [&](int64_t begin, int64_t end) {
-    Worker worker(job, sums);
-    for (int64_t item = begin; item < end; ++item) {
-      worker.run(item / units, static_cast<size_t>(item % units / blocks), static_cast<size_t>(item % blocks));
+    Worker worker(job, sums, ring.has_value() ? &*ring : nullptr);
+    for (int64_t strip = begin / units; strip * units < end; ++strip) {
+      worker.run(strip, std::max(begin - strip * units, int64_t{0}), std::min(end - strip * units, units));
     }
   });
 }

@@ -8,7 +8,7 @@ namespace {
 
 // sums += weights × chunks; start[c] is where vector c starts to read in a chunk.
 template <Read read, bool shared, int R, int C>
-HETCONV_INLINE const float* accumulate(Vec (&sums)[R][C], const float* const (&pixel)[R], const int64_t (&start)[C],
+HETCONV_INLINE const float* accumulate(Vec (&sums)[R][C], const float* const (&pixel)[R], const int64_t* start,
                                        const float* weights, const int32_t* at, int32_t count, const Tile& tile) {
   for (const int32_t* const end = at + count; at != end; ++at) {
     Vec weight[C];
@@ -87,6 +87,16 @@ HETCONV_INLINE void fetch_ahead(const Tile& tile) {
   }
 }
 
+template <int R, int C>
+HETCONV_INLINE void add_addend(const Tile& tile, Vec (&sums)[R][C]) {
+#pragma GCC unroll 12
+  for (int r = 0; r < R; ++r) {
+    const float* const addend = tile.addend + tile.pixel[r].place * (C * kLanes);
+#pragma GCC unroll 4
+    for (int c = 0; c < C; ++c) sums[r][c] = sums[r][c] + load(addend + c * kLanes);
+  }
+}
+
 template <class Number, int R, int C>
 HETCONV_INLINE void add_residual(const Tile& tile, Vec (&sums)[R][C]) {
 #pragma GCC unroll 12
@@ -150,6 +160,7 @@ struct ForwardTiles {
 #pragma GCC unroll 12
       for (int r = 0; r < R; ++r) sums[r][c] = first;
     }
+    if (tile.addend != nullptr) add_addend<R, C>(tile, sums);
     if (tile.far && tile.type == Type::float32) fetch_ahead<R, C>(tile);
     const float* pixel[R];
 #pragma GCC unroll 12
@@ -169,6 +180,48 @@ struct ForwardTiles {
     }
   }
 };
+
+// Nothing but sums, next to one another.
+template <int R, int C>
+struct ProductTiles {
+  Tile tile;
+
+  template <Read read, bool shared>
+  HETCONV_INLINE void run() {
+    for (int n = tile.count; n > 0; --n, tile.pixel += R) run_one<read, shared>();
+  }
+
+  template <Read read, bool shared>
+  HETCONV_INLINE void run_one() const {
+    const float* pixel[R];
+#pragma GCC unroll 12
+    for (int r = 0; r < R; ++r) pixel[r] = tile.strip + tile.pixel[r].input;
+    float* const to = static_cast<float*>(tile.output) + tile.pixel[0].output;
+    const float* weights = tile.weights;
+    for (int i = 0; i < tile.partial_sum_count; ++i) {
+      Vec sums[R][C];
+#pragma GCC unroll 12
+      for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+        for (int c = 0; c < C; ++c) sums[r][c] = zero();
+      weights = accumulate<read, shared, R, C>(sums, pixel, tile.start, weights, tile.partial_sums[i].at,
+                                               tile.partial_sums[i].spatial, tile);
+#pragma GCC unroll 12
+      for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+        for (int c = 0; c < C; ++c) {
+          float* const at = to + (r * C + c) * kLanes;
+          store(at, i == 0 ? sums[r][c] : sums[r][c] + load(at));
+        }
+    }
+  }
+};
+
+template <int R, int C>
+void product_tiles(const Tile& tile) {
+  ProductTiles<R, C> tiles{tile};
+  dispatch<C>(tile.read, tile.shared, tiles);
+}
 
 template <int R, int C>
 void forward_tiles(const Tile& tile) {

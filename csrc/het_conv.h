@@ -8,12 +8,17 @@
 
 namespace hetconv {
 
+// How the spatial kernels are computed: tap by tap, or 4×4 outputs at once with a quarter of the multiply-adds (Winograd;
+// 3×3 kernels of stride 1, else direct). Weights are packed for one of them.
+enum class Algorithm : int32_t { direct, winograd };
+
 struct Shape {
   int64_t batch, in_channels, out_channels, p;
   int64_t in_height, in_width, out_height, out_width;
   int64_t kernel_height, kernel_width;
   int64_t stride_height, stride_width, padding_height, padding_width, dilation_height, dilation_width;
   bool shifted;  // filter n has its spatial kernels on channels n mod P, n mod P + P, ...; else on its block of M/P
+  Algorithm algorithm;
 };
 
 struct Strides {
@@ -66,10 +71,17 @@ int64_t multiply_adds(int64_t rounds);
 // Spatial weights stored (N, Kh, Kw, M/P), as a network in channels-last memory holds them, to (N, M/P, Kh, Kw).
 void gather_taps(const Shape& shape, const float* spatial, float* gathered, const Threads& threads);
 
-// Packed weights depend on the instruction set, on channels, p, kernel and stride, and not on the image or the batch.
+// The faster algorithm for these images. `packing`: weights are packed for one call only.
+bool uses_winograd(const Shape& shape);  // whether it is asked for, and possible
+Algorithm choose_algorithm(Shape shape, bool input_grad, bool packing);
+void allow_winograd(bool allow);  // to be chosen; it is, unless this says no
+
+// Packed weights depend on the instruction set, the algorithm, channels, p, kernel and stride, and not on the image or the
+// batch.
 // `packed` buffers are aligned to 64 bytes.
 int64_t packed_size(const Shape& shape);
 void pack(const Shape& shape, const Weights& weights, float* packed, const Threads& threads);
+// Of Winograd's weights, the pointwise ones only.
 void unpack(const Shape& shape, const float* packed, float* spatial, float* pointwise, const Threads& threads);
 void forward(const Shape& shape, const Input& x, const float* packed, const Epilogue& epilogue, const Output& y,
              const Threads& threads);

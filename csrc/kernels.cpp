@@ -7,6 +7,7 @@
 #include "peak.h"
 #include "simd.h"
 #include "transpose.h"
+#include "winograd_transforms.h"
 
 namespace hetconv {
 namespace {
@@ -23,6 +24,7 @@ constexpr void add_tiles(Kernels& kernels) {
   if constexpr (R > 0) {
     if constexpr (R <= 4 || R % 2 == 0) {  // an odd number of pixels is rounded up
       kernels.tile[C][R] = &forward_tiles<R, C>;
+      kernels.products[C][R] = &product_tiles<R, C>;
     }
     add_tiles<R - 1, C>(kernels);
   }
@@ -35,6 +37,9 @@ constexpr Kernels make_kernels(const char* name) {
   for (int c = 0; c <= kMaxVectors; ++c) kernels.max_pixels[c] = kPixels[c];
   kernels.multiply_adds = &multiply_adds;
   kernels.copy = &copy;
+  kernels.winograd_patch = &winograd_patch;
+  kernels.winograd_kernel = &winograd_kernel;
+  kernels.winograd_outputs = &winograd_outputs;
   kernels.rows_to_lanes = &rows_to_lanes;
   kernels.lanes_to_rows = &lanes_to_rows;
   add_tiles<kPixels[1], 1>(kernels);

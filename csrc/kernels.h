@@ -40,6 +40,7 @@ struct FilterVector {
 struct Pixel {
   int64_t input;   // of its first tap in the strip
   int64_t output;
+  int64_t place;   // among the strip's pixels
 };
 
 // R pixels × C filter vectors, `count` times.
@@ -55,6 +56,7 @@ struct Tile {
   int64_t start[kMaxVectors];  // where they start to read in a chunk
   int64_t p;
   const float* weights;
+  const float* addend;  // null, or what is added to the sums: of each place in the strip, a vector for each filter vector
   Epilogue epilogue;
   void* output;
   Type type;  // of the output
@@ -71,10 +73,16 @@ struct Kernels {
   // of an odd number of pixels above 4 are null.
   int max_pixels[kMaxVectors + 1];
   void (*tile[kMaxVectors + 1][kMaxPixels + 1])(const Tile&);
+  void (*products[kMaxVectors + 1][kMaxPixels + 1])(const Tile&);
   int64_t (*multiply_adds)(int64_t rounds);
   // Copies `count` pixels of `channels` × `parts` channels; of more than one part, vectors are dealt to the parts in turn.
   void (*copy)(Type type, const void* from, int64_t from_step, float* to, int64_t to_step, int64_t channels, int64_t parts,
                int64_t count);
+  // Winograd, 36 positions `to_step` or `from_step` apart. A patch of 6×6 pixels of the input, all channels, up to whole
+  // vectors; one vector's kernel of 9 taps, row by row; and back from one vector of products to 4×4 outputs.
+  void (*winograd_patch)(const float* from, int64_t row_step, int64_t column_step, int64_t channels, float* to, int64_t to_step);
+  void (*winograd_kernel)(const float* const* taps, float* to, int64_t to_step);
+  void (*winograd_outputs)(const float* from, int64_t from_step, float* to, int64_t row_step, int64_t column_step);
   // to[j][offset + lane] = from[lane][j] for j < count, and back.
   void (*rows_to_lanes)(const float* const* from, int64_t count, float* const* to, int64_t offset);
   void (*lanes_to_rows)(const float* const* from, int64_t offset, int64_t count, float* const* to);
@@ -89,6 +97,7 @@ extern const Kernels kernels_avx512;
 const Kernels& kernels();  // of the instruction set chosen
 
 // Cuts `count` pixels into tiles of this many filter vectors, and runs them.
-void run_tiles(Tile tile, int vectors, const Pixel* pixels, int64_t count);
+using Tiles = void (*)(const Tile&);
+void run_tiles(const Tiles* tiles, Tile tile, int vectors, const Pixel* pixels, int64_t count);
 
 }  // namespace hetconv

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "parallel.h"
@@ -58,8 +59,8 @@ struct Place {
   // In vectors, of the first filter vector of a block; the block's others follow, then the next tap.
   int64_t ring(const Block& block) const { return phase->chunks * block.vector + rank * block.vectors; }
   int64_t ring_step(const Block& block) const { return phase->ring() * block.vectors; }  // to the next chunk
-  int64_t centre(const Block& block, int64_t chunks, int64_t channel) const {
-    return phase->chunks * block.vector + (phase->ring() * chunks + channel) * block.vectors;
+  int64_t centre(const Block& block, int64_t channel) const {
+    return phase->chunks * block.vector + (phase->ring_chunks + channel) * block.vectors;
   }
 };
 
@@ -80,10 +81,14 @@ class Packer {
 
   void pack(const Weights& weights, float* packed, const Threads& threads) const {
     for_each_block(threads, [&](const Block& block) {
-      pack_spatial(block, weights, packed);
-      if (!plan_.transposed) pack_pointwise(block, weights, packed);
+      if (plan_.winograd) {
+        pack_winograd(block, weights, packed);
+      } else {
+        pack_spatial(block, weights, packed);
+      }
+      if (!plan_.transposed && has_centre()) pack_pointwise(block, weights, packed);
     });
-    if (plan_.transposed && centre().phase != nullptr) {
+    if (plan_.transposed && has_centre()) {
       parallel(threads, (plan_.channels + kRows - 1) / kRows, [&](int64_t begin, int64_t end) {
         std::vector<float> rows(static_cast<size_t>(kRows * (plan_.filters + kMaxLanes)));
         for (int64_t i = begin; i < end; ++i) pack_rows(weights, i * kRows, rows.data(), packed);
@@ -93,8 +98,8 @@ class Packer {
 
   void unpack(const float* packed, float* spatial, float* pointwise, const Threads& threads) const {
     for_each_block(threads, [&](const Block& block) {
-      unpack_spatial(block, packed, spatial);
-      unpack_pointwise(block, packed, spatial, pointwise);
+      if (!plan_.winograd) unpack_spatial(block, packed, spatial);
+      if (has_centre()) unpack_pointwise(block, packed, spatial, pointwise);
     });
   }
 
@@ -121,6 +126,7 @@ class Packer {
   }
 
   const Place& centre() const { return places_[static_cast<size_t>(natural_.centre)]; }
+  bool has_centre() const { return centre().phase != nullptr && centre().phase->has_centre; }
 
   // Calls visit(filter vector of the block, where the elements of each lane begin in the spatial weights or -1, the packed
   // vectors of these elements) row by row. A filter's kernels lie in a row; transposed, only the taps of one do. Elements
@@ -166,6 +172,38 @@ class Packer {
       for (int i = 0; i < lanes_; ++i) from[i] = lane_at[i] < 0 ? zeros_.data() : weights.spatial + lane_at[i];
       kernels().rows_to_lanes(from, count, to, c * lanes_);
     });
+  }
+
+  // The kernels of a block's filters, turned to lanes and transformed.
+  void pack_winograd(const Block& block, const Weights& weights, float* packed) const {
+    const Phase& phase = plan_.phases[0];
+    std::vector<Tap> taps = phase.taps;
+    std::sort(taps.begin(), taps.end(), [](const Tap& a, const Tap& b) {
+      return std::pair(a.row, a.column) < std::pair(b.row, b.column);
+    });
+    float turned[9 * kChunksInRow][kMaxLanes];
+    float* to[9 * kChunksInRow];
+    for (int64_t i = 0; i < 9 * kChunksInRow; ++i) to[i] = turned[i];
+    const int64_t most = plan_.transposed ? 1 : kChunksInRow, size = block.vectors * lanes_;
+    float* const ring = packed + phase.packed + phase.chunks * block.vector * lanes_;
+    for (int c = 0; c < block.vectors; ++c) {
+      for (int64_t first = 0; first < chunks_; first += most) {
+        const int64_t count = std::min(most, chunks_ - first);
+        const float* from[kMaxLanes];
+        for (int lane = 0; lane < lanes_; ++lane) {
+          const bool used = lane < vector(block, c).filters;
+          const int64_t filter = vector(block, c).filter + lane;
+          from[lane] = used ? weights.spatial + natural_.kernel(plan_, filter, first) : zeros_.data();
+        }
+        kernels().rows_to_lanes(from, 9 * count, to, 0);
+        for (int64_t i = 0; i < count; ++i) {
+          const float* kernel[9];
+          for (size_t tap = 0; tap < 9; ++tap) kernel[tap] = turned[9 * i + taps[tap].index];
+          if (phase.has_centre) kernel[4] = zeros_.data();
+          kernels().winograd_kernel(kernel, ring + (first + i) * size + c * lanes_, chunks_ * size);
+        }
+      }
+    }
   }
 
   void unpack_spatial(const Block& block, const float* packed, float* spatial) const {
@@ -214,7 +252,7 @@ class Packer {
     const float* from[kMaxLanes];
     float* to[kColumns];
     for_each_part([&](int64_t first, int64_t last) {
-      float* const at = packed + centre().phase->packed + centre().centre(block, chunks_, first) * lanes_;
+      float* const at = packed + centre().phase->packed + centre().centre(block, first) * lanes_;
       for (int64_t i = 0; i < last - first; ++i) to[i] = at + i * block.vectors * lanes_;
       for (int c = 0; c < block.vectors; ++c) {
         for (int lane = 0; lane < lanes_; ++lane) {
@@ -232,7 +270,7 @@ class Packer {
     float* to[kMaxLanes];
     for (int lane = 0; lane < lanes_; ++lane) to[lane] = rows[lane];
     for_each_part([&](int64_t first, int64_t last) {
-      const float* const at = packed + centre().phase->packed + centre().centre(block, chunks_, first) * lanes_;
+      const float* const at = packed + centre().phase->packed + centre().centre(block, first) * lanes_;
       for (int64_t i = 0; i < last - first; ++i) from[i] = at + i * block.vectors * lanes_;
       for (int c = 0; c < block.vectors; ++c) {
         kernels().lanes_to_rows(from, c * lanes_, last - first, to);
@@ -248,7 +286,7 @@ class Packer {
     const int64_t step = plan_.filters + kMaxLanes, count = std::min(kRows, plan_.channels - first);
     for (int64_t i = 0; i < count; ++i) read_row(weights, first + i, 0, plan_.filters, rows + i * step);
     for (const Block& block : plan_.blocks) {
-      float* to = packed + centre().phase->packed + centre().centre(block, chunks_, first) * lanes_;
+      float* to = packed + centre().phase->packed + centre().centre(block, first) * lanes_;
       for (int c = 0; c < block.vectors; ++c, to += lanes_) {
         kernels().copy(Type::float32, rows + vector(block, c).filter, step, to, block.vectors * lanes_, lanes_, 1, count);
       }

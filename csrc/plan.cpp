@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "winograd.h"
+
 namespace hetconv {
 namespace {
 
@@ -78,9 +80,10 @@ std::vector<Block> make_blocks(const std::vector<FilterVector>& vectors, bool pe
 void set_taps(Phase& phase, const Shape& shape, const Plan& plan, std::vector<Tap> taps) {
   const int64_t centre = shape.kernel_height * shape.kernel_width / 2;
   std::stable_partition(taps.begin(), taps.end(), [&](const Tap& tap) { return tap.index != centre; });
-  phase.has_centre = !taps.empty() && taps.back().index == centre;
+  phase.has_centre = !taps.empty() && taps.back().index == centre && !(plan.winograd && plan.p == 1);
   phase.taps = std::move(taps);
-  phase.chunks = phase.ring() * (plan.channels / plan.p) + phase.has_centre * plan.channels;
+  phase.ring_chunks = (plan.winograd ? kPositions : phase.ring()) * (plan.channels / plan.p);
+  phase.chunks = phase.ring_chunks + phase.has_centre * plan.channels;
 }
 
 void finish(Plan& plan, const Shape& shape) {
@@ -98,6 +101,7 @@ void finish(Plan& plan, const Shape& shape) {
 
 Plan plan_forward(const Shape& shape) {
   Plan plan{};
+  plan.winograd = uses_winograd(shape);
   plan.batch = shape.batch;
   plan.channels = shape.in_channels;
   plan.filters = shape.out_channels;
@@ -128,6 +132,7 @@ Plan plan_forward(const Shape& shape) {
 Plan plan_input_grad(const Shape& shape) {
   Plan plan{};
   plan.transposed = true;
+  plan.winograd = uses_winograd(shape);
   plan.batch = shape.batch;
   plan.channels = shape.out_channels;
   plan.filters = shape.in_channels;

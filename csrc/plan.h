@@ -25,14 +25,16 @@ struct Tap {
 };
 
 // Packed weights and sums are in one order: the ring, chunk by chunk and in each tap by tap, so that what is read of the
-// input stays in the L1 cache, and weights are packed as they lie; then the centre tap, channel by channel.
+// input stays in the L1 cache, and weights are packed as they lie; then the centre tap, channel by channel. With Winograd
+// the ring is 36 positions in place of taps, each chunk by chunk; where P is 1 it has the centre too.
 struct Phase {
   int64_t first_row, first_column, row_step, column_step;  // positions in the output
   int64_t rows, columns;
   int64_t in_row_step, in_column_step;
   std::vector<Tap> taps;  // of the ring, then the centre
   bool has_centre;
-  int64_t chunks;  // of all taps together
+  int64_t ring_chunks;  // of all taps, or of all Winograd positions
+  int64_t chunks;       // of these and of the centre
   int64_t packed;  // where its packed weights begin, in elements
 
   int64_t ring() const { return static_cast<int64_t>(taps.size()) - has_centre; }
@@ -44,6 +46,7 @@ struct Plan {
   Read read;
   bool shifted;
   bool transposed;  // the input gradient: "filters" are input channels
+  bool winograd;
   std::vector<FilterVector> vectors;
   std::vector<Block> blocks;
   std::vector<Phase> phases;

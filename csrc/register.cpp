@@ -17,6 +17,7 @@
 namespace {
 
 using hetconv::Activation;
+using hetconv::Algorithm;
 using hetconv::Input;
 using hetconv::Output;
 using hetconv::Shape;
@@ -207,6 +208,7 @@ Tensor het_conv2d(Tensor x, Tensor weight_spatial, Tensor weight_pointwise, std:
   set_images(shape, x.size(0), x.size(2), x.size(3));
   const Tensor spatial = in_order(weight_spatial, shape), pointwise = unstrided(weight_pointwise);
   if (bias.has_value()) bias = unstrided(*bias);
+  shape.algorithm = hetconv::choose_algorithm(shape, false, true);
   float* const packed = scratch(hetconv::packed_size(shape));
   hetconv::pack(shape, {spatial.const_data_ptr<float>(), pointwise.const_data_ptr<float>()}, packed, threads());
   Canvas y(empty_image(shape.batch, shape.out_channels, shape.out_height, shape.out_width, is_channels_last(x), x.scalar_type()));
@@ -226,6 +228,7 @@ Tensor het_conv2d_input_grad(Tensor grad_output, Tensor weight_spatial, Tensor w
                       grad_output.size(3) == shape.out_width,
                   "hetconv: grad_output has not the output's shape");
   const Tensor spatial = in_order(weight_spatial, shape), pointwise = unstrided(weight_pointwise);
+  shape.algorithm = hetconv::choose_algorithm(shape, true, true);
   float* const packed = scratch(hetconv::packed_size_input_grad(shape));
   hetconv::pack_input_grad(shape, {spatial.const_data_ptr<float>(), pointwise.const_data_ptr<float>()}, packed, threads());
   hetconv::input_grad(shape, Image(grad_output).input(), packed, grad_x.output(), threads());
@@ -251,10 +254,26 @@ std::tuple<Tensor, Tensor> het_conv2d_weight_grad(Tensor grad_output, Tensor x, 
           rounded(pointwise, x.scalar_type(), pointwise_size, pointwise_strides)};
 }
 
-// Packed weights begin with a header of one cache line, which says for which instruction set they are.
+// Packed weights begin with a header of one cache line, which says for which instruction set and algorithm they are. Winograd
+// ones end with the spatial weights as the layer has them, since transformed ones do not tell their last bits.
 constexpr int64_t kHeader = 16;
 
 float instruction_set_code() { return static_cast<float>(hetconv::instruction_set()[3]); }
+
+Algorithm algorithm_of(const float* packed) { return packed[1] == 0 ? Algorithm::direct : Algorithm::winograd; }
+
+int64_t kept_elements(const Shape& shape) {
+  const int64_t taps = shape.kernel_height * shape.kernel_width;
+  return shape.algorithm == Algorithm::direct ? 0 : shape.out_channels * (shape.in_channels / shape.p) * taps;
+}
+
+// Whether this is what hetconv_pack gives for the shape, whose algorithm is set to the one that it is packed for.
+bool is_packed_for(Shape& shape, const float* packed, int64_t elements) {
+  if (elements < kHeader || packed[0] != instruction_set_code()) return false;
+  shape.algorithm = algorithm_of(packed);
+  const bool possible = shape.algorithm == Algorithm::direct || hetconv::uses_winograd(shape);
+  return possible && elements == kHeader + hetconv::packed_size(shape) + kept_elements(shape);
+}
 
 // layer: out_channels, p, kernel size, stride, padding, dilation (2 numbers each), shifted, activation. One list, since
 // unpacking each argument costs time at every call.
@@ -269,7 +288,7 @@ Tensor het_conv2d_packed(Tensor x, Tensor packed, std::optional<Tensor> bias, st
                            {layer[8], layer[9]}, layer[10] != 0);
   set_images(shape, x.size(0), x.size(2), x.size(3));
   const float* const weights = packed.const_data_ptr<float>();
-  STD_TORCH_CHECK(packed.numel() == kHeader + hetconv::packed_size(shape) && weights[0] == instruction_set_code(),
+  STD_TORCH_CHECK(is_packed_for(shape, weights, packed.numel()),
                   "hetconv: the weights were packed for another layer or instruction set; pack them here");
   STD_TORCH_CHECK(!bias.has_value() || (bias->numel() == shape.out_channels && bias->is_contiguous() &&
                                         bias->scalar_type() == ScalarType::Float), "hetconv: bias must have one number for each filter");
@@ -341,29 +360,46 @@ __attribute__((visibility("default"))) int64_t hetconv_multiply_adds(int64_t rou
   return hetconv::multiply_adds(rounds);
 }
 
+__attribute__((visibility("default"))) void hetconv_allow_winograd(int allow) { hetconv::allow_winograd(allow != 0); }
+
+// layer: in_channels, out_channels, p, kernel height, kernel width, shifted; then stride, padding and dilation (2 numbers
+// each), batch, height and width. Returns the algorithm.
+__attribute__((visibility("default"))) int hetconv_choose_algorithm(const int64_t* layer) {
+  Shape shape = make_shape(layer[0], layer[1], layer[2], layer[3], layer[4], {layer[6], layer[7]}, {layer[8], layer[9]},
+                           {layer[10], layer[11]}, layer[5] != 0);
+  set_images(shape, layer[12], layer[13], layer[14]);
+  return static_cast<int>(hetconv::choose_algorithm(shape, false, false));
+}
+
 // layer: in_channels, out_channels, p, kernel height, kernel width, shifted.
 Shape unplaced_shape(const int64_t* layer) {
   return make_shape(layer[0], layer[1], layer[2], layer[3], layer[4], {1, 1}, {0, 0}, {1, 1}, layer[5] != 0);
 }
 
 // Returns how many elements; null arrays ask for no more.
-__attribute__((visibility("default"))) int64_t hetconv_pack(const int64_t* layer, const float* spatial,
+__attribute__((visibility("default"))) int64_t hetconv_pack(const int64_t* layer, int algorithm, const float* spatial,
                                                             const float* pointwise, float* packed) {
-  const Shape shape = unplaced_shape(layer);
+  Shape shape = unplaced_shape(layer);
+  shape.algorithm = static_cast<Algorithm>(algorithm);
+  const int64_t size = kHeader + hetconv::packed_size(shape);
   if (packed != nullptr) {
+    std::fill(packed, packed + kHeader, 0.0f);
     packed[0] = instruction_set_code();
-    for (int64_t i = 1; i < kHeader; ++i) packed[i] = 0;
+    packed[1] = static_cast<float>(algorithm);
     hetconv::pack(shape, {spatial, pointwise}, packed + kHeader, threads());
+    std::copy(spatial, spatial + kept_elements(shape), packed + size);
   }
-  return kHeader + hetconv::packed_size(shape);
+  return size + kept_elements(shape);
 }
 
 // False, and nothing is written, if the weights were packed for another layer or instruction set.
 __attribute__((visibility("default"))) int hetconv_unpack(const int64_t* layer, const float* packed, int64_t elements,
                                                           float* spatial, float* pointwise) {
-  const Shape shape = unplaced_shape(layer);
-  if (elements != kHeader + hetconv::packed_size(shape) || packed[0] != instruction_set_code()) return 0;
+  Shape shape = unplaced_shape(layer);
+  if (!is_packed_for(shape, packed, elements)) return 0;
   hetconv::unpack(shape, packed + kHeader, spatial, pointwise, threads());
+  const int64_t kept = kept_elements(shape);
+  std::copy(packed + elements - kept, packed + elements, spatial);
   return 1;
 }
 }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "winograd.h"
+
 namespace hetconv {
 namespace {
 
@@ -13,6 +15,7 @@ constexpr int64_t kMostStripElements = 96 * 1024;
 constexpr int64_t kFewPixels = 64;
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t round_up(int64_t a, int64_t unit) { return divide_up(a, unit) * unit; }
 
 // `line` and `positions` say where a tap is and how many positions a phase has along the axis.
 Axis make_axis(const Plan& plan, int64_t stride, int64_t in_size, int32_t Tap::*line, int64_t Phase::*positions) {
@@ -31,7 +34,8 @@ Axis make_axis(const Plan& plan, int64_t stride, int64_t in_size, int32_t Tap::*
   if (apart == 0) apart = stride;  // one tap: lines between those that are read need no place
   const int64_t classes = apart / std::gcd(apart, stride);
   const int64_t step = stride * classes / apart, span = (most - least) / apart;
-  return {classes, divide_up(largest, classes), step, span, in_size, apart, stride, least};
+  const int64_t whole = round_up(divide_up(largest, classes), plan.winograd ? kSquare : 1);
+  return {classes, whole, step, span, in_size, apart, stride, least};
 }
 
 }  // namespace
@@ -41,6 +45,7 @@ Strips::Strips(const Plan& plan, const Input& input, int threads)
       input_(input),
       row_(make_axis(plan, plan.phases[0].in_row_step, plan.in_height, &Tap::row, &Phase::rows)),
       column_(make_axis(plan, plan.phases[0].in_column_step, plan.in_width, &Tap::column, &Phase::columns)),
+      unit_(plan.winograd ? kSquare : 1),
       maps_(plan.batch * row_.classes * column_.classes) {
   choose_extent(threads);
   height_ = row_.lines(extent_.rows);
@@ -54,32 +59,40 @@ void Strips::choose_extent(int threads) {
   extent_ = {1, row_.positions, column_.positions};
   const auto size = [&] { return row_.lines(extent_.rows) * column_.lines(extent_.columns) * plan_.channels; };
   const auto fits = [&] {
+    if (plan_.winograd) return places() <= most_squares(plan_) * kSquare * kSquare;
     const bool few = extent_.rows * extent_.columns <= kFewPixels;
     return size() <= (few ? kMostStripElements : kStripElements);
   };
   if (fits()) {
     const int64_t few = divide_up(kFewPixels, extent_.rows * extent_.columns);
-    extent_.maps = std::max(kStripElements / size(), std::min(few, kMostStripElements / size()));
+    extent_.maps = plan_.winograd ? most_squares(plan_) * kSquare * kSquare / places()
+                                  : std::max(kStripElements / size(), std::min(few, kMostStripElements / size()));
     extent_.maps = std::clamp<int64_t>(extent_.maps, 1, maps_);
   }
-  while (!fits() && extent_.rows > 1) --extent_.rows;
-  while (!fits() && extent_.columns > 1) extent_.columns = divide_up(extent_.columns, 2);
+  const auto half = [&](int64_t part, int64_t unit) { return round_up(divide_up(part, 2), unit); };
+  while (!fits() && extent_.rows > unit_) extent_.rows -= unit_;
+  while (!fits() && extent_.columns > unit_) extent_.columns = half(extent_.columns, unit_);
   for (bool more = extent_.columns < column_.positions; more && extent_.rows < row_.positions;) {  // lower, so taller
-    ++extent_.rows;
+    extent_.rows += unit_;
     more = fits();
-    if (!more) --extent_.rows;
+    if (!more) extent_.rows -= unit_;
   }
-  const auto even = [](int64_t& part, int64_t whole) { part = divide_up(whole, divide_up(whole, part)); };
-  even(extent_.maps, maps_);
-  even(extent_.rows, row_.positions);
+  const auto even = [](int64_t part, int64_t whole, int64_t unit) {
+    return round_up(divide_up(whole, divide_up(whole, part)), unit);
+  };
+  extent_.maps = even(extent_.maps, maps_, 1);
+  extent_.rows = even(extent_.rows, row_.positions, unit_);
   const auto items = [&] {
     counts_ = {divide_up(maps_, extent_.maps), divide_up(row_.positions, extent_.rows),
                divide_up(column_.positions, extent_.columns)};
     return count() * static_cast<int64_t>(plan_.blocks.size());
   };
-  while (items() % threads != 0 && items() < 8 * threads && extent_.maps * extent_.rows > 1) {
-    int64_t& part = extent_.maps > 1 ? extent_.maps : extent_.rows;
-    part = divide_up(part, 2);
+  while (items() % threads != 0 && items() < 8 * threads && extent_.maps * extent_.rows > unit_) {
+    if (extent_.maps > 1) {
+      extent_.maps = half(extent_.maps, 1);
+    } else {
+      extent_.rows = half(extent_.rows, unit_);
+    }
   }
 }
 
@@ -105,32 +118,28 @@ Strips::Map Strips::map(int64_t index) const {
   return {index / (row_.classes * column_.classes), index / column_.classes % row_.classes, index % column_.classes};
 }
 
-Strips::Sums Strips::sums(const Phase& phase) const {
-  Sums made;
-  made.at.reserve(static_cast<size_t>(phase.chunks));  // it never moves
+void Sums::add(int64_t at, bool spatial) {
+  const auto terms = [](const Sum& sum) { return sum.spatial + sum.pointwise; };
+  if (partial_.empty() || terms(partial_.back()) == kTerms) partial_.push_back({at_.data() + at_.size(), 0, 0});
+  at_.push_back(static_cast<int32_t>(at));
+  ++(spatial ? partial_.back().spatial : partial_.back().pointwise);
+}
+
+Sums Strips::sums(const Phase& phase) const {
+  Sums made(phase.chunks);
   std::vector<int64_t> taps;
   for (const Tap& tap : phase.taps) {
     const int64_t row = (tap.row - row_.least) / row_.in_step;
     const int64_t column = (tap.column - column_.least) / column_.in_step;
     taps.push_back((row * width_ + column) * pixel_);
   }
-  int64_t terms = kTerms;
-  const auto add = [&](int64_t at, bool spatial) {
-    if (terms == kTerms) {
-      made.partial.push_back({made.at.data() + made.at.size(), 0, 0});
-      terms = 0;
-    }
-    made.at.push_back(static_cast<int32_t>(at));
-    ++(spatial ? made.partial.back().spatial : made.partial.back().pointwise);
-    ++terms;
-  };
-  const int64_t chunks = plan_.channels / plan_.p, step = plan_.shifted ? plan_.p : 1;
+  const int64_t chunks = plan_.winograd ? 0 : plan_.channels / plan_.p, step = plan_.shifted ? plan_.p : 1;
   for (int64_t chunk = 0; chunk < chunks; ++chunk) {
     const int64_t at = place(chunk * step);
-    for (int64_t tap = 0; tap < phase.ring(); ++tap) add(taps[static_cast<size_t>(tap)] + at, plan_.p > 1);
+    for (int64_t tap = 0; tap < phase.ring(); ++tap) made.add(taps[static_cast<size_t>(tap)] + at, plan_.p > 1);
   }
   for (int64_t channel = 0; phase.has_centre && channel < plan_.channels; ++channel) {
-    add(taps.back() + place(channel), false);
+    made.add(taps.back() + place(channel), false);
   }
   return made;
 }
@@ -194,11 +203,20 @@ std::vector<Pixel> Strips::pixels(int64_t strip, const Phase& phase, const Strid
         const int64_t x = at.column_class + (first.columns + column) * column_.classes;
         if (x >= phase.columns) break;
         pixels.push_back({(in + column * column_.step) * pixel_,
-                          line + (phase.first_column + x * phase.column_step) * out.column});
+                          line + (phase.first_column + x * phase.column_step) * out.column,
+                          (m * extent_.rows + row) * extent_.columns + column});
       }
     }
   }
   return pixels;
+}
+
+std::vector<Pixel> Strips::squares(int64_t strip, const Phase& phase) const {
+  std::vector<Pixel> squares = pixels(strip, phase, {0, 0, 0});
+  std::erase_if(squares, [&](const Pixel& pixel) {
+    return pixel.place % extent_.columns % kSquare != 0 || pixel.place / extent_.columns % extent_.rows % kSquare != 0;
+  });
+  return squares;
 }
 
 }  // namespace hetconv

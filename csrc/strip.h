@@ -2,6 +2,7 @@
 // borders, and pixels that are a power of two apart do not compete for the same places in the L1 cache.
 #pragma once
 
+#include <cstddef>
 #include <vector>
 
 #include "plan.h"
@@ -24,6 +25,19 @@ struct Axis {
   }
 };
 
+// Multiply-adds in partial sums of kTerms.
+class Sums {
+ public:
+  explicit Sums(int64_t most) { at_.reserve(static_cast<std::size_t>(most)); }  // it never moves
+  void add(int64_t at, bool spatial);
+  const std::vector<int32_t>& at() const { return at_; }
+  const std::vector<Sum>& partial() const { return partial_; }
+
+ private:
+  std::vector<int32_t> at_;
+  std::vector<Sum> partial_;
+};
+
 class Strips {
  public:
   Strips(const Plan& plan, const Input& input, int threads);
@@ -31,11 +45,7 @@ class Strips {
   int64_t count() const { return counts_.maps * counts_.rows * counts_.columns; }
   int64_t elements() const { return extent_.maps * height_ * width_ * pixel_ + kMaxLanes; }
 
-  // What a phase sums up; it holds for every strip.
-  struct Sums {
-    std::vector<int32_t> at;
-    std::vector<Sum> partial;
-  };
+  // What a phase sums up in a strip; it holds for every strip. With Winograd, only the centre.
   Sums sums(const Phase& phase) const;
 
   void copy(int64_t strip, float* to) const;
@@ -53,6 +63,13 @@ class Strips {
   // The phase's output pixels in a strip, in memory order.
   std::vector<Pixel> pixels(int64_t strip, const Phase& phase, const Strides& out) const;
 
+  // The squares of outputs that Winograd computes at once, by their first pixels.
+  std::vector<Pixel> squares(int64_t strip, const Phase& phase) const;
+  int64_t places() const { return extent_.maps * extent_.rows * extent_.columns; }  // pixels of a strip
+  int64_t places_in_row() const { return extent_.columns; }
+  int64_t pixel() const { return pixel_; }
+  int64_t row() const { return width_ * pixel_; }
+
  private:
   struct Extent {
     int64_t maps, rows, columns;
@@ -64,6 +81,7 @@ class Strips {
   const Plan& plan_;
   const Input input_;
   const Axis row_, column_;
+  int64_t unit_;            // positions are computed in squares of this many
   int64_t maps_;            // images × classes
   Extent extent_, counts_;  // positions of a strip; how many strips
   int64_t height_, width_;  // lines of one map in a strip

@@ -3,14 +3,13 @@
 
 namespace hetconv {
 
-void run_tiles(Tile tile, int vectors, const Pixel* pixels, int64_t count) {
-  const Kernels& k = kernels();
-  const int most = k.max_pixels[vectors];
+void run_tiles(const Tiles* of_size, Tile tile, int vectors, const Pixel* pixels, int64_t count) {
+  const int most = kernels().max_pixels[vectors];
   tile.pixel = pixels;
   const auto run = [&](int size, int64_t tiles) {
     if (tiles == 0) return;
     tile.count = static_cast<int>(tiles);
-    k.tile[vectors][size](tile);
+    of_size[size](tile);
     tile.pixel += size * tiles;
     tile.next += 64 * tiles * tile.next_lines;
   };
@@ -22,12 +21,12 @@ void run_tiles(Tile tile, int vectors, const Pixel* pixels, int64_t count) {
   if (share) {
     left += most;
     const int half = static_cast<int>((left + 1) / 2);
-    run(half, k.tile[vectors][half] != nullptr);
-    if (k.tile[vectors][half] != nullptr) left -= half;
+    run(half, of_size[half] != nullptr);
+    if (of_size[half] != nullptr) left -= half;
   }
   while (left > 0) {
     int size = static_cast<int>(left < most ? left : most);
-    while (k.tile[vectors][size] == nullptr) --size;
+    while (of_size[size] == nullptr) --size;
     run(size, 1);
     left -= size;
   }

@@ -22,10 +22,10 @@ class WeightGrad {
   WeightGrad(const Plan& plan, const Strips& strips, const Input& grad_y, float* packed_grad)
       : plan_(plan), phase_(plan.phases[0]), strips_(strips), grad_y_(grad_y), packed_grad_(packed_grad),
         sums_(strips.sums(phase_)) {
-    for (const Sum& sum : sums_.partial) spatial_ += sum.spatial;
+    for (const Sum& sum : sums_.partial()) spatial_ += sum.spatial;
     for (int vectors = 1; vectors <= kMaxVectors; ++vectors) {
-      for (size_t i = 0; i < sums_.at.size(); ++i) {
-        places_[vectors].push_back({sums_.at[i], static_cast<int64_t>(i) * vectors * kernels().lanes});
+      for (size_t i = 0; i < sums_.at().size(); ++i) {
+        places_[vectors].push_back({sums_.at()[i], static_cast<int64_t>(i) * vectors * kernels().lanes, 0});
       }
     }
   }
@@ -38,7 +38,7 @@ class WeightGrad {
   const Strips& strips_;
   const Input& grad_y_;
   float* const packed_grad_;
-  const Strips::Sums sums_;
+  const Sums sums_;
   int64_t spatial_ = 0;                        // chunks of the ring; the others are of the centre tap
   std::vector<Pixel> places_[kMaxVectors + 1];  // of the weights in the strip and in the packed gradient
 
@@ -114,16 +114,21 @@ void WeightGrad::add(const Block& block, const float* strip, const Pixel* pixels
   const int32_t terms = static_cast<int32_t>(count);
   const Sum ring{at, terms, 0}, centre{at, 0, terms};
   tile.partial_sums = &ring;
-  run_tiles(tile, block.vectors, places.data(), spatial_);
+  run_tiles(k.tile[block.vectors], tile, block.vectors, places.data(), spatial_);
   tile.partial_sums = &centre;
-  run_tiles(tile, block.vectors, places.data() + spatial_, static_cast<int64_t>(places.size()) - spatial_);
+  run_tiles(k.tile[block.vectors], tile, block.vectors, places.data() + spatial_, static_cast<int64_t>(places.size()) - spatial_);
+}
+
+Shape summed_directly(Shape shape) {
+  shape.algorithm = Algorithm::direct;
+  return shape;
 }
 
 }  // namespace
 
 void weight_grad(const Shape& shape, const Input& grad_y, const Input& x, float* packed_grad, float* grad_spatial,
                  float* grad_pointwise, const Threads& threads) {
-  const Plan plan = plan_forward(shape);
+  const Plan plan = plan_forward(summed_directly(shape));
   if (shape.batch * shape.out_height * shape.out_width == 0) {
     std::fill(packed_grad, packed_grad + plan.packed_size, 0.0f);
   } else {

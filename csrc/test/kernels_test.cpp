@@ -1,5 +1,5 @@
 // Every entry point on random layers of small integers, where sums are exact and compared with ==, for every instruction
-// set and 1 to 3 threads. Buffers are exactly as large as needed, so that AddressSanitizer sees each access outside.
+// set and 1 to 3 threads; Winograd, whose fractions round, within a budget. Buffers are exactly as large as needed, so that AddressSanitizer sees each access outside.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -12,7 +12,7 @@
 
 #include "../bfloat16.h"
 #include "../het_conv.h"
-#include "../strip.h"
+#include "../winograd.h"
 
 using namespace hetconv;
 
@@ -55,7 +55,8 @@ void fill(Buffer& buffer) {
   for (int64_t i = 0; i < buffer.size; ++i) buffer.data[i] = static_cast<float>(static_cast<int>(generator() % 7) - 3);
 }
 
-Shape random_shape() {
+// Every second one can be computed with Winograd.
+Shape random_shape(bool for_winograd) {
   Shape shape{};
   shape.p = pick({1, 2, 3, 4, 5, 6, 8, 12, 16, 17, 20, 24, 32, 48, 64});
   shape.in_channels = shape.p * pick({1, 2, 3, 5, 8});
@@ -63,10 +64,10 @@ Shape random_shape() {
   shape.batch = pick({1, 2, 3, 3, 2, 1, 0});
   shape.in_height = pick({1, 2, 4, 7, 9});
   shape.in_width = pick({1, 2, 4, 7, 13, 17});
-  shape.kernel_height = pick({1, 3, 3, 5});
-  shape.kernel_width = pick({1, 3, 3, 5});
-  shape.stride_height = pick({1, 1, 2, 3});
-  shape.stride_width = pick({1, 1, 2, 3});
+  shape.kernel_height = for_winograd ? 3 : pick({1, 3, 3, 5});
+  shape.kernel_width = for_winograd ? 3 : pick({1, 3, 3, 5});
+  shape.stride_height = for_winograd ? 1 : pick({1, 1, 2, 3});
+  shape.stride_width = for_winograd ? 1 : pick({1, 1, 2, 3});
   shape.padding_height = pick({0, 1, 1, 2, 4});
   shape.padding_width = pick({0, 1, 1, 2, 4});
   shape.dilation_height = pick({1, 1, 2});
@@ -130,6 +131,17 @@ bool equal(const char* what, const Buffer& got, const Buffer& expected, const Sh
     }
   }
   return true;
+}
+
+// As `equal`, but for rounding errors of sums of the layer's products of up to 3 × 3.
+bool close(const char* what, const Buffer& got, const Buffer& expected, const Shape& shape, int64_t channels) {
+  const float allowed = 1e-6f * 9 * static_cast<float>(channels + 8 * channels / shape.p + 3);
+  Buffer rounded(got.size, 0);
+  for (int64_t i = 0; i < got.size; ++i) {
+    const bool near = std::fabs(got.data[i] - expected.data[i]) <= allowed;
+    rounded.data[i] = near ? expected.data[i] : got.data[i];
+  }
+  return equal(what, rounded, expected, shape);
 }
 
 struct Case {
@@ -198,6 +210,38 @@ struct Case {
     return equal("y in bfloat16", got, expected, shape);
   }
 
+  bool check_winograd(const Threads& threads) const {
+    Shape fast = shape;
+    fast.algorithm = Algorithm::winograd;
+    if (!uses_winograd(fast)) return true;
+    Buffer expected(y.size, kNan), got_y(y.size, kNan), got_x(grad_x.size, kNan);
+    for (int64_t i = 0; i < y.size; ++i) {
+      if (i % y_strides.column < shape.out_channels) expected.data[i] = bias.data[i % y_strides.column];
+    }
+    for_each_multiply_add(shape, x_strides, y_strides, [&](int64_t in, int64_t out, int64_t wide, int64_t narrow) {
+      expected.data[out] += x.data[in] * (wide >= 0 ? spatial.data[wide] : pointwise.data[narrow]);
+    });
+    Buffer packed(packed_size(fast), kNan), packed_grad(packed_size_input_grad(fast), kNan);
+    pack(fast, {spatial.data, pointwise.data}, packed.data, threads);
+    forward(fast, {x.data, x_strides}, packed.data, {bias.data, nullptr, Activation::none}, {got_y.data, y_strides}, threads);
+    pack_input_grad(fast, {spatial.data, pointwise.data}, packed_grad.data, threads);
+    input_grad(fast, {y.data, y_strides}, packed_grad.data, {got_x.data, x_strides}, threads);
+    return close("y, Winograd", got_y, expected, shape, shape.in_channels) &&
+           close("grad_x, Winograd", got_x, grad_x, shape, shape.out_channels) && check_winograd_memory(fast);
+  }
+
+  // Transformed inputs, products and sums of at most so many squares.
+  bool check_winograd_memory(const Shape& fast) const {
+    if (y.size == 0) return true;
+    const Plan plan = plan_forward(fast);
+    const Strips strips(plan, {x.data, x_strides}, 1);
+    const int64_t most = most_squares(plan), vectors = static_cast<int64_t>(plan.vectors.size()) * kernels().lanes;
+    const int64_t elements = WinogradRing(plan, strips).elements();
+    if (elements <= most * (kPositions * (shape.in_channels + vectors) + 16 * vectors) + kPositions * 32 * (most + 2)) return true;
+    std::printf("%s: Winograd needs %ld elements\n", describe(shape).c_str(), elements);
+    return false;
+  }
+
   // A strip is at most 96 Ki elements, or what one output pixel reads; pixels are set apart by a cache line at most.
   bool check_memory() const {
     if (y.size == 0) return true;
@@ -249,14 +293,14 @@ int main(int argc, char** argv) {
   const int cases = argc > 1 ? std::atoi(argv[1]) : 300;
   int failures = 0, checked = 0;
   for (int i = 0; i < cases; ++i) {
-    const Shape shape = random_shape();
+    const Shape shape = random_shape(i % 2 == 1);
     const Case layer(shape, static_cast<int64_t>(generator() % 3));
     const Threads& threads = kThreads[i % 3];
     for (const char* name : {"avx512", "avx2", "portable"}) {
       if (!choose_instruction_set(name)) continue;
       const bool right = layer.check_gradients(threads) && layer.check_forward(threads, false, false, Activation::none) &&
                          layer.check_forward(threads, true, i % 2 == 0, static_cast<Activation>(i % 4)) &&
-                         layer.check_bfloat16(threads) && layer.check_memory();
+                         layer.check_bfloat16(threads) && layer.check_winograd(threads) && layer.check_memory();
       failures += !right;
       ++checked;
     }

@@ -7,7 +7,7 @@ from hetconv.export import ExportReport, export_onnx
 from hetconv.layout import relayout
 from hetconv.models import create_model
 from hetconv.nn import HetConv2d, PackedHetConv2d, fold_pointwise, pack
-from hetconv.ops import Explanation, explain, het_conv2d
+from hetconv.ops import Explanation, allow_winograd, explain, het_conv2d
 from hetconv.pattern import HetPattern
 from hetconv.quantize import QuantizationReport, quantize_onnx
 
@@ -22,6 +22,7 @@ __all__ = [
     "LatencyReport",
     "PackedHetConv2d",
     "QuantizationReport",
+    "allow_winograd",
     "complexity",
     "convert_",
     "convertible",

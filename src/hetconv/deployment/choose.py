@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from hetconv.ops.arguments import Geometry
-from hetconv.ops.native import pack_weights
+from hetconv.ops.native import choose_algorithm, pack_weights
 from hetconv.ops.packed import het_conv2d_packed, layer_numbers
 from hetconv.pattern import HetPattern
 
@@ -71,7 +71,8 @@ def _measure(work: Work) -> Times:
     if work.residual:
         size = (x.shape[0], pattern.out_channels, *where.output_hw((x.shape[2], x.shape[3]), pattern.kernel_hw))
         residual = torch.randn(size, generator=generator).contiguous(memory_format=torch.channels_last)
-    packed = pack_weights(weight, weight.new_empty(pattern.out_channels, 0), pattern)
+    algorithm = choose_algorithm(pattern, where, (x.shape[0], x.shape[2], x.shape[3]))
+    packed = pack_weights(weight, weight.new_empty(pattern.out_channels, 0), pattern, algorithm)
     numbers = layer_numbers(pattern, where, work.activation)
     weight = weight.contiguous(memory_format=torch.channels_last)
 

@@ -133,6 +133,7 @@ def _entry(part: Part, site: Site) -> DeployedConvolution:
         "; ".join(site.notes),
         None if times is None else times.native_ms,
         None if times is None else times.torch_ms,
+        site.algorithm,
     )
 
 

@@ -46,10 +46,11 @@ class SavedPattern(Record):
 
 @dataclass(frozen=True)
 class SavedConstant(Record):
-    """A tensor's name in the file; with a pattern, the two tensors `….spatial` and `….pointwise`."""
+    """A tensor's name in the file; with a pattern, the tensors `….spatial` and `….pointwise`, packed when loaded."""
 
     name: str
     pattern: SavedPattern | None
+    algorithm: native.Algorithm = "direct"
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ def _natural(name: str, value: Tensor, pattern: HetPattern | None) -> Iterator[t
 
 def _saved_part(part: DeployedPart) -> SavedPart:
     specs = tuple(SavedTensorSpec(spec.dtype, spec.dims, spec.channels) for spec in part.signature.tensors)
-    constants = tuple(SavedConstant(one.name, _saved_pattern(one.pattern)) for one in part.constants)
+    constants = tuple(_saved_constant(one, part.tensor(at)) for at, one in enumerate(part.constants))
     graph = encode_graph(part.graph.graph, [constant_target(at) for at in range(len(constants))])
     return SavedPart(part.names, encode_value(part.signature.structure, _no_node), specs, constants, graph)
 
@@ -186,9 +187,13 @@ def _no_node(node: Any) -> dict[str, Any]:
     raise TypeError(f"{node} is no plain value")
 
 
-def _saved_pattern(pattern: HetPattern | None) -> SavedPattern | None:
-    if pattern is None:
-        return None
+def _saved_constant(constant: Constant, value: Tensor) -> SavedConstant:
+    if constant.pattern is None:
+        return SavedConstant(constant.name, None)
+    return SavedConstant(constant.name, _saved_pattern(constant.pattern), native.algorithm_of(value))
+
+
+def _saved_pattern(pattern: HetPattern) -> SavedPattern:
     return SavedPattern(pattern.in_channels, pattern.out_channels, pattern.kernel_hw, pattern.p, pattern.arrangement)
 
 
@@ -196,7 +201,11 @@ def _loaded_part(saved: SavedPart, tensors: dict[str, Tensor]) -> DeployedPart:
     constants, values = [], []
     for one in saved.constants:
         constants.append(Constant(one.name, None if one.pattern is None else HetPattern(**asdict(one.pattern))))
-        values.append(_value(f"{_prefix(saved.names)}/{one.name}", constants[-1].pattern, tensors))
+        name, pattern = f"{_prefix(saved.names)}/{one.name}", constants[-1].pattern
+        if pattern is None:
+            values.append(in_layout(tensors[name]))
+        else:
+            values.append(_packed(tensors[f"{name}.spatial"], tensors[f"{name}.pointwise"], pattern, one.algorithm))
     graph = decode_graph(saved.graph, [constant_target(at) for at in range(len(constants))])
     structure = decode_value(saved.structure)
     signature = Signature(structure, tuple(TensorSpec(**asdict(spec)) for spec in saved.inputs))
@@ -205,17 +214,10 @@ def _loaded_part(saved: SavedPart, tensors: dict[str, Tensor]) -> DeployedPart:
     return DeployedPart(saved.names, signature, tuple(constants), values, graph)
 
 
-def _value(name: str, pattern: HetPattern | None, tensors: dict[str, Tensor]) -> Tensor:
-    """A constant as the graph reads it."""
-    if pattern is None:
-        return in_layout(tensors[name])
-    return _packed(tensors[f"{name}.spatial"], tensors[f"{name}.pointwise"], pattern)
-
-
-def _packed(spatial: Tensor, pointwise: Tensor, pattern: HetPattern) -> Tensor:
+def _packed(spatial: Tensor, pointwise: Tensor, pattern: HetPattern, algorithm: native.Algorithm) -> Tensor:
     if tuple(spatial.shape) != pattern.spatial_shape or tuple(pointwise.shape) != pattern.pointwise_shape:
         raise GraphError(f"weights of shape {tuple(spatial.shape)} are not those of {pattern}")
-    return native.pack_weights(spatial, pointwise, pattern)
+    return native.pack_weights(spatial, pointwise, pattern, algorithm)
 
 
 def _read(path: Path) -> tuple[Header, dict[str, Tensor]]:

@@ -13,7 +13,7 @@ from hetconv.deployment.choose import Chooser, Work
 from hetconv.deployment.fuse import Chain, find_chain
 from hetconv.deployment.shapes import shapes_of
 from hetconv.deployment.sites import HET, Layer, Site, layer_of, natural_weights
-from hetconv.ops.native import pack_weights
+from hetconv.ops.native import Algorithm, choose_algorithm, pack_weights
 from hetconv.ops.packed import layer_numbers
 from hetconv.pattern import HetPattern
 
@@ -34,12 +34,14 @@ def lower(captured: Captured, sites: list[Site], chooser: Chooser) -> None:
             for site, layer in zip(calls, layers, strict=True):
                 site.notes.append(layer if isinstance(layer, str) else f"another call of it cannot: {refused[0]}")
         elif calls[0].kind == HET or _native_wins(captured, calls, layers, chooser):
-            packed: dict[HetPattern, str] = {}
+            packed: dict[tuple[HetPattern, Algorithm], str] = {}
             for site, layer in zip(calls, layers, strict=True):
                 assert isinstance(layer, Layer)
-                if layer.pattern not in packed:
-                    packed[layer.pattern] = _packed(captured, site, layer)
-                _replace(captured, site, layer, find_chain(captured, site), packed[layer.pattern])
+                site.algorithm = _algorithm(site, layer)
+                key = layer.pattern, site.algorithm
+                if key not in packed:
+                    packed[key] = _packed(captured, site, *key)
+                _replace(captured, site, layer, find_chain(captured, site), packed[key])
         else:
             for site in calls:
                 site.notes.append("PyTorch's kernel is faster")
@@ -76,12 +78,20 @@ def _replace(captured: Captured, site: Site, layer: Layer, chain: Chain, name: s
         site.notes.append(chain.reason)
 
 
-def _packed(captured: Captured, site: Site, layer: Layer) -> str:
+def _algorithm(site: Site, layer: Layer) -> Algorithm:
+    """The faster one for the example."""
+    given = shapes_of(site.node.args[0])
+    assert given is not None
+    batch, _, height, width = given.example
+    return choose_algorithm(layer.pattern, layer.where, (batch, height, width))
+
+
+def _packed(captured: Captured, site: Site, pattern: HetPattern, algorithm: Algorithm) -> str:
     """The name of the weights' packed form, a new constant."""
     with torch.no_grad():
-        packed = pack_weights(*natural_weights(captured, site), layer.pattern)
+        packed = pack_weights(*natural_weights(captured, site), pattern, algorithm)
     name = captured.add_constant(site.name or "convolution", packed)
-    captured.packed[name] = layer.pattern
+    captured.packed[name] = pattern
     return name
 
 

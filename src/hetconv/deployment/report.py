@@ -21,6 +21,7 @@ class DeployedConvolution(Record):
         joined: batch norm, residual, relu, relu6, silu.
         reason: why no more joined, or why it does not run on the native kernels; empty where all there was joined.
         native_ms, torch_ms: medians that were measured to choose between the two, of standard convolutions.
+        algorithm: of the native kernels, direct or winograd: the one expected to be faster for the example.
     """
 
     name: str
@@ -30,6 +31,7 @@ class DeployedConvolution(Record):
     reason: str
     native_ms: float | None = None
     torch_ms: float | None = None
+    algorithm: str | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ class DeployReport(Record):
 
     def _convolution_lines(self) -> Iterable[str]:
         rows = [
-            (e.name or "(itself)", e.layer, e.runs_on, _times(e), " + ".join(e.joined) or "–", e.reason)
+            (e.name or "(itself)", e.layer, _kernels(e), _times(e), " + ".join(e.joined) or "–", e.reason)
             for e in self.convolutions
         ]
         header = ("name", "layer", "runs on", "native | PyTorch, ms", "joined", "why no more")
@@ -121,6 +123,10 @@ class DeployReport(Record):
             f"Chosen on {at.processor}, {at.threads} thread(s), batch {at.batch_size}, {at.dtype}, PyTorch "
             f"{at.versions.get('torch', '?')}, {at.date}"
         )
+
+
+def _kernels(entry: DeployedConvolution) -> str:
+    return f"{entry.runs_on}, Winograd" if entry.algorithm == "winograd" else entry.runs_on
 
 
 def _times(entry: DeployedConvolution) -> str:

@@ -15,6 +15,7 @@ from hetconv.deployment.choose import Times
 from hetconv.deployment.shapes import shapes_of
 from hetconv.errors import UsageError
 from hetconv.ops.arguments import Geometry, geometry, pattern_of
+from hetconv.ops.native import Algorithm
 from hetconv.pattern import HetPattern
 
 HET = "het"
@@ -34,6 +35,7 @@ class Site:
         weights: the constants of its weights, two of a het layer.
         joined: what became one with it.
         notes: why it does not run on the native kernels, or why something next to it did not join it.
+        algorithm: of the native kernels.
         times: what was measured, of standard convolutions.
     """
 
@@ -46,6 +48,7 @@ class Site:
     joined: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     runs_on: RunsOn = "PyTorch"
+    algorithm: Algorithm | None = None
     times: Times | None = None
 
 

@@ -15,6 +15,7 @@ from hetconv.ops.arguments import Padding, Size2, geometry, same_padding
 from hetconv.ops.explain import Explanation, explain
 from hetconv.ops.functional import het_conv2d
 from hetconv.ops.kept import KeptWeights
+from hetconv.ops.native import choose_algorithm
 from hetconv.ops.packed import het_conv2d_packed, layer_numbers
 from hetconv.ops.weights import from_dense_weight, to_dense_weight
 from hetconv.pattern import ARRANGEMENTS, Arrangement, HetPattern
@@ -102,9 +103,12 @@ class HetConv2d(nn.Module):
             x, padding = functional.pad(x, self._pad_sides(), mode=self.padding_mode), 0
         if not torch.compiler.is_compiling() and self._keeps_packed(x):
             where = geometry(self.stride, padding, self.dilation, self.kernel_size)
-            packed = self._kept.get(self.weight_spatial, self.weight_pointwise, self.pattern)
-            if packed is not None and min(where.output_hw((x.shape[2], x.shape[3]), self.kernel_size)) > 0:
-                return het_conv2d_packed(x, packed, self.bias, None, layer_numbers(self.pattern, where, None))
+            batch, _, *size = x.shape
+            if min(where.output_hw((size[0], size[1]), self.kernel_size)) > 0:
+                algorithm = choose_algorithm(self.pattern, where, (batch, size[0], size[1]))
+                packed = self._kept.get(self.weight_spatial, self.weight_pointwise, self.pattern, algorithm)
+                if packed is not None:
+                    return het_conv2d_packed(x, packed, self.bias, None, layer_numbers(self.pattern, where, None))
         return het_conv2d(
             x,
             self.weight_spatial,

@@ -11,7 +11,7 @@ from torch.nn import functional
 from hetconv.errors import UsageError
 from hetconv.nn.het_conv import HetConv2d
 from hetconv.ops.arguments import geometry
-from hetconv.ops.native import pack_weights
+from hetconv.ops.native import choose_algorithm, pack_weights
 from hetconv.ops.packed import ACTIVATIONS, het_conv2d_packed, layer_numbers
 
 Activation = Literal["relu", "relu6", "silu"]
@@ -23,6 +23,10 @@ class PackedHetConv2d(nn.Module):
     Packed weights are in the order the kernels of this machine read them. They are derived and never saved: save the
     layer, and pack it where it runs.
 
+    Args:
+        size: batch size, height and width of the inputs that it will be called with most. Its weights are packed for
+            the algorithm that is faster there, and it takes others too. None sums tap by tap.
+
     Shape:
         input (B, M, H, W), float32 or bfloat16, whatever the layer's type was; residual (B, N, H', W') of that type, or
         None; output (B, N, H', W') of that type, channels-last if the input is
@@ -31,7 +35,9 @@ class PackedHetConv2d(nn.Module):
         UsageError: the native kernels cannot run here, or the activation is not one of theirs.
     """
 
-    def __init__(self, layer: HetConv2d, activation: Activation | None = None) -> None:
+    def __init__(
+        self, layer: HetConv2d, activation: Activation | None = None, size: tuple[int, int, int] | None = None
+    ) -> None:
         super().__init__()
         if activation not in ACTIVATIONS:
             names = ", ".join(name for name in ACTIVATIONS if name is not None)
@@ -43,7 +49,8 @@ class PackedHetConv2d(nn.Module):
         self.layer_numbers = layer_numbers(layer.pattern, where, activation)
         self.packed: Tensor
         self.bias: Tensor | None
-        packed = pack_weights(layer.weight_spatial, layer.weight_pointwise, layer.pattern)
+        algorithm = "direct" if size is None else choose_algorithm(layer.pattern, where, self._padded(size))
+        packed = pack_weights(layer.weight_spatial, layer.weight_pointwise, layer.pattern, algorithm)
         self.register_buffer("packed", packed, persistent=False)
         bias = None if layer.bias is None else layer.bias.detach().float().clone()
         self.register_buffer("bias", bias, persistent=False)
@@ -56,16 +63,28 @@ class PackedHetConv2d(nn.Module):
             x = functional.pad(x, self.pad_sides, mode=self.pad_mode)
         return het_conv2d_packed(x, self.packed, self.bias, residual, self.layer_numbers)
 
+    def _padded(self, size: tuple[int, int, int]) -> tuple[int, int, int]:
+        batch, height, width = size
+        if self.pad_mode == "zeros":
+            return size
+        left, right, top, bottom = self.pad_sides
+        return batch, height + top + bottom, width + left + right
+
     def extra_repr(self) -> str:
         pattern = self.pattern
         parts = f"{pattern.in_channels}, {pattern.out_channels}, kernel_size={pattern.kernel_hw}, p={pattern.p}"
         return parts if self.activation is None else f"{parts}, activation={self.activation}"
 
 
-def pack(layer: HetConv2d, activation: Activation | None = None) -> PackedHetConv2d:
+def pack(
+    layer: HetConv2d, activation: Activation | None = None, size: tuple[int, int, int] | None = None
+) -> PackedHetConv2d:
     """The layer packed for inference on this machine's CPU, with the activation that follows it.
+
+    Args:
+        size: batch size, height and width of the inputs, by which the faster algorithm is chosen; None sums tap by tap
 
     Raises:
         UsageError: as `PackedHetConv2d`.
     """
-    return PackedHetConv2d(layer, activation)
+    return PackedHetConv2d(layer, activation, size)

@@ -2,5 +2,6 @@
 
 from hetconv.ops.explain import Explanation, explain
 from hetconv.ops.functional import het_conv2d
+from hetconv.ops.native import allow_winograd
 
-__all__ = ["Explanation", "explain", "het_conv2d"]
+__all__ = ["Explanation", "allow_winograd", "explain", "het_conv2d"]

@@ -18,21 +18,23 @@ class KeptWeights:
     """
 
     def __init__(self) -> None:
-        self._key: tuple[object, ...] = ()
-        self._packed = torch.empty(0)
+        self._packed: dict[native.Algorithm, tuple[tuple[object, ...], Tensor]] = {}
 
-    def get(self, weight_spatial: Tensor, weight_pointwise: Tensor, pattern: HetPattern) -> Tensor | None:
+    def get(
+        self, weight_spatial: Tensor, weight_pointwise: Tensor, pattern: HetPattern, algorithm: native.Algorithm
+    ) -> Tensor | None:
         """What `het_conv2d_packed` takes; None for weights with gaps in their memory."""
         weights = (weight_spatial, weight_pointwise)
         if not all(_is_dense(weight) for weight in weights):
             return None
         strides = (weight.stride() for weight in weights)
         key = (pattern, native.instruction_set(), *strides, *(native.fingerprint(weight) for weight in weights))
-        if self._key != key:
+        known, packed = self._packed.get(algorithm, ((), torch.empty(0)))
+        if known != key:
             with torch.inference_mode(False), torch.no_grad():
-                self._packed = native.pack_weights(*weights, pattern)
-            self._key = key
-        return self._packed
+                packed = native.pack_weights(*weights, pattern, algorithm)
+            self._packed[algorithm] = key, packed
+        return packed
 
     def __reduce__(self) -> tuple[type[KeptWeights], tuple[()]]:
         return KeptWeights, ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import warnings
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Literal
 
@@ -12,9 +12,12 @@ import torch
 from torch import Tensor
 
 from hetconv.errors import UsageError
+from hetconv.ops.arguments import Geometry
 from hetconv.pattern import HetPattern
 
 InstructionSet = Literal["avx512", "avx2", "portable"]
+Algorithm = Literal["direct", "winograd"]
+ALGORITHMS: tuple[Algorithm, ...] = ("direct", "winograd")
 DTYPES = (torch.float32, torch.bfloat16)
 """Of activations and weights; sums are float32."""
 
@@ -34,6 +37,7 @@ def _load() -> ctypes.CDLL | str:
         return f"the native kernels do not load: {error.__cause__ or error}"
     kernels.hetconv_instruction_set.restype = ctypes.c_char_p
     kernels.hetconv_pack.restype = ctypes.c_int64
+    kernels.hetconv_pack.argtypes = [ctypes.c_void_p, ctypes.c_int, *[ctypes.c_void_p] * 3]
     kernels.hetconv_fingerprint.argtypes = [ctypes.c_void_p, ctypes.c_int64]
     kernels.hetconv_fingerprint.restype = ctypes.c_uint64
     kernels.hetconv_multiply_adds.restype = ctypes.c_int64
@@ -79,6 +83,24 @@ def choose_instruction_set(name: InstructionSet) -> None:
         raise UsageError(f"instruction set {name!r} is not one that this processor has (avx512, avx2, portable)")
 
 
+def allow_winograd(allow: bool) -> None:
+    """Whether layers may compute squares of 4×4 outputs at once where that is faster (Winograd); at first they may.
+
+    Only 3×3 kernels of stride 1 do, in inference and in training. Rounding errors are about twice those of summing
+    tap by tap, and an input that is infinite or not a number spoils all outputs of its square.
+    """
+    _kernels().hetconv_allow_winograd(int(allow))
+    choose_algorithm.cache_clear()
+
+
+@lru_cache(maxsize=1024)
+def choose_algorithm(pattern: HetPattern, where: Geometry, size: tuple[int, int, int]) -> Algorithm:
+    """The faster algorithm for inputs of this batch size, height and width."""
+    numbers = (*_numbers(pattern), *where.stride, *where.padding, *where.dilation, *size)
+    code = int(_kernels().hetconv_choose_algorithm((ctypes.c_int64 * len(numbers))(*numbers)))
+    return ALGORITHMS[code]
+
+
 def multiply_adds(rounds: int) -> int:
     """Run multiply-adds that never leave the registers, the most that one core can do; returns how many they were."""
     return int(_kernels().hetconv_multiply_adds(ctypes.c_int64(rounds)))
@@ -89,28 +111,38 @@ def fingerprint(tensor: Tensor) -> int:
     return int(_kernels().hetconv_fingerprint(tensor.data_ptr(), tensor.numel()))
 
 
-def pack_weights(weight_spatial: Tensor, weight_pointwise: Tensor, pattern: HetPattern) -> Tensor:
+def pack_weights(
+    weight_spatial: Tensor, weight_pointwise: Tensor, pattern: HetPattern, algorithm: Algorithm = "direct"
+) -> Tensor:
     """The weights of a layer in the order the kernels of this machine read them, for `het_conv2d_packed`.
 
     Args:
         weight_spatial: (N, M/P, K, K), float32 or bfloat16 on the CPU
         weight_pointwise: (N, M − M/P)
+        algorithm: as `choose_algorithm` says; "winograd" is for 3×3 kernels of stride 1
 
     Returns:
-        one-dimensional, float32, about as many elements as there are weights
+        one-dimensional, float32, about as many elements as there are weights; with Winograd 5 for each spatial weight
 
     Raises:
-        UsageError: the native kernels cannot run on these weights.
+        UsageError: the native kernels cannot run on these weights, or not with this algorithm.
     """
     reason = why_not(weight_spatial)
+    if reason is None and algorithm == "winograd" and pattern.kernel_hw != (3, 3):
+        reason = f"algorithm='winograd' is for 3×3 kernels, and these are {pattern.kernel_hw}; use 'direct'"
     if reason is not None:
         raise UsageError(f"weights cannot be packed: {reason}")
     layer = _layer(pattern)
     spatial, pointwise = (w.detach().float().contiguous() for w in (weight_spatial, weight_pointwise))
-    packed = torch.empty(_kernels().hetconv_pack(layer, None, None, None))
-    pointers = (ctypes.c_void_p(tensor.data_ptr()) for tensor in (spatial, pointwise, packed))
-    _kernels().hetconv_pack(layer, *pointers)
+    code = ALGORITHMS.index(algorithm)
+    packed = torch.empty(_kernels().hetconv_pack(layer, code, None, None, None))
+    _kernels().hetconv_pack(layer, code, *(tensor.data_ptr() for tensor in (spatial, pointwise, packed)))
     return packed
+
+
+def algorithm_of(packed: Tensor) -> Algorithm:
+    """The algorithm that weights were packed for."""
+    return ALGORITHMS[int(packed[1])]
 
 
 def unpack_weights(packed: Tensor, pattern: HetPattern) -> tuple[Tensor, Tensor]:
@@ -127,9 +159,13 @@ def unpack_weights(packed: Tensor, pattern: HetPattern) -> tuple[Tensor, Tensor]
     return spatial, pointwise
 
 
-def _layer(pattern: HetPattern) -> ctypes.Array[ctypes.c_int64]:
+def _numbers(pattern: HetPattern) -> tuple[int, ...]:
     shifted = int(pattern.arrangement == "shifted")
-    numbers = (pattern.in_channels, pattern.out_channels, pattern.p, *pattern.kernel_hw, shifted)
+    return (pattern.in_channels, pattern.out_channels, pattern.p, *pattern.kernel_hw, shifted)
+
+
+def _layer(pattern: HetPattern) -> ctypes.Array[ctypes.c_int64]:
+    numbers = _numbers(pattern)
     return (ctypes.c_int64 * len(numbers))(*numbers)
 
 
