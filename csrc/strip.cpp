@@ -120,13 +120,13 @@ Strips::Map Strips::map(int64_t index) const {
 
 void Sums::add(int64_t at, bool spatial) {
   const auto terms = [](const Sum& sum) { return sum.spatial + sum.pointwise; };
-  if (partial_.empty() || terms(partial_.back()) == kTerms) partial_.push_back({at_.data() + at_.size(), 0, 0});
+  if (partial_.empty() || terms(partial_.back()) == terms_) partial_.push_back({at_.data() + at_.size(), 0, 0});
   at_.push_back(static_cast<int32_t>(at));
   ++(spatial ? partial_.back().spatial : partial_.back().pointwise);
 }
 
 Sums Strips::sums(const Phase& phase) const {
-  Sums made(phase.chunks);
+  Sums made(phase.chunks, kTerms);
   std::vector<int64_t> taps;
   for (const Tap& tap : phase.taps) {
     const int64_t row = (tap.row - row_.least) / row_.in_step;

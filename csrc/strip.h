@@ -25,15 +25,16 @@ struct Axis {
   }
 };
 
-// Multiply-adds in partial sums of kTerms.
+// Multiply-adds, in partial sums of so many terms.
 class Sums {
  public:
-  explicit Sums(int64_t most) { at_.reserve(static_cast<std::size_t>(most)); }  // it never moves
+  Sums(int64_t most, int64_t terms) : terms_(terms) { at_.reserve(static_cast<std::size_t>(most)); }  // it never moves
   void add(int64_t at, bool spatial);
   const std::vector<int32_t>& at() const { return at_; }
   const std::vector<Sum>& partial() const { return partial_; }
 
  private:
+  int64_t terms_;
   std::vector<int32_t> at_;
   std::vector<Sum> partial_;
 };

@@ -10,6 +10,7 @@ int64_t spread(int64_t elements) { return ((elements + kMaxLanes - 1) / kMaxLane
 
 constexpr int64_t kSquareElements = 4 * 1024;
 constexpr int64_t kFewSquares = 16;
+constexpr int64_t kProductTerms = 64;  // what is multiplied is larger than the outputs, and so are rounding errors
 
 }  // namespace
 
@@ -30,7 +31,7 @@ WinogradRing::WinogradRing(const Plan& plan, const Strips& strips)
       square_(spread(plan.channels)),
       position_(spread(squares_ * square_)),
       product_(spread(squares_ * static_cast<int64_t>(plan.vectors.size()) * lanes_)),
-      chunks_(plan.channels / plan.p) {
+      chunks_(plan.channels / plan.p, kProductTerms) {
   const int64_t step = plan.shifted ? plan.p : 1;
   for (int64_t chunk = 0; chunk < plan.channels / plan.p; ++chunk) chunks_.add(strips.place(chunk * step), true);
 }

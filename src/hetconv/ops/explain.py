@@ -63,4 +63,10 @@ def explain(
     if reason is not None:
         return Explanation("decomposed", macs, executed, {"native": reason, **refused})
     refused["decomposed"] = "native is faster"
-    return Explanation("native", macs, {"native": macs, **executed}, refused)
+    if 0 in (batch.numel(), positions):
+        return Explanation("native", macs, {"native": macs, **executed}, refused)
+    size = batch.shape[0], batch.shape[2], batch.shape[3]
+    if native.choose_algorithm(pattern, where, size) == "direct":
+        return Explanation("native", macs, {"native": macs, **executed}, refused)
+    winograd = native.winograd_macs(pattern, batch.shape[0], height, width)
+    return Explanation("native", macs, {"native (Winograd)": winograd, **executed}, refused)

@@ -86,8 +86,8 @@ def choose_instruction_set(name: InstructionSet) -> None:
 def allow_winograd(allow: bool) -> None:
     """Whether layers may compute squares of 4×4 outputs at once where that is faster (Winograd); at first they may.
 
-    Only 3×3 kernels of stride 1 do, in inference and in training. Rounding errors are about twice those of summing
-    tap by tap, and an input that is infinite or not a number spoils all outputs of its square.
+    Only 3×3 kernels of stride 1 do, in inference and in training. Rounding errors are two to four times those of
+    summing tap by tap, and an input that is infinite or not a number spoils all outputs of its square.
     """
     _kernels().hetconv_allow_winograd(int(allow))
     choose_algorithm.cache_clear()
@@ -99,6 +99,13 @@ def choose_algorithm(pattern: HetPattern, where: Geometry, size: tuple[int, int,
     numbers = (*_numbers(pattern), *where.stride, *where.padding, *where.dilation, *size)
     code = int(_kernels().hetconv_choose_algorithm((ctypes.c_int64 * len(numbers))(*numbers)))
     return ALGORITHMS[code]
+
+
+def winograd_macs(pattern: HetPattern, batch: int, height: int, width: int) -> int:
+    """Multiply-adds that Winograd executes for outputs of this size, transforms not counted."""
+    squares = batch * -(-height // 4) * -(-width // 4)
+    centre = 0 if pattern.p == 1 else batch * height * width * pattern.in_channels
+    return pattern.out_channels * (36 * squares * pattern.in_channels // pattern.p + centre)
 
 
 def multiply_adds(rounds: int) -> int:
