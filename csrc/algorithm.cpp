@@ -13,18 +13,24 @@ std::atomic<bool>& allowed() {
   return winograd;
 }
 
-// In multiply-adds for each output: what the loops do at the speed that they reach, and what is spent outside of them.
-double direct_cost(double channels, double p) { return channels * (1 + 8 / p) / 0.93 + 20; }
+// In multiply-adds for each output of a filter: what the loops do at the speed that they reach, what is spent outside of
+// them, and weights, which come from the L3 cache or from memory where a network has more layers than one.
+double reading_cost(double weights, double outputs) { return 10 * weights / outputs; }
+
+double direct_cost(double channels, double p, double outputs) {
+  return channels * (1 + 8 / p) / 0.93 + 20 + reading_cost(channels * (1 + 8 / p), outputs);
+}
 
 double winograd_cost(const Shape& shape, double channels, double filters, double height, double width) {
   const double squares_of_map = std::ceil(height / kSquare) * std::ceil(width / kSquare);
   const double padded = squares_of_map * kSquare * kSquare / (height * width);
-  const double p = static_cast<double>(shape.p);
-  const double squares = std::min<double>(squares_of_map * static_cast<double>(shape.batch), kMostSquares);
-  // tiles are of 6 squares, and weights are read from the L3 cache at the speed of 8
-  const double tiles = std::max(8.0, 6 * std::ceil(squares / 6)) / squares;
+  const double p = static_cast<double>(shape.p), batch = static_cast<double>(shape.batch);
+  const double squares = std::min<double>(squares_of_map * batch, kMostSquares);
+  const double tiles = 6 * std::ceil(squares / 6) / squares;  // they are of 6 squares
   const double centre = shape.p > 1 ? channels / 0.85 + 40 : 40;
-  return centre + padded * (channels * 2.25 / p / 0.9 * tiles + 30 + 14 * channels / filters);
+  const double weights = channels * (kPositions / p + (shape.p > 1));
+  return centre + padded * (channels * 2.25 / p / 0.9 * tiles + 30 + 14 * channels / filters) +
+         reading_cost(weights, batch * height * width);
 }
 
 // What packing takes longer with Winograd.
@@ -43,9 +49,10 @@ Algorithm choose_algorithm(Shape shape, bool input_grad, bool packing) {
   const double channels = static_cast<double>(input_grad ? shape.out_channels : shape.in_channels);
   const double filters = static_cast<double>(input_grad ? shape.in_channels : shape.out_channels);
   const double height = static_cast<double>(rows), width = static_cast<double>(columns), p = static_cast<double>(shape.p);
+  const double outputs = height * width * static_cast<double>(shape.batch);
   double cost = winograd_cost(shape, channels, filters, height, width);
-  if (packing) cost += packing_cost(channels, p, height * width * static_cast<double>(shape.batch));
-  return cost < direct_cost(channels, p) ? Algorithm::winograd : Algorithm::direct;
+  if (packing) cost += packing_cost(channels, p, outputs);
+  return cost < direct_cost(channels, p, outputs) ? Algorithm::winograd : Algorithm::direct;
 }
 
 }  // namespace hetconv

@@ -8,7 +8,7 @@ namespace {
 // An odd number of cache lines, so that what is this far apart does not compete for the same places in the L1 cache.
 int64_t spread(int64_t elements) { return ((elements + kMaxLanes - 1) / kMaxLanes | 1) * kMaxLanes; }
 
-constexpr int64_t kSquareElements = 4 * 1024;
+constexpr int64_t kSquareElements = 2048;
 constexpr int64_t kFewSquares = 16;
 constexpr int64_t kProductTerms = 64;  // what is multiplied is larger than the outputs, and so are rounding errors
 
