@@ -13,15 +13,16 @@ ROOT = Path(hetconv.__file__).parent
 LAYER = {"nn", "pattern", "errors"}
 MAY_KNOW = {
     "errors": set(),
+    "built": {"errors"},
     "files": {"errors"},
     "records": {"files", "errors"},
     "pattern": {"errors"},
     "published": {"errors"},
-    "ops": {"pattern", "errors"},
+    "ops": {"built", "pattern", "errors"},
     "nn": {"ops", "pattern", "errors"},
     "convert": LAYER,
     "layout": {"ops", *LAYER},
-    "runtimes": {"errors"},
+    "runtimes": {"built", "errors"},
     "export": {"layout", "runtimes", "ops", "files", *LAYER},
     "quantize": {"export", "runtimes", "files", "errors"},
     "models": {"convert", *LAYER},
@@ -34,7 +35,7 @@ MAY_KNOW = {
 }
 FREE = {"cli", "__init__", "__main__"}
 """They join the parts and may know all of them; no part may know them."""
-WITHOUT_TORCH = {"errors", "files", "records", "pattern", "published", "report"}
+WITHOUT_TORCH = {"built", "errors", "files", "records", "pattern", "published", "report"}
 HEAVY = {
     "triton",
     "onnx",
