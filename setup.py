@@ -93,7 +93,7 @@ NATIVE, ONNX_RUNTIME = "hetconv.native", "hetconv.libhetconv_onnx"
 setup(
     ext_modules=[
         Extension(NATIVE, ["csrc/register.cpp"]),
-        Extension(ONNX_RUNTIME, [f"csrc/onnx_runtime/{name}.cpp" for name in ("kernel", "het_conv", "register")]),
+        Extension(ONNX_RUNTIME, [f"csrc/onnx_runtime/{name}.cpp" for name in ("kernel", "het_conv", "pool", "register")]),
     ],
     cmdclass={"build_ext": BuildNative},
 )

@@ -8,7 +8,6 @@
 #include <initializer_list>
 #include <memory>
 #include <optional>
-#include <tuple>
 
 #include "../scratch.h"
 #include "operators.h"

@@ -79,12 +79,15 @@ Operator make_operator(const char* type, Make make, size_t required, size_t inpu
 }
 
 struct Domain {
-  Domain(Table api, int threads) : het_conv2d(make_operator("HetConv2d", &ort::het_conv2d, 2, 5, threads)) {
+  Domain(Table api, int threads)
+      : operators{make_operator("HetConv2d", &het_conv2d, 2, 5, threads),
+                  make_operator("MaxPool2d", &max_pool2d, 1, 1, threads),
+                  make_operator("AveragePool2d", &average_pool2d, 1, 1, threads)} {
     call<CreateCustomOpDomain>(api, kDomain, &domain);
-    call<AddToDomain>(api, domain, static_cast<const CustomOp*>(&het_conv2d));
+    for (const Operator& op : operators) call<AddToDomain>(api, domain, static_cast<const CustomOp*>(&op));
   }
   CustomOpDomain* domain = nullptr;
-  Operator het_conv2d;
+  const Operator operators[3];
 };
 
 // Sessions read their domain as long as they live, perhaps to the end of the process: domains are never freed.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hetconv.export.native.convolutions import take_convolutions_
+from hetconv.export.native.form import DOMAIN, VERSION
 from hetconv.export.native.fuse import fuse_, is_layer
 from hetconv.export.native.layout import make_channels_last_
 
@@ -42,6 +43,7 @@ def rewrite_(model: Any, convolutions: bool) -> Rewritten:
     from onnx_ir.passes.common import RemoveUnusedNodesPass
 
     graph = model.graph
+    model.opset_imports[DOMAIN] = VERSION
     if convolutions:
         take_convolutions_(graph)
     joined = fuse_(graph)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from hetconv.export.native.form import DOMAIN
 from hetconv.export.native.fuse import is_layer
 from hetconv.export.native.nodes import attribute, constant, insert_before, new_constant, rank, replace
 
@@ -19,6 +20,7 @@ ELEMENTWISE = {
     "Tanh",
 }  # fmt: skip
 REDUCTIONS = {"ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"}
+POOLS = {"AveragePool": "AveragePool2d", "MaxPool": "MaxPool2d"}
 POOLED = {"GlobalAveragePool": "ReduceMean", "GlobalMaxPool": "ReduceMax"}
 
 
@@ -110,6 +112,8 @@ class _Layout:
             return self._concatenation(node)
         if node.op_type in REDUCTIONS:
             return self._reduction(node)
+        if node.op_type in POOLS:
+            return self._pool(node)
         if node.op_type in POOLED:
             return lambda: self._pool_all(node)
         if node.op_type == "Slice":
@@ -166,13 +170,29 @@ class _Layout:
 
         return change
 
+    def _pool(self, node: Any) -> Callable[[], None] | None:
+        top, left, bottom, right = attribute(node, "pads", (0,) * 4)
+        plain = set(attribute(node, "dilations", (1, 1))) == {1} and attribute(node, "auto_pad", "NOTSET") == "NOTSET"
+        kernel, ceil = attribute(node, "kernel_shape"), attribute(node, "ceil_mode", 0)
+        largest = node.op_type == "MaxPool"
+        narrow = 2 * top <= kernel[0] and 2 * left <= kernel[1]
+        if not plain or (top, left) != (bottom, right) or not narrow or (ceil and not largest) or len(node.outputs) > 1:
+            return None
+        options = {"kernel": list(kernel), "stride": list(attribute(node, "strides", (1, 1))), "padding": [top, left]}
+        options |= {"ceil": ceil} if largest else {"count_padding": attribute(node, "count_include_pad", 0)}
+        return lambda: self._exchange(node, POOLS[node.op_type], [node.inputs[0]], options, DOMAIN)
+
+    def _exchange(self, node: Any, operator: str, inputs: list[Any], options: dict[str, Any], domain: str = "") -> None:
+        """Another operator in the place of a node."""
+        made = insert_before(node, operator, inputs, options, domain, node.outputs[0])
+        self._mark(made)
+        replace(node.outputs[0], made)
+        self.graph.remove(node, safe=True)
+
     def _pool_all(self, node: Any) -> None:
         """The mean or maximum of all pixels, whose operators take images channels-first only, as a reduction."""
         axes = new_constant(self.graph, "rows_and_columns", np.array([1, 2]))
-        reduced = insert_before(node, POOLED[node.op_type], [node.inputs[0], axes], {"keepdims": 1}, "", node.outputs[0])
-        self._mark(reduced)
-        replace(node.outputs[0], reduced)
-        self.graph.remove(node, safe=True)
+        self._exchange(node, POOLED[node.op_type], [node.inputs[0], axes], {"keepdims": 1})
 
     def _slice(self, node: Any) -> Callable[[], None] | None:
         axes = constant(node.inputs[3]) if len(node.inputs) > 3 else None
