@@ -1,4 +1,4 @@
-"""Builds the native CPU kernels, for PyTorch and for ONNX Runtime; where they cannot be built the package still installs.
+"""Builds the native CPU kernels, for PyTorch and for ONNX Runtime; without them the package still installs.
 
 Why they were not built is kept in `hetconv/native_not_built.txt`, for `hetconv.explain`.
 """
@@ -93,7 +93,9 @@ NATIVE, ONNX_RUNTIME = "hetconv.native", "hetconv.libhetconv_onnx"
 setup(
     ext_modules=[
         Extension(NATIVE, ["csrc/register.cpp"]),
-        Extension(ONNX_RUNTIME, [f"csrc/onnx_runtime/{name}.cpp" for name in ("kernel", "het_conv", "pool", "register")]),
+        Extension(
+            ONNX_RUNTIME, [f"csrc/onnx_runtime/{name}.cpp" for name in ("kernel", "het_conv", "pool", "register")]
+        ),
     ],
     cmdclass={"build_ext": BuildNative},
 )

@@ -171,14 +171,14 @@ def export(
     out: Annotated[Path, typer.Option(help="The ONNX file to write.")],
     variant: Annotated[str, typer.Option(help="Which layers: dense, het-p4, gwc4-pwc, …")] = "het-p4",
     weights: Weights = None,
-    form: Annotated[str, typer.Option(help="auto (the fastest, timed), grouped, sliced or dense.")] = "auto",
+    form: Annotated[str, typer.Option(help="auto (the fastest, timed), grouped, sliced, dense or native.")] = "auto",
     input_size: InputSize = None,
     num_classes: Annotated[int, typer.Option(min=1)] = 10,
     width: Width = 1.0,
     batch_size: Annotated[int, typer.Option(min=1, help="Images in the batch that forms are timed with.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="ONNX Runtime's threads while forms are timed.")] = 1,
 ) -> None:
-    """Write a network as ONNX with standard operators, compared with the network before it is kept."""
+    """Write a network as ONNX, compared with the network before it is kept; standard operators, but for native."""
     from hetconv.export import export_onnx
 
     network, size = _network(model, variant, num_classes, width, weights, input_size)

@@ -9,13 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hetconv.errors import HetconvError, UsageError
-from hetconv.export.candidate import Candidate, choices
+from hetconv.errors import UsageError
+from hetconv.export.candidate import Candidate, fastest
 from hetconv.export.forms import FORMS
 from hetconv.export.native import DOMAIN
 from hetconv.export.onnx_model import versions
 from hetconv.export.report import ExportReport
-from hetconv.export.timing import interleaved_medians
 from hetconv.export.verify import Checked, compare, inputs, reference
 from hetconv.files import write_atomically
 from hetconv.nn import HetConv2d
@@ -30,8 +29,9 @@ def export_onnx(
     HetConv layers become convolutions: "grouped" (a grouped K×K and a 1×1 added), "sliced" (a convolution on each
     part's slice, concatenated, and the 1×1) or "dense" (zero-filled). In the form "native" they and standard
     convolutions, with what joins them, are an operator that runs our kernels inside ONNX Runtime: its sessions need
-    `register_onnx_runtime`. Batch norms are folded into the layers before them. What is written is compared with the model first, on ONNX Runtime and, where it is installed, on OpenVINO,
-    in several batch sizes; what differs is not written. The model is left as it was.
+    `register_onnx_runtime`. Batch norms are folded into the layers before them. What is written is compared with the
+    model first, on ONNX Runtime and, where it is installed, on OpenVINO, in several batch sizes; what differs is not
+    written. The model is left as it was.
 
     Args:
         example: (B, C, H, W), float32, as the network will be given; height and width are fixed by it.
@@ -43,8 +43,9 @@ def export_onnx(
         what was done, forms' times and every comparison among it.
 
     Raises:
-        UsageError: onnx, onnxscript, onnxruntime or the native kernels are missing; the model does not take the example, is not float32,
-            returns something else than one tensor, or cannot be captured by PyTorch's exporter.
+        UsageError: onnx, onnxscript, onnxruntime or, for their form, the native kernels are missing; the model does
+            not take the example, is not float32, returns something else than one tensor, or cannot be captured by
+            PyTorch's exporter.
         HetconvError: a runtime computes something else than the model, or the file cannot be written. Nothing is
             left at `path` then but what was there.
     """
@@ -54,25 +55,8 @@ def export_onnx(
     has_layers = any(isinstance(module, HetConv2d) for module in model.modules())
     tried = inputs(example.detach().cpu())
     references = [reference(model, x) for x in tried]
-    candidates: dict[str, Candidate] = {}
-    refused: dict[str, str] = {}
-    tries = choices(model, form, has_layers)
-    for choice in tries:
-        try:
-            candidates[choice.name] = Candidate(model, choice, tried, references, threads)
-        except (HetconvError, UsageError) as error:
-            if len(tries) == 1:
-                raise
-            refused[choice.name] = str(error)
-    if not candidates:
-        whys = "; ".join(dict.fromkeys(f"{name}: {why}" for name, why in refused.items()))
-        raise HetconvError(f"no form can be exported: {whys}")
-    timed: dict[str, float] = {}
-    if len(candidates) > 1:
-        sessions = {name: candidate.session for name, candidate in candidates.items()}
-        timed = interleaved_medians(sessions, tried[0].numpy())
-    taken = min(timed or candidates, key=lambda name: timed.get(name, 0.0))
-    chosen = candidates[taken]
+    found = fastest(model, form, tried, references, threads)
+    chosen = found.candidate
     others, unchecked = _compared_elsewhere(chosen, tried, references, threads)
     write_atomically(path, chosen.onnx)
     opset, ir_version = versions(chosen.onnx)
@@ -81,9 +65,9 @@ def export_onnx(
         len(chosen.onnx),
         opset,
         ir_version,
-        taken if has_layers or form == "native" else None,
-        timed,
-        refused,
+        found.name if has_layers or form == "native" else None,
+        found.timed_ms,
+        found.refused,
         chosen.prepared.layers,
         chosen.prepared.notes,
         chosen.prepared.folding,

@@ -19,7 +19,9 @@ LARGEST = 2**31 - 1
 """Bytes of a protobuf message."""
 
 
-def to_onnx(network: nn.Module, example: Tensor, rewrite: Callable[[Any], None] | None = None, domain: str = "") -> bytes:
+def to_onnx(
+    network: nn.Module, example: Tensor, rewrite: Callable[[Any], None] | None = None, domain: str = ""
+) -> bytes:
     """Export, with the batch dimension left open, check with `onnx.checker`, and return the file's bytes.
 
     Args:

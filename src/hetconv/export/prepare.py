@@ -40,8 +40,8 @@ def folded_copy(model: nn.Module) -> tuple[nn.Module, Folding]:
 def prepare(model: nn.Module, form: AnyForm) -> Prepared:
     """Make a network ready; the model is left as it was.
 
-    The native form takes either arrangement. Split forms want the blocked arrangement. A network that cannot be brought there gathers channels around each
-    shifted layer, and `notes` says so.
+    The native form takes either arrangement. Split forms want the blocked one: a network that cannot be brought there
+    gathers channels around each shifted layer, and `notes` says so.
 
     Raises:
         UsageError: the form is not known.

@@ -3,12 +3,4 @@
 from hetconv.runtimes.custom_operators import onnx_runtime_library, register_onnx_runtime
 from hetconv.runtimes.session import RUNTIMES, Session, open_session, require, why_not
 
-__all__ = [
-    "RUNTIMES",
-    "Session",
-    "onnx_runtime_library",
-    "open_session",
-    "register_onnx_runtime",
-    "require",
-    "why_not",
-]
+__all__ = ["RUNTIMES", "Session", "onnx_runtime_library", "open_session", "register_onnx_runtime", "require", "why_not"]

@@ -57,8 +57,8 @@ def new_constant(graph: Any, name: str, value: NDArray[Any]) -> Any:
 
     while name in graph.initializers:
         name += "_"
-    made = ir.Value(name=name, const_value=ir.tensor(np.ascontiguousarray(value), name=name))
-    made.shape, made.type = made.const_value.shape, ir.TensorType(made.const_value.dtype)
+    tensor = ir.tensor(np.ascontiguousarray(value), name=name)
+    made = ir.Value(name=name, shape=ir.Shape(value.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
     graph.register_initializer(made)
     return made
 
