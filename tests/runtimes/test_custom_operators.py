@@ -182,18 +182,18 @@ def test_the_library_links_neither_torch_nor_onnx_runtime():
 def test_a_wrong_number_of_threads_is_one_line():
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry(custom_operators.THREADS, "many")
-    with pytest.raises(Exception, match="hetconv.threads=many must be an integer of at least 1"):
+    with pytest.raises(Exception, match=r"hetconv\.threads=many must be an integer of at least 1"):
         options.register_custom_ops_library(str(onnx_runtime_library()))
 
 
 def test_registering_where_it_cannot_be(monkeypatch, tmp_path):
-    with pytest.raises(UsageError, match="session_options is a int; it must be an onnxruntime.SessionOptions"):
+    with pytest.raises(UsageError, match="session_options is a int; it must be an"):
         register_onnx_runtime(3)
     broken = tmp_path / custom_operators.LIBRARY
     broken.write_bytes(b"no library")
     monkeypatch.setattr(custom_operators, "library", lambda name: broken)
-    with pytest.raises(HetconvError, match="ONNX Runtime does not take libhetconv_onnx.so"):
+    with pytest.raises(HetconvError, match="ONNX Runtime does not take"):
         register_onnx_runtime(onnxruntime.SessionOptions())
     monkeypatch.setattr(custom_operators, "library", lambda name: "the native kernels were not built: no compiler")
-    with pytest.raises(UsageError, match="cannot be given the native kernels: .* no compiler"):
+    with pytest.raises(UsageError, match=r"cannot be given the native kernels: .* no compiler"):
         onnx_runtime_library()
