@@ -34,9 +34,9 @@ def session(operator, constants, inputs, threads=1, rows=None, **attributes):
         operator, [names.get(place, "") for place in range(max(names) + 1)], ["y"], domain="ai.hetconv",
         **{key: value for key, value in attributes.items() if value is not None},
     )  # fmt: skip
+    given = [helper.make_tensor_value_info(names[at], TensorProto.FLOAT, [None] * dims) for at, dims in inputs.items()]
     graph = helper.make_graph(
-        [node], "one",
-        [helper.make_tensor_value_info(names[place], TensorProto.FLOAT, [None] * dims) for place, dims in inputs.items()],
+        [node], "one", given,
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None] * 4)],
         [helper.make_tensor(names[at], TensorProto.FLOAT, w.shape, w.flatten()) for at, w in constants.items()],
     )  # fmt: skip
