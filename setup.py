@@ -1,4 +1,4 @@
-"""Builds the native CPU kernels where there is a compiler and PyTorch; without them the package still installs.
+"""Builds the native CPU kernels, for PyTorch and for ONNX Runtime; without them the package still installs.
 
 Why they were not built is kept in `hetconv/native_not_built.txt`, for `hetconv.explain`.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import platform
 import sysconfig
+from functools import cache
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -52,18 +53,28 @@ class BuildNative(build_ext):
             print(f"hetconv: native kernels were not built: {lines[0]}")
 
     def build_extension(self, ext: Extension) -> None:
-        torch = torch_folder()
-        headers = [str(torch / "include")]
-        objects = []
+        knows_torch = ext.name == NATIVE
+        torch = torch_folder() if knows_torch else None
+        headers = [] if torch is None else [str(torch / "include")]
+        objects = [*self.kernels()]
         for source in ext.sources:
             objects += self.compile(source, FLAGS, headers)
-        for name, flags in KERNEL_FLAGS.items():
-            objects += self.compile("csrc/kernels.cpp", [*FLAGS, *flags, f"-DHETCONV_ISA={name}"], [], name)
         output = self.get_ext_fullpath(ext.name)
         Path(output).parent.mkdir(parents=True, exist_ok=True)
         self.compiler.link_shared_object(
-            objects, output, libraries=["torch_cpu"], library_dirs=[str(torch / "lib")], target_lang="c++"
-        )
+            objects, output, libraries=["torch_cpu"] if knows_torch else [],
+            library_dirs=[] if torch is None else [str(torch / "lib")], target_lang="c++",
+        )  # fmt: skip
+
+    @cache  # noqa: B019  (one build)
+    def kernels(self) -> list[str]:
+        """The kernels' objects, which know neither torch nor ONNX Runtime and are in both libraries."""
+        objects = []
+        for source in KERNELS:
+            objects += self.compile(f"csrc/{source}.cpp", FLAGS, [])
+        for name, flags in KERNEL_FLAGS.items():
+            objects += self.compile("csrc/kernels.cpp", [*FLAGS, *flags, f"-DHETCONV_ISA={name}"], [], name)
+        return objects
 
     def compile(self, source: str, flags: list[str], headers: list[str], folder: str = "") -> list[str]:
         built: list[str] = self.compiler.compile(
@@ -76,10 +87,16 @@ class BuildNative(build_ext):
         return built
 
 
-SOURCES = ["dispatch", "algorithm", "plan", "pack", "strip", "tiles", "winograd", "convolve", "weight_grad"]
-SOURCES += ["fingerprint", "register"]
+KERNELS = ["dispatch", "algorithm", "plan", "pack", "strip", "tiles", "winograd", "convolve", "weight_grad"]
+KERNELS += ["fingerprint"]
+NATIVE, ONNX_RUNTIME = "hetconv.native", "hetconv.libhetconv_onnx"
 
 setup(
-    ext_modules=[Extension("hetconv.native", [f"csrc/{name}.cpp" for name in SOURCES])],
+    ext_modules=[
+        Extension(NATIVE, ["csrc/register.cpp"]),
+        Extension(
+            ONNX_RUNTIME, [f"csrc/onnx_runtime/{name}.cpp" for name in ("kernel", "het_conv", "pool", "register")]
+        ),
+    ],
     cmdclass={"build_ext": BuildNative},
 )

@@ -13,20 +13,22 @@ ROOT = Path(hetconv.__file__).parent
 LAYER = {"nn", "pattern", "errors"}
 MAY_KNOW = {
     "errors": set(),
+    "built": {"errors"},
     "files": {"errors"},
+    "plain_text": set(),
     "records": {"files", "errors"},
     "pattern": {"errors"},
     "published": {"errors"},
-    "ops": {"pattern", "errors"},
+    "ops": {"built", "pattern", "errors"},
     "nn": {"ops", "pattern", "errors"},
-    "convert": LAYER,
+    "convert": {"plain_text", *LAYER},
     "layout": {"ops", *LAYER},
-    "runtimes": {"errors"},
+    "runtimes": {"built", "errors"},
     "export": {"layout", "runtimes", "ops", "files", *LAYER},
     "quantize": {"export", "runtimes", "files", "errors"},
     "models": {"convert", *LAYER},
     "cost": {"ops", "records", *LAYER},
-    "deployment": {"cost", "ops", "records", "files", *LAYER},
+    "deployment": {"cost", "ops", "plain_text", "records", "files", *LAYER},
     "bench": {"models", "cost", "deployment", "export", "runtimes", "records", *LAYER},
     "train": {"records", "files", "errors"},
     "report": {"records", "files", "pattern", "errors"},
@@ -34,7 +36,7 @@ MAY_KNOW = {
 }
 FREE = {"cli", "__init__", "__main__"}
 """They join the parts and may know all of them; no part may know them."""
-WITHOUT_TORCH = {"errors", "files", "records", "pattern", "published", "report"}
+WITHOUT_TORCH = {"built", "errors", "files", "records", "pattern", "plain_text", "published", "report"}
 HEAVY = {
     "triton",
     "onnx",

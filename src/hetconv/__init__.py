@@ -10,6 +10,7 @@ from hetconv.nn import HetConv2d, PackedHetConv2d, fold_pointwise, pack
 from hetconv.ops import Explanation, allow_winograd, explain, het_conv2d
 from hetconv.pattern import HetPattern
 from hetconv.quantize import QuantizationReport, quantize_onnx
+from hetconv.runtimes import onnx_runtime_library, register_onnx_runtime
 
 __all__ = [
     "ConversionReport",
@@ -34,8 +35,10 @@ __all__ = [
     "het_conv2d",
     "latency",
     "load_deployed",
+    "onnx_runtime_library",
     "pack",
     "quantize_onnx",
+    "register_onnx_runtime",
     "relayout",
     "speedup_theory",
     "swap_",

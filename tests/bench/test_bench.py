@@ -128,7 +128,7 @@ def test_networks_are_the_same_in_every_process(tmp_path):
     assert np.array_equal(model(x).detach().numpy(), loaded(x).detach().numpy())
 
 
-@pytest.mark.parametrize("name", ["open_vino", "ncnn_runtime"])
+@pytest.mark.parametrize("name", ["onnx_runtime_native", "open_vino", "ncnn_runtime"])
 def test_other_runtimes_where_they_are(name):
     reason = registry.find_runner(name).why_not()
     if reason is not None:

@@ -21,7 +21,15 @@ from types import ModuleType
 from hetconv.errors import UsageError
 from hetconv.runtimes import why_not
 
-RUNNERS = ("deployed", "torch_eager", "torch_compiled", "onnx_runtime", "open_vino", "ncnn_runtime")
+RUNNERS = (
+    "deployed",
+    "torch_eager",
+    "torch_compiled",
+    "onnx_runtime",
+    "onnx_runtime_native",
+    "open_vino",
+    "ncnn_runtime",
+)
 """Names of modules in `hetconv.bench.runners`, in the order of the table."""
 
 

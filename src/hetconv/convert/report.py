@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-WIDTH = 120
+from hetconv.plain_text import by_reason, table
 
 
 @dataclass(frozen=True)
@@ -65,33 +63,13 @@ class ConversionReport:
         head = f"converted {len(self.converted)} of {total} convolutions"
         if self.converted:
             head += f"; their parameters: {self.params_before:,} → {self.params_after:,}"
-        return "\n".join([head, "", *self._converted_lines(), "", *self._skipped_lines()])
+        skipped = by_reason("skipped", ((_all_names(entry), entry.reason) for entry in self.skipped))
+        return "\n".join([head, "", *self._converted_lines(), "", *skipped])
 
     def _converted_lines(self) -> list[str]:
         rows = [(_all_names(e), e.layer, f"{e.params_before:,} → {e.params_after:,}", e.reason) for e in self.converted]
-        return [f"converted ({len(rows)}):", *_table(("name", "layer", "parameters", "reason"), rows)]
-
-    def _skipped_lines(self) -> list[str]:
-        """One paragraph a reason, since a deep network skips dozens of layers for the same one."""
-        by_reason: dict[str, list[str]] = {}
-        for entry in self.skipped:
-            by_reason.setdefault(entry.reason, []).append(_all_names(entry))
-        lines = [f"skipped ({len(self.skipped)}):"]
-        for reason, names in by_reason.items():
-            lines.append(f"  {reason} ({len(names)}):")
-            lines.extend(textwrap.wrap(", ".join(names), WIDTH, initial_indent="    ", subsequent_indent="    "))
-        return lines if by_reason else [*lines, "  none"]
+        return [f"converted ({len(rows)}):", *table(("name", "layer", "parameters", "reason"), rows)]
 
 
 def _all_names(entry: Converted | Skipped) -> str:
     return " = ".join((entry.name, *entry.aliases))
-
-
-def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
-    if not rows:
-        return ["  none"]
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    return [
-        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in (header, *rows)
-    ]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from hetconv.plain_text import by_reason, table
 from hetconv.records import Circumstances, Record
-
-WIDTH = 120
 
 
 @dataclass(frozen=True)
@@ -92,9 +90,9 @@ class DeployReport(Record):
             "",
             *self._convolution_lines(),
             "",
-            *_lines("batch norms that remain", self.norms),
+            *_left("batch norms that remain", self.norms),
             "",
-            *_lines("not captured", self.left),
+            *_left("not captured", self.left),
             "",
             *self._check_lines(),
             "",
@@ -107,7 +105,7 @@ class DeployReport(Record):
             for e in self.convolutions
         ]
         header = ("name", "layer", "runs on", "native | PyTorch, ms", "joined", "why no more")
-        return [f"convolutions ({len(rows)}):", *_table(header, rows)]
+        return [f"convolutions ({len(rows)}):", *table(header, rows)]
 
     def _check_lines(self) -> Iterable[str]:
         yield f"checked on the example ({len(self.checks)}):"
@@ -115,7 +113,7 @@ class DeployReport(Record):
             (e.name or "the whole", f"{e.error:.1e}", f"{e.original_error:.1e}", f"{e.budget:.1e}", e.reference)
             for e in self.checks
         ]
-        yield from _table(("part", "relative error", "original's", "allowed", "against"), rows)
+        yield from table(("part", "relative error", "original's", "allowed", "against"), rows)
 
     def _measured_on(self) -> str:
         at = self.circumstances
@@ -135,24 +133,5 @@ def _times(entry: DeployedConvolution) -> str:
     return f"{entry.native_ms:.3f} | {entry.torch_ms:.3f}"
 
 
-def _lines(title: str, entries: Sequence[NotCaptured]) -> Iterable[str]:
-    """One paragraph a reason."""
-    by_reason: dict[str, list[str]] = {}
-    for entry in entries:
-        by_reason.setdefault(entry.reason, []).append(entry.name or "the whole")
-    yield f"{title} ({len(entries)}):"
-    for reason, names in by_reason.items():
-        yield f"  {reason} ({len(names)}):"
-        yield from textwrap.wrap(", ".join(names), WIDTH, initial_indent="    ", subsequent_indent="    ")
-    if not entries:
-        yield "  none"
-
-
-def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
-    if not rows:
-        return ["  none"]
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    return [
-        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in (header, *rows)
-    ]
+def _left(title: str, entries: Sequence[NotCaptured]) -> list[str]:
+    return by_reason(title, ((entry.name or "the whole", entry.reason) for entry in entries))

@@ -9,12 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hetconv.errors import HetconvError, UsageError
-from hetconv.export.forms import FORMS, forms_to_try
-from hetconv.export.onnx_model import to_onnx, versions
-from hetconv.export.prepare import Prepared, prepare
+from hetconv.errors import UsageError
+from hetconv.export.candidate import Candidate, fastest
+from hetconv.export.forms import FORMS
+from hetconv.export.native import DOMAIN
+from hetconv.export.onnx_model import versions
 from hetconv.export.report import ExportReport
-from hetconv.export.timing import interleaved_medians
 from hetconv.export.verify import Checked, compare, inputs, reference
 from hetconv.files import write_atomically
 from hetconv.nn import HetConv2d
@@ -24,24 +24,28 @@ from hetconv.runtimes import RUNTIMES, open_session, require, why_not
 def export_onnx(
     model: nn.Module, example: Tensor, path: str | Path, form: str = "auto", *, threads: int = 1
 ) -> ExportReport:
-    """Write a network as ONNX with standard operators, in evaluation mode, for any batch size.
+    """Write a network as ONNX, in evaluation mode, for any batch size; with standard operators, but for "native".
 
     HetConv layers become convolutions: "grouped" (a grouped K×K and a 1×1 added), "sliced" (a convolution on each
-    part's slice, concatenated, and the 1×1) or "dense" (zero-filled). Batch norms are folded into the layers before
-    them. What is written is compared with the model first, on ONNX Runtime and, where it is installed, on OpenVINO,
-    in several batch sizes; what differs is not written. The model is left as it was.
+    part's slice, concatenated, and the 1×1) or "dense" (zero-filled). In the form "native" they and standard
+    convolutions, with what joins them, are an operator that runs our kernels inside ONNX Runtime: its sessions need
+    `register_onnx_runtime`. Batch norms are folded into the layers before them. What is written is compared with the
+    model first, on ONNX Runtime and, where it is installed, on OpenVINO, in several batch sizes; what differs is not
+    written. The model is left as it was.
 
     Args:
         example: (B, C, H, W), float32, as the network will be given; height and width are fixed by it.
-        form: "auto" times the forms on ONNX Runtime with this example and takes the fastest.
+        form: "auto" times the forms of standard operators on ONNX Runtime with this example and takes the fastest;
+            "native" is tried with every convolution on the native kernels and with HetConv layers only.
         threads: with which forms are timed.
 
     Returns:
         what was done, forms' times and every comparison among it.
 
     Raises:
-        UsageError: onnx, onnxscript or onnxruntime is missing; the model does not take the example, is not float32,
-            returns something else than one tensor, or cannot be captured by PyTorch's exporter.
+        UsageError: onnx, onnxscript, onnxruntime or, for their form, the native kernels are missing; the model does
+            not take the example, is not float32, returns something else than one tensor, or cannot be captured by
+            PyTorch's exporter.
         HetconvError: a runtime computes something else than the model, or the file cannot be written. Nothing is
             left at `path` then but what was there.
     """
@@ -51,29 +55,9 @@ def export_onnx(
     has_layers = any(isinstance(module, HetConv2d) for module in model.modules())
     tried = inputs(example.detach().cpu())
     references = [reference(model, x) for x in tried]
-    candidates: dict[str, Candidate] = {}
-    refused: dict[str, str] = {}
-    for name in forms_to_try(model) if form == "auto" or not has_layers else (form,):
-        try:
-            candidates[name] = Candidate(model, name, tried, references, threads)
-        except (HetconvError, UsageError) as error:
-            if form != "auto":
-                raise
-            refused[name] = str(error)
-    if not candidates:
-        raise HetconvError(f"no form can be exported: {'; '.join(f'{name}: {why}' for name, why in refused.items())}")
-    timed: dict[str, float] = {}
-    if len(candidates) > 1:
-        sessions = {name: candidate.session for name, candidate in candidates.items()}
-        timed = interleaved_medians(sessions, tried[0].numpy())
-    taken = min(timed or candidates, key=lambda name: timed.get(name, 0.0))
-    chosen = candidates[taken]
-    checked = chosen.checked
-    others = {runtime: why_not(runtime) for runtime in RUNTIMES if runtime != "onnxruntime"}
-    for runtime, reason in others.items():
-        if reason is None:
-            checked += compare(runtime, open_session(runtime, chosen.onnx, threads), tried, references)
-    unchecked = {runtime: reason for runtime, reason in others.items() if reason is not None}
+    found = fastest(model, form, tried, references, threads)
+    chosen = found.candidate
+    others, unchecked = _compared_elsewhere(chosen, tried, references, threads)
     write_atomically(path, chosen.onnx)
     opset, ir_version = versions(chosen.onnx)
     return ExportReport(
@@ -81,27 +65,33 @@ def export_onnx(
         len(chosen.onnx),
         opset,
         ir_version,
-        taken if has_layers else None,
-        timed,
-        refused,
+        found.name if has_layers or form == "native" else None,
+        found.timed_ms,
+        found.refused,
         chosen.prepared.layers,
         chosen.prepared.notes,
         chosen.prepared.folding,
-        checked,
+        chosen.checked + others,
         unchecked,
+        chosen.rewritten,
     )
 
 
-class Candidate:
-    """A network in one form, exported, loaded into ONNX Runtime and compared with the model."""
-
-    def __init__(
-        self, model: nn.Module, form: Any, tried: tuple[Tensor, ...], references: list[NDArray[Any]], threads: int
-    ) -> None:
-        self.prepared: Prepared = prepare(model, form)
-        self.onnx = to_onnx(self.prepared.network, tried[0])
-        self.session = open_session("onnxruntime", self.onnx, threads)
-        self.checked: tuple[Checked, ...] = compare("onnxruntime", self.session, tried, references)
+def _compared_elsewhere(
+    chosen: Candidate, tried: tuple[Tensor, ...], references: list[NDArray[Any]], threads: int
+) -> tuple[tuple[Checked, ...], dict[str, str]]:
+    """Comparisons on the other runtimes, and why there is none on some."""
+    checked: tuple[Checked, ...] = ()
+    unchecked: dict[str, str] = {}
+    for runtime in RUNTIMES:
+        if runtime == "onnxruntime":
+            continue
+        reason = why_not(runtime) if chosen.rewritten is None else f"it has no operators of {DOMAIN}"
+        if reason is None:
+            checked += compare(runtime, open_session(runtime, chosen.onnx, threads), tried, references)
+        else:
+            unchecked[runtime] = reason
+    return checked, unchecked
 
 
 def _check(model: object, example: object, form: str, threads: int) -> None:

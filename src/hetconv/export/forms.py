@@ -9,13 +9,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hetconv.errors import UsageError
+from hetconv.export.native import NativeForm
 from hetconv.nn import HetConv2d
 from hetconv.ops.arguments import geometry
 from hetconv.ops.weights import to_dense_weight
 from hetconv.pattern import HetPattern, blocked_to_shifted, shifted_to_blocked
 
 Form = Literal["grouped", "sliced", "dense"]
-FORMS: tuple[str, ...] = get_args(Form)
+"""Of standard operators."""
+AnyForm = Form | Literal["native"]
+FORMS: tuple[str, ...] = (*get_args(Form), "native")
 
 MOST_SLICES = 16
 """Parts up to which the sliced form is tried: it makes a convolution of each."""
@@ -97,14 +100,18 @@ def _pointwise(layer: HetConv2d) -> Tensor:
     return to_dense_weight(none, layer.weight_pointwise.detach(), one)[:, :, 0, 0]
 
 
-def in_form(layer: HetConv2d, form: Form) -> nn.Module:
+def in_form(layer: HetConv2d, form: AnyForm) -> nn.Module:
     """The layer in a form; one dense convolution where there is nothing to split (P=1, or a 1×1 kernel).
+
+    The native form is written and not computed: see `NativeForm`.
 
     Raises:
         UsageError: the form is not known.
     """
     if form not in FORMS:
         raise UsageError(f"form={form!r} must be one of {', '.join(FORMS)}")
+    if form == "native":
+        return NativeForm(layer)
     if form == "dense" or layer.p == 1 or layer.pattern.taps == 1:
         return layer.to_dense()
     return SplitForm(layer, sliced=form == "sliced")

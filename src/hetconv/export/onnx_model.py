@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,15 +19,24 @@ LARGEST = 2**31 - 1
 """Bytes of a protobuf message."""
 
 
-def to_onnx(network: nn.Module, example: Tensor) -> bytes:
+def to_onnx(
+    network: nn.Module, example: Tensor, rewrite: Callable[[Any], None] | None = None, domain: str = ""
+) -> bytes:
     """Export, with the batch dimension left open, check with `onnx.checker`, and return the file's bytes.
+
+    Args:
+        rewrite: is given what was exported, an onnx_ir model, to change it.
+        domain: of operators beside the standard ones that it may have.
 
     Raises:
         UsageError: the exporter cannot capture the network, the model is invalid, or larger than a file may be.
     """
     import onnx
 
-    proto = _exported(network, example)
+    program = _exported(network, example)
+    if rewrite is not None:
+        rewrite(program.model)
+    proto = program.model_proto
     _strip(proto)
     if proto.ByteSize() > LARGEST:
         raise UsageError(f"the ONNX model has {proto.ByteSize():,} bytes; one file holds at most {LARGEST:,}")
@@ -34,7 +44,7 @@ def to_onnx(network: nn.Module, example: Tensor) -> bytes:
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise UsageError(f"the exported model is not valid ONNX: {_first(error)}") from error
-    foreign = {node.domain for node in proto.graph.node} - {"", "ai.onnx"}
+    foreign = {node.domain for node in proto.graph.node} - {"", "ai.onnx", domain}
     if foreign:
         raise UsageError(f"the exported model has operators outside of standard ONNX: {', '.join(sorted(foreign))}")
     return proto.SerializeToString()  # type: ignore[no-any-return]
@@ -65,7 +75,7 @@ def _exported(network: nn.Module, example: Tensor) -> Any:
     finally:
         logger.setLevel(level)
     assert program is not None
-    return program.model_proto
+    return program
 
 
 def _first(error: Exception) -> str:

@@ -8,10 +8,12 @@ from torch import nn
 
 from hetconv.errors import UsageError
 from hetconv.export.fold import Folding, fold_batch_norms
-from hetconv.export.forms import FORMS, Form, in_form
+from hetconv.export.forms import FORMS, AnyForm, in_form
 from hetconv.layout import Relayout
 from hetconv.layout.capture import copied
 from hetconv.nn import HetConv2d
+
+SPLIT = ("grouped", "sliced")
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,11 @@ def folded_copy(model: nn.Module) -> tuple[nn.Module, Folding]:
     return fold_batch_norms(copied(model).eval().requires_grad_(False))
 
 
-def prepare(model: nn.Module, form: Form) -> Prepared:
+def prepare(model: nn.Module, form: AnyForm) -> Prepared:
     """Make a network ready; the model is left as it was.
 
-    Split forms want the blocked arrangement. A network that cannot be brought there gathers channels around each
-    shifted layer, and `notes` says so.
+    The native form takes either arrangement. Split forms want the blocked one: a network that cannot be brought there
+    gathers channels around each shifted layer, and `notes` says so.
 
     Raises:
         UsageError: the form is not known.
@@ -48,7 +50,7 @@ def prepare(model: nn.Module, form: Form) -> Prepared:
         raise UsageError(f"form={form!r} must be auto, {', '.join(FORMS)}")
     network, folding = folded_copy(model)
     notes: tuple[str, ...] = ()
-    if form != "dense":
+    if form in SPLIT:
         try:
             plan = Relayout(network, "blocked")
             notes = plan.reasons
@@ -59,7 +61,7 @@ def prepare(model: nn.Module, form: Form) -> Prepared:
     return Prepared(replace_layers_(network, form), folding, notes, layers)
 
 
-def replace_layers_(network: nn.Module, form: Form) -> nn.Module:
+def replace_layers_(network: nn.Module, form: AnyForm) -> nn.Module:
     """Put each HetConv layer into a form, in place; a layer used in several places stays one."""
     if isinstance(network, HetConv2d):
         return in_form(network, form)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hetconv.export.fold import Folding
+from hetconv.export.native import Rewritten
 from hetconv.export.verify import Checked
 
 
@@ -21,6 +22,7 @@ class ExportReport:
         gathers: where channels are gathered, and why.
         checked: every comparison with the model.
         unchecked: runtimes it could not be compared on, and why.
+        rewritten: what runs on the native kernels, in the native form.
     """
 
     path: Path
@@ -35,11 +37,13 @@ class ExportReport:
     folding: Folding
     checked: tuple[Checked, ...]
     unchecked: dict[str, str]
+    rewritten: Rewritten | None = None
 
     def __str__(self) -> str:
         return "\n".join([
             f"{self.path}: {self.bytes:,} bytes, opset {self.opset}, IR version {self.ir_version}, any batch size",
             f"HetConv layers: {len(self.layers)}" + ("" if self.form is None else f", {self.form}"),
+            *([] if self.rewritten is None else [str(self.rewritten)]),
             _listed("timed on ONNX Runtime", [f"{form} {ms:.3g} ms" for form, ms in self.timed_ms.items()], ", "),
             _listed("forms not taken", [f"{form}: {why}" for form, why in self.refused.items()]),
             _listed("channels gathered", list(self.gathers)),

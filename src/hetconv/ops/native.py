@@ -5,12 +5,12 @@ from __future__ import annotations
 import ctypes
 import warnings
 from functools import cache, lru_cache
-from importlib import resources
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from hetconv.built import library
 from hetconv.errors import UsageError
 from hetconv.ops.arguments import Geometry
 from hetconv.pattern import HetPattern
@@ -25,14 +25,12 @@ DTYPES = (torch.float32, torch.bfloat16)
 @cache
 def _load() -> ctypes.CDLL | str:
     """The library, its operators registered, or why there is none."""
-    package = resources.files("hetconv")
-    library, reason = package / "native.so", package / "native_not_built.txt"
-    if not library.is_file():
-        why = reason.read_text(encoding="utf-8").strip() if reason.is_file() else "this installation has no native.so"
-        return f"the native kernels were not built: {why}"
+    path = library("native.so")
+    if isinstance(path, str):
+        return path
     try:
-        torch.ops.load_library(str(library))
-        kernels = ctypes.CDLL(str(library))
+        torch.ops.load_library(str(path))
+        kernels = ctypes.CDLL(str(path))
     except OSError as error:
         return f"the native kernels do not load: {error.__cause__ or error}"
     kernels.hetconv_instruction_set.restype = ctypes.c_char_p

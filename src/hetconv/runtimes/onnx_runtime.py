@@ -6,20 +6,27 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from hetconv.runtimes.custom_operators import register_onnx_runtime
 from hetconv.runtimes.session import Array
 
 ERRORS_ONLY = 3
 
 
 class OnnxRuntimeSession:
-    """A model in ONNX Runtime, all graph optimizations on."""
+    """A model in ONNX Runtime, all graph optimizations on.
 
-    def __init__(self, model: bytes, threads: int) -> None:
+    Args:
+        native: whether the model has operators of the domain ai.hetconv.
+    """
+
+    def __init__(self, model: bytes, threads: int, native: bool = False) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = ERRORS_ONLY
+        if native:
+            register_onnx_runtime(options)
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0].name
 

@@ -27,6 +27,12 @@ def _onnxruntime(model: bytes, threads: int) -> Session:
     return OnnxRuntimeSession(model, threads)
 
 
+def _onnxruntime_native(model: bytes, threads: int) -> Session:
+    from hetconv.runtimes.onnx_runtime import OnnxRuntimeSession
+
+    return OnnxRuntimeSession(model, threads, native=True)
+
+
 def _openvino(model: bytes, threads: int) -> Session:
     from hetconv.runtimes.openvino_runtime import OpenVinoSession
 
@@ -69,8 +75,11 @@ def require(*packages: str) -> None:
         raise UsageError(f"this needs {' and '.join(missing)}: pip install {' '.join(missing)}")
 
 
-def open_session(runtime: str, model: bytes, threads: int) -> Session:
+def open_session(runtime: str, model: bytes, threads: int, native: bool = False) -> Session:
     """Load an ONNX model into a runtime.
+
+    Args:
+        native: whether it has operators of the domain ai.hetconv, which are for "onnxruntime".
 
     Raises:
         UsageError: the runtime is not known or not installed.
@@ -78,4 +87,4 @@ def open_session(runtime: str, model: bytes, threads: int) -> Session:
     if runtime not in RUNTIMES:
         raise UsageError(f"runtime={runtime!r} must be one of {', '.join(RUNTIMES)}")
     require(runtime)
-    return RUNTIMES[runtime](model, threads)
+    return _onnxruntime_native(model, threads) if native else RUNTIMES[runtime](model, threads)

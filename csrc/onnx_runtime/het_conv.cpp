@@ -1,0 +1,155 @@
+// HetConv2d for ONNX Runtime: activation(het_conv2d(x) + bias + residual), images channels-last.
+//
+//   inputs      x (B, H, W, M), weight_spatial (N, M/P, Kh, Kw), weight_pointwise (N, M - M/P) where P > 1,
+//               bias (N) or none, residual (B, H', W', N) or none
+//   attributes  p; stride, padding, dilation: two integers each; arrangement: shifted or blocked;
+//               activation: none, relu, relu6 or silu
+//   output      (B, H', W', N)
+#include <initializer_list>
+#include <memory>
+#include <optional>
+
+#include "../scratch.h"
+#include "operators.h"
+
+namespace hetconv::ort {
+namespace {
+
+enum Input : size_t { kX, kSpatial, kPointwise, kBias, kResidual };
+
+template <class Choice>
+Choice chosen(const std::string& name, const std::string& value,
+              std::initializer_list<std::pair<const char*, Choice>> known) {
+  std::string names;
+  for (const auto& [word, choice] : known) {
+    if (value == word) return choice;
+    names += (names.empty() ? "" : ", ") + std::string(word);
+  }
+  throw Error("attribute " + name + "=" + value + " must be one of " + names);
+}
+
+// What the attributes say; sizes are not known yet.
+Shape shape_of_node(const Node& node) {
+  Shape shape{};
+  shape.p = node.integer("p");
+  std::tie(shape.stride_height, shape.stride_width) = node.pair("stride");
+  std::tie(shape.padding_height, shape.padding_width) = node.pair("padding");
+  std::tie(shape.dilation_height, shape.dilation_width) = node.pair("dilation");
+  shape.shifted = chosen<bool>("arrangement", node.text("arrangement"), {{"shifted", true}, {"blocked", false}});
+  if (shape.p < 1) throw Error("attribute p=" + std::to_string(shape.p) + " must be at least 1");
+  if (shape.stride_height < 1 || shape.stride_width < 1 || shape.dilation_height < 1 || shape.dilation_width < 1 ||
+      shape.padding_height < 0 || shape.padding_width < 0) {
+    throw Error("attributes stride and dilation must be at least 1, padding at least 0");
+  }
+  return shape;
+}
+
+Activation activation_of_node(const Node& node) {
+  return chosen<Activation>(
+      "activation", node.text("activation"),
+      {{"none", Activation::none}, {"relu", Activation::relu}, {"relu6", Activation::relu6}, {"silu", Activation::silu}});
+}
+
+void set_weights(Shape& shape, const Tensor& spatial, const std::optional<Tensor>& pointwise) {
+  if (spatial.sizes.size() != 4 || spatial.sizes[1] < 1 || spatial.sizes[0] < 1 || spatial.sizes[0] % shape.p != 0) {
+    throw Error("weight_spatial is " + words(spatial.sizes) + "; it must be (N, M/P, K, K), with N divisible by p=" +
+                std::to_string(shape.p));
+  }
+  shape.out_channels = spatial.sizes[0];
+  shape.in_channels = spatial.sizes[1] * shape.p;
+  shape.kernel_height = spatial.sizes[2];
+  shape.kernel_width = spatial.sizes[3];
+  if (shape.kernel_height % 2 == 0 || shape.kernel_width % 2 == 0) {
+    throw Error("weight_spatial is " + words(spatial.sizes) + "; kernel sizes must be odd");
+  }
+  const Ints wanted{shape.out_channels, shape.in_channels - spatial.sizes[1]};
+  if (pointwise.has_value() ? pointwise->sizes != wanted : shape.p > 1) {
+    throw Error("weight_pointwise is " + (pointwise.has_value() ? words(pointwise->sizes) : std::string("missing")) +
+                "; it must be " + words(wanted));
+  }
+}
+
+int64_t positions(int64_t size, int64_t window, int64_t stride) {
+  return size < window ? 0 : (size - window) / stride + 1;
+}
+
+void set_images(Shape& shape, const Tensor& x) {
+  if (x.sizes.size() != 4 || x.sizes[3] != shape.in_channels) {
+    throw Error("x is " + words(x.sizes) + "; it must be (batch, height, width, " + std::to_string(shape.in_channels) + ")");
+  }
+  shape.batch = x.sizes[0];
+  shape.in_height = x.sizes[1];
+  shape.in_width = x.sizes[2];
+  shape.out_height = positions(shape.in_height + 2 * shape.padding_height,
+                               shape.dilation_height * (shape.kernel_height - 1) + 1, shape.stride_height);
+  shape.out_width = positions(shape.in_width + 2 * shape.padding_width,
+                              shape.dilation_width * (shape.kernel_width - 1) + 1, shape.stride_width);
+  if (shape.out_height < 1 || shape.out_width < 1) {
+    throw Error("x is " + words(x.sizes) + "; the kernel is larger than the padded image");
+  }
+}
+
+Strides strides(int64_t height, int64_t width, int64_t channels) {
+  return {height * width * channels, width * channels, channels};
+}
+
+class HetConv2d : public Kernel {
+ public:
+  HetConv2d(Table api, const Node& node) : shape_(shape_of_node(node)), activation_(activation_of_node(node)) {
+    const Value* const spatial = node.constant(kSpatial);
+    const Value* const pointwise = shape_.p > 1 ? node.constant(kPointwise) : nullptr;
+    if (spatial == nullptr || (shape_.p > 1 && pointwise == nullptr)) return;
+    packed_ = pack(shape_, tensor(api, spatial), optional_tensor(api, pointwise), kept_, {1, nullptr});
+  }
+
+  void run(const Call& call) const override;
+
+ private:
+  Shape shape_;
+  Activation activation_;
+  Scratch kept_;
+  const float* packed_ = nullptr;  // where the weights are constant
+
+  static std::optional<Tensor> optional_tensor(Table api, const Value* value) {
+    return value == nullptr ? std::nullopt : std::optional(tensor(api, value));
+  }
+  // Also sets what the weights say of the shape.
+  static const float* pack(Shape& shape, const Tensor& spatial, const std::optional<Tensor>& pointwise, Scratch& memory,
+                           const Threads& threads);
+};
+
+const float* HetConv2d::pack(Shape& shape, const Tensor& spatial, const std::optional<Tensor>& pointwise, Scratch& memory,
+                             const Threads& threads) {
+  set_weights(shape, spatial, pointwise);
+  float* const packed = memory.get(packed_size(shape));
+  hetconv::pack(shape, {spatial.data, pointwise.has_value() ? pointwise->data : nullptr}, packed, threads);
+  return packed;
+}
+
+void HetConv2d::run(const Call& call) const {
+  Shape shape = shape_;
+  const float* packed = packed_;
+  if (packed == nullptr) {
+    static thread_local Scratch scratch;
+    packed = pack(shape, *call.tensor(kSpatial), shape.p > 1 ? call.tensor(kPointwise) : std::nullopt, scratch, call.threads());
+  }
+  const Tensor x = *call.tensor(kX);
+  const std::optional<Tensor> bias = call.tensor(kBias), residual = call.tensor(kResidual);
+  set_images(shape, x);
+  const Ints sizes{shape.batch, shape.out_height, shape.out_width, shape.out_channels};
+  if (bias.has_value() && bias->sizes != Ints{shape.out_channels}) {
+    throw Error("bias is " + words(bias->sizes) + "; it must be " + words({shape.out_channels}));
+  }
+  if (residual.has_value() && residual->sizes != sizes) {
+    throw Error("residual is " + words(residual->sizes) + "; it must be as the output, " + words(sizes));
+  }
+  forward(shape, {x.data, strides(shape.in_height, shape.in_width, shape.in_channels)}, packed,
+          {bias.has_value() ? bias->data : nullptr, residual.has_value() ? residual->data : nullptr, activation_},
+          {call.output(sizes), strides(shape.out_height, shape.out_width, shape.out_channels)}, call.threads());
+}
+
+}  // namespace
+
+std::unique_ptr<Kernel> het_conv2d(Table api, const Node& node) { return std::make_unique<HetConv2d>(api, node); }
+
+}  // namespace hetconv::ort

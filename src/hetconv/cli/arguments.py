@@ -1,0 +1,63 @@
+"""What options mean: networks, sizes and numbers from their text."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from hetconv.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+PIPE_WIDTH = 120
+"""Columns of what is printed where there is no terminal."""
+
+
+def network_of(
+    model: str, variant: str, num_classes: int, width: float, weights: Path | None, input_size: str | None
+) -> tuple[nn.Module, tuple[int, int, int]]:
+    """The network that the options name, in evaluation mode, and the size of its input."""
+    from hetconv.models import create_model, input_size_of
+    from hetconv.train.checkpoint import load_weights
+
+    size = input_size_of(model) if input_size is None else sizes_of(input_size)
+    network = create_model(model, variant, num_classes, width=width).eval()
+    if weights is not None:
+        load_weights(weights, network)
+    return network, size
+
+
+def example_of(batch_size: int, size: tuple[int, int, int]) -> Tensor:
+    import torch
+
+    return torch.randn(batch_size, *size, generator=torch.Generator().manual_seed(0))
+
+
+def console() -> Console:
+    """Standard output; wide enough for whole rows where it goes into a file or a pipe."""
+    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+
+
+def set_threads(threads: int | None) -> None:
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def numbers(option: str, text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(",") if part)
+    except ValueError as error:
+        raise UsageError(f"--{option} {text!r} must be whole numbers separated by commas") from error
+
+
+def sizes_of(text: str) -> tuple[int, int, int]:
+    sizes = numbers("input", text)
+    if len(sizes) != 3 or min(sizes) < 1:
+        raise UsageError(f"--input {text!r} must be channels,height,width, such as 3,32,32")
+    return sizes[0], sizes[1], sizes[2]

@@ -1,0 +1,105 @@
+"""The commands that bring a network to where it runs: deploy, export, quantize, bench."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from hetconv.cli.arguments import console, example_of, network_of, set_threads, sizes_of
+from hetconv.cli.options import Classes, DataSet, ImageSize, InputSize, ModelName, Threads, Variant, Weights, Width
+
+
+def deploy(
+    model: ModelName,
+    out: Annotated[Path, typer.Option(help="File to write; hetconv.load_deployed reads it.")],
+    variant: Variant = "dense",
+    weights: Weights = None,
+    input_size: InputSize = None,
+    num_classes: Classes = 10,
+    width: Width = 1.0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images in the batch that it is measured on.")] = 1,
+    threads: Threads = None,
+) -> None:
+    """Make a network into the fastest module for inference on this CPU, and say what became of each convolution."""
+    from hetconv.deployment import deploy as deploy_network
+
+    set_threads(threads)
+    network, size = network_of(model, variant, num_classes, width, weights, input_size)
+    deployed = deploy_network(network, example_of(batch_size, size))
+    deployed.save(out)
+    typer.echo(str(deployed.report))
+    typer.echo(f"deployed: {out}")
+
+
+def export(
+    model: ModelName,
+    out: Annotated[Path, typer.Option(help="The ONNX file to write.")],
+    variant: Variant = "het-p4",
+    weights: Weights = None,
+    form: Annotated[str, typer.Option(help="auto (the fastest, timed), grouped, sliced, dense or native.")] = "auto",
+    input_size: InputSize = None,
+    num_classes: Classes = 10,
+    width: Width = 1.0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images in the batch that forms are timed with.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="ONNX Runtime's threads while forms are timed.")] = 1,
+) -> None:
+    """Write a network as ONNX, compared with the network before it is kept; standard operators, but for native."""
+    from hetconv.export import export_onnx
+
+    network, size = network_of(model, variant, num_classes, width, weights, input_size)
+    typer.echo(export_onnx(network, example_of(batch_size, size), out, form, threads=threads))
+
+
+def quantize(
+    file: Annotated[Path, typer.Argument(help="What hetconv export wrote.")],
+    out: Annotated[Path, typer.Option(help="The file to write: .onnx for onnxruntime, .xml for openvino.")],
+    data: DataSet = "digits",
+    backend: Annotated[str, typer.Option(help="onnxruntime or openvino.")] = "onnxruntime",
+    calibration_images: Annotated[int, typer.Option(min=1, help="Training images that ranges are taken from.")] = 256,
+    image_size: ImageSize = 224,
+    threads: Annotated[int, typer.Option(min=1, help="With which both are timed.")] = 1,
+) -> None:
+    """Quantize an ONNX file to 8 bits, and show its accuracy on held-out images before and after."""
+    from hetconv.quantize import quantize_onnx
+    from hetconv.train import load_data
+
+    source = load_data(data, image_size=image_size)
+    count = min(calibration_images, source.train_images)
+    calibration, _ = next(iter(source.train_loader(count)))
+    typer.echo(quantize_onnx(file, out, calibration, source.test_loader(64), backend=backend, threads=threads))
+
+
+def bench_command(
+    model: ModelName,
+    out: Annotated[Path, typer.Option(help="Folder for bench.json, bench.md and bench.png.")] = Path("runs/bench"),
+    variants: Annotated[str, typer.Option("--variant", help="Comma-separated specs, beside dense.")] = "het-p4",
+    runtimes: Annotated[str, typer.Option(help="Comma-separated; all that are known by default.")] = "",
+    input_size: InputSize = None,
+    num_classes: Classes = 10,
+    width: Width = 1.0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images in the batch that is timed.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Of every runtime.")] = 1,
+    rounds: Annotated[int, typer.Option(min=1, help="Timed turns.")] = 20,
+) -> None:
+    """Time a network, dense and with HetConv layers, in every runtime that is installed, in turns."""
+    from hetconv.bench import RUNNERS, Bench, bench
+    from hetconv.files import write_atomically
+    from hetconv.models import input_size_of
+    from hetconv.records import save_record
+    from hetconv.report.bench import bench_markdown, print_bench
+    from hetconv.report.runtimes import draw_bench
+
+    size = input_size_of(model) if input_size is None else sizes_of(input_size)
+    names = tuple(dict.fromkeys(["dense", *variants.split(",")]))
+    chosen = tuple(runtimes.split(",")) if runtimes else RUNNERS
+    progress = Console(stderr=True)
+    settings = Bench(model, names, size, num_classes, width, batch_size, threads, rounds, chosen)
+    results = bench(settings, lambda text: progress.print(text, highlight=False, markup=False))
+    save_record(results, out / "bench.json")
+    write_atomically(out / "bench.md", bench_markdown(results).encode())
+    print_bench(results, console())
+    draw_bench(results, out / "bench.png")
+    typer.echo(f"table, picture and records: {out}")

@@ -1,0 +1,121 @@
+"""The ways to export a network: each exported, loaded, compared with the network, and timed in turns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from hetconv.errors import HetconvError, UsageError
+from hetconv.export.forms import AnyForm, forms_to_try
+from hetconv.export.native import DOMAIN, Rewritten, rewrite_
+from hetconv.export.onnx_model import to_onnx
+from hetconv.export.prepare import Prepared, prepare
+from hetconv.export.timing import interleaved_medians
+from hetconv.export.verify import Checked, compare
+from hetconv.nn import HetConv2d
+from hetconv.runtimes import open_session
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One way to export a network.
+
+    Attributes:
+        name: as the report tells it.
+        convolutions: in the native form, whether standard convolutions run on the native kernels too.
+    """
+
+    name: str
+    form: str
+    convolutions: bool = False
+
+
+EVERY, HET_ONLY = "every convolution", "HetConv layers only"
+
+
+def choices(model: nn.Module, form: str) -> tuple[Choice, ...]:
+    """What is tried for a form; "auto" means standard operators."""
+    has_layers = any(isinstance(module, HetConv2d) for module in model.modules())
+    if form == "native":
+        every = Choice(f"native, {EVERY}", "native", True)
+        return (every, Choice(f"native, {HET_ONLY}", "native")) if has_layers else (every,)
+    if form == "auto" or not has_layers:
+        return tuple(Choice(name, name) for name in forms_to_try(model))
+    return (Choice(form, form),)
+
+
+class Candidate:
+    """A network in one form, exported, loaded into ONNX Runtime and compared with the model.
+
+    Attributes:
+        rewritten: what became of it in the native form.
+
+    Raises:
+        UsageError: it cannot be exported so.
+        HetconvError: ONNX Runtime computes something else than the model.
+    """
+
+    def __init__(
+        self, model: nn.Module, choice: Choice, tried: tuple[Tensor, ...], references: list[NDArray[Any]], threads: int
+    ) -> None:
+        self.prepared: Prepared = prepare(model, cast(AnyForm, choice.form))
+        self.rewritten: Rewritten | None = None
+        native = choice.form == "native"
+        if native:
+            self.onnx = to_onnx(self.prepared.network, tried[0], self._rewrite(choice.convolutions), DOMAIN)
+        else:
+            self.onnx = to_onnx(self.prepared.network, tried[0])
+        self.session = open_session("onnxruntime", self.onnx, threads, native)
+        self.checked: tuple[Checked, ...] = compare("onnxruntime", self.session, tried, references)
+
+    def _rewrite(self, convolutions: bool) -> Any:
+        def rewrite(onnx_ir_model: Any) -> None:
+            self.rewritten = rewrite_(onnx_ir_model, convolutions)
+
+        return rewrite
+
+
+@dataclass(frozen=True)
+class Fastest:
+    """The fastest way to export a network.
+
+    Attributes:
+        timed_ms: median time of every way, if there are several.
+        refused: ways that were not taken, and why.
+    """
+
+    name: str
+    candidate: Candidate
+    timed_ms: dict[str, float]
+    refused: dict[str, str]
+
+
+def fastest(
+    model: nn.Module, form: str, tried: tuple[Tensor, ...], references: list[NDArray[Any]], threads: int
+) -> Fastest:
+    """Export a network in every way that a form has, and time them in turns on ONNX Runtime.
+
+    Raises:
+        UsageError, HetconvError: none can be exported.
+    """
+    candidates: dict[str, Candidate] = {}
+    refused: dict[str, str] = {}
+    ways = choices(model, form)
+    for choice in ways:
+        try:
+            candidates[choice.name] = Candidate(model, choice, tried, references, threads)
+        except (HetconvError, UsageError) as error:
+            if len(ways) == 1 or form == "native":
+                raise
+            refused[choice.name] = str(error)
+    if not candidates:
+        raise HetconvError(f"no form can be exported: {'; '.join(f'{name}: {why}' for name, why in refused.items())}")
+    timed: dict[str, float] = {}
+    if len(candidates) > 1:
+        sessions = {name: candidate.session for name, candidate in candidates.items()}
+        timed = interleaved_medians(sessions, tried[0].numpy())
+    taken = min(timed or candidates, key=lambda name: timed.get(name, 0.0))
+    return Fastest(taken, candidates[taken], timed, refused)
