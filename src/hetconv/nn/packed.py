@@ -1,4 +1,4 @@
-"""A HetConv layer for inference on CPUs: weights packed once, activation and residual in the same pass."""
+"""A HetConv layer for inference: weights packed once, activation and residual in the same pass."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch.nn import functional
 from hetconv.errors import UsageError
 from hetconv.nn.het_conv import HetConv2d
 from hetconv.ops.arguments import geometry
+from hetconv.ops.gpu.weights import pack_for_inference
 from hetconv.ops.native import pack_weights
 from hetconv.ops.packed import ACTIVATIONS, het_conv2d_packed, layer_numbers
 
@@ -18,17 +19,17 @@ Activation = Literal["relu", "relu6", "silu"]
 
 
 class PackedHetConv2d(nn.Module):
-    """activation(layer(x) + residual) of a HetConv2d whose weights no longer change, on the CPU, without gradients.
+    """activation(layer(x) + residual) of a HetConv2d whose weights no longer change, without gradients.
 
-    Packed weights are in the order the kernels of this machine read them. They are derived and never saved: save the
-    layer, and pack it where it runs.
+    Packed weights are in the order the kernels of this machine read them: the native ones, or those of the GPU that the
+    layer is on. They are derived and never saved: save the layer, and pack it where it runs.
 
     Shape:
-        input (B, M, H, W), float32 or bfloat16, whatever the layer's type was; residual (B, N, H', W') of that type, or
-        None; output (B, N, H', W') of that type, channels-last if the input is
+        input (B, M, H, W), on the CPU float32 or bfloat16, whatever the layer's type was, on a GPU of the layer's type;
+        residual (B, N, H', W') of that type, or None; output (B, N, H', W') of that type, channels-last if the input is
 
     Raises:
-        UsageError: the native kernels cannot run here, or the activation is not one of theirs.
+        UsageError: the kernels cannot run here, or the activation is not one of theirs.
     """
 
     def __init__(self, layer: HetConv2d, activation: Activation | None = None) -> None:
@@ -43,7 +44,8 @@ class PackedHetConv2d(nn.Module):
         self.layer_numbers = layer_numbers(layer.pattern, where, activation)
         self.packed: Tensor
         self.bias: Tensor | None
-        packed = pack_weights(layer.weight_spatial, layer.weight_pointwise, layer.pattern)
+        pack_here = pack_for_inference if layer.weight_spatial.is_cuda else pack_weights
+        packed = pack_here(layer.weight_spatial, layer.weight_pointwise, layer.pattern)
         self.register_buffer("packed", packed, persistent=False)
         bias = None if layer.bias is None else layer.bias.detach().float().clone()
         self.register_buffer("bias", bias, persistent=False)
@@ -63,7 +65,7 @@ class PackedHetConv2d(nn.Module):
 
 
 def pack(layer: HetConv2d, activation: Activation | None = None) -> PackedHetConv2d:
-    """The layer packed for inference on this machine's CPU, with the activation that follows it.
+    """The layer packed for inference where it is, with the activation that follows it.
 
     Raises:
         UsageError: as `PackedHetConv2d`.

@@ -2,5 +2,6 @@
 
 from hetconv.ops.explain import Explanation, explain
 from hetconv.ops.functional import het_conv2d
+from hetconv.ops.gpu import register as _register  # the operators' CUDA kernels  # noqa: F401
 
 __all__ = ["Explanation", "explain", "het_conv2d"]

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from hetconv.ops import decomposed, native, reference
 from hetconv.ops.arguments import Padding, Size2, prepare
+from hetconv.ops.gpu import support as gpu
+from hetconv.ops.gpu.configurations import rows_for
 from hetconv.pattern import Arrangement
 
 
@@ -59,8 +61,11 @@ def explain(
         "decomposed": positions * decomposed.executed_macs_per_position(pattern),
         "reference": positions * reference.executed_macs_per_position(pattern),
     }
-    reason = native.why_not(batch)
-    if reason is not None:
-        return Explanation("decomposed", macs, executed, {"native": reason, **refused})
-    refused["decomposed"] = "native is faster"
-    return Explanation("native", macs, {"native": macs, **executed}, refused)
+    per_position = {"native": pattern.macs_per_position, "triton": rows_for(pattern, batch.dtype).macs_per_position}
+    reasons = {"native": native.why_not(batch), "triton": gpu.why_not_call(batch, pattern, where)}
+    taken = next((name for name, reason in reasons.items() if reason is None), None)
+    not_taken = {name: reason for name, reason in reasons.items() if reason is not None}
+    if taken is None:
+        return Explanation("decomposed", macs, executed, not_taken | refused)
+    refused["decomposed"] = f"{taken} is faster"
+    return Explanation(taken, macs, {taken: positions * per_position[taken], **executed}, not_taken | refused)
