@@ -14,11 +14,11 @@ from hetconv.ops.gpu.weight_grad import weight_grad
 from hetconv.pattern import HetPattern
 
 CONFIGURATIONS = {
-    "pixels as rows": Configuration(16, 16, 16),
-    "filters as rows": Configuration(16, 32, 16, filter_rows=True),
-    "square tiles through L1": Configuration(16, 16, 32, tile_width=4, halved=True),
-    "two parts": Configuration(16, 16, 16, parts=2),
-    "two parts, filters as rows, wide": Configuration(32, 32, 32, parts=2, tile_width=8, filter_rows=True),
+    "pixels as rows": Configuration(16, 32, 16),
+    "filters as rows": Configuration(16, 64, 32, filter_rows=True),
+    "square tiles through L1": Configuration(16, 32, 32, tile_width=8, halved=True),
+    "two parts": Configuration(16, 64, 16, parts=2),
+    "two parts, square, filters as rows": Configuration(32, 32, 32, parts=2, tile_width=4, filter_rows=True),
 }
 
 
@@ -30,9 +30,9 @@ class Call:
     stride: int | tuple[int, int] = 1
     padding: int | tuple[int, int] = 1
     dilation: int | tuple[int, int] = 1
-    batch: int = 2
-    height: int = 7
-    width: int = 9
+    batch: int = 1
+    height: int = 5
+    width: int = 7
     memory_format: torch.memory_format = torch.channels_last
 
     @property
@@ -41,7 +41,11 @@ class Call:
 
     @property
     def output_size(self):
-        return (self.batch, self.pattern.out_channels, *self.where.output_hw((self.height, self.width), self.pattern.kernel_hw))
+        return (
+            self.batch,
+            self.pattern.out_channels,
+            *self.where.output_hw((self.height, self.width), self.pattern.kernel_hw),
+        )
 
     def tensors(self, draw):
         """x, weight_spatial, weight_pointwise, bias, grad_output of what `draw` makes of a size."""
@@ -70,7 +74,7 @@ def computed(call, tensors, device, dtype, configuration=None, merge=1):
     for_weights = None
     if configuration is not None:
         configuration = replace(configuration, merge=merge)
-        for_weights = WeightGradConfiguration(16, 16, 16 * configuration.parts, 16, merge)
+        for_weights = WeightGradConfiguration(16, 16, 32, 32, merge)
     layer = (call.pattern, call.where)
     y = forward(x, spatial, pointwise, Epilogue(bias), *layer, configuration)
     grad = input_grad(grad_output, spatial, pointwise, (call.height, call.width), *layer, configuration)

@@ -10,8 +10,9 @@ DEVICE = "cuda" if torch.cuda.is_available() and not INTERPRETED else "cpu"
 
 
 if INTERPRETED:
-    from .interpreter import patch_language_once
+    from .interpreter import patch_language_once, without_overflow_checks
 
+    without_overflow_checks()
     patch_language_once()
 
 

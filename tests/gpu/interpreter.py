@@ -1,6 +1,13 @@
 """Triton's interpreter, made quick enough for tests."""
 
-from triton.runtime.interpreter import InterpretedFunction
+from dataclasses import replace
+
+from triton.runtime.interpreter import InterpretedFunction, interpreter_builder
+
+
+def without_overflow_checks():
+    """Every sum and product of whole numbers is made twice otherwise, to see whether 32 bits hold it."""
+    interpreter_builder.options = replace(interpreter_builder.options, sanitize_overflow=False)
 
 
 def patch_language_once():

@@ -34,10 +34,7 @@ def forward(
         found = forward_candidates(x, pattern, where)
         weights = (weight_spatial, weight_pointwise)
         configuration = tuned(
-            ("forward", pattern, where),
-            x,
-            found,
-            lambda one: forward(x, *weights, epilogue, pattern, where, one),
+            ("forward", pattern, where), x, found, lambda one: forward(x, *weights, epilogue, pattern, where, one)
         )
     rows = rows_of(pattern, configuration)
     packed = pack_weights(weight_spatial, weight_pointwise, pattern, rows)

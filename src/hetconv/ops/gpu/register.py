@@ -140,7 +140,9 @@ def _packed(x: Tensor, packed: Tensor, bias: Tensor | None, residual: Tensor | N
 def _check(first: Tensor, name: str, channels: int, *others: Tensor | None) -> None:
     """What the kernels take for granted and a call past `het_conv2d` may lack; they would read outside of memory."""
     if first.dim() != 4 or first.shape[1] != channels:
-        raise UsageError(f"{name} has shape {tuple(first.shape)}; the weights are for (batch, {channels}, height, width)")
+        raise UsageError(
+            f"{name} has shape {tuple(first.shape)}; the weights are for (batch, {channels}, height, width)"
+        )
     for other in others:
         if other is not None and (other.dtype != first.dtype or other.device != first.device):
             raise UsageError(

@@ -64,7 +64,9 @@ def pack_for_inference(weight_spatial: Tensor, weight_pointwise: Tensor, pattern
     return pack_weights(weight_spatial.detach(), weight_pointwise.detach(), pattern, rows)
 
 
-def unpack_gradients(partial: Tensor, pattern: HetPattern, rows: PackedRows, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def unpack_gradients(
+    partial: Tensor, pattern: HetPattern, rows: PackedRows, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
     """Gradients of the layer's weights from their sums over runs of pixels, added in order.
 
     Args:

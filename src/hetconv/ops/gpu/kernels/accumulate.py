@@ -44,7 +44,10 @@ def _tile(
         at = image * grad_batch + out_h * grad_row + out_w * grad_pixel
         mask = live[:, None] & (filters < filter_end)[None, :]
         gradient = tl.load(grad + at[:, None] + filters[None, :], mask=mask, other=0.0)
-        source_h, source_w = (out_h * stride_h)[:, None] + offset_h[None, :], (out_w * stride_w)[:, None] + offset_w[None, :]
+        source_h, source_w = (
+            (out_h * stride_h)[:, None] + offset_h[None, :],
+            (out_w * stride_w)[:, None] + offset_w[None, :],
+        )
         mask = live[:, None] & (column < column_end)[None, :] & (source_h >= 0) & (source_h < in_height)
         mask = mask & (source_w >= 0) & (source_w < in_width)
         at = image * x_batch + out_h * stride_h * x_row + out_w * stride_w * x_pixel
@@ -88,7 +91,9 @@ def accumulate(
     else:
         ring: tl.constexpr = (KERNEL_HEIGHT * KERNEL_WIDTH - 1) * OWN
         of_ring = tile - pointwise_tiles
-        ring_tiles: tl.constexpr = (ring + BLOCK_COLUMNS) // BLOCK_COLUMNS if ring == 0 else (ring + BLOCK_COLUMNS - 1) // BLOCK_COLUMNS
+        ring_tiles: tl.constexpr = (
+            (ring + BLOCK_COLUMNS) // BLOCK_COLUMNS if ring == 0 else (ring + BLOCK_COLUMNS - 1) // BLOCK_COLUMNS
+        )
         across = tl.cdiv(part_filters, RING_FILTERS)
         part = of_ring // (across * ring_tiles)
         filter0 = part * part_filters + of_ring // ring_tiles % across * RING_FILTERS

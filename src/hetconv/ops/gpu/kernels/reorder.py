@@ -5,9 +5,7 @@ import triton.language as tl
 
 
 @triton.jit
-def to_blocked(
-    x, y, height, width, channels, p, x_batch, x_channel, x_row, x_column, total, BLOCK: tl.constexpr
-):
+def to_blocked(x, y, height, width, channels, p, x_batch, x_channel, x_row, x_column, total, BLOCK: tl.constexpr):
     """x (B, C, H, W) in any memory → y, channels-last, its channel b being x's (b mod C/P)·P + b div C/P."""
     element = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     live = element < total
