@@ -1,4 +1,4 @@
-"""Where the GPU kernels run in this process: on a GPU, or in Triton's interpreter if it was asked for from the start."""
+"""Where the GPU kernels run in this process: on a GPU, or in Triton's interpreter if that was asked for."""
 
 import os
 

@@ -23,7 +23,7 @@ def pack(
     KERNEL_HEIGHT: tl.constexpr, KERNEL_WIDTH: tl.constexpr, SHIFTED: tl.constexpr, EXCHANGED: tl.constexpr,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """packed (N or, with filters and channels exchanged, M; row) from spatial (N, M/P, K, K), pointwise (N, M − M/P)."""
+    """packed (N, or M if exchanged; row) from spatial (N, M/P, K, K) and pointwise (N, M − M/P)."""
     element = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     live = element < total
     line, column = element // row, element % row
