@@ -12,7 +12,9 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import os
 import statistics
+import subprocess
 import sys
 import time
 import traceback
@@ -27,7 +29,7 @@ from peers import GroupedPlusPointwise, dense, depthwise_pointwise
 from shapes import RESNET, SETS, LayerShape
 from torch import Tensor, nn
 
-from hetconv import HetConv2d, convert_, create_model
+from hetconv import HetConv2d, convert_, create_model, het_conv2d
 from hetconv.cost.circumstances import circumstances
 from hetconv.ops.arguments import geometry
 from hetconv.ops.check import check
@@ -130,19 +132,22 @@ def ceilings(todo: Plan) -> dict[str, float]:
 
 
 def values(todo: Plan) -> dict[str, object]:
-    """`hetconv.ops.check` on this device: forward and every gradient against float64, in three types."""
+    """As much of `hetconv.ops.check` as its time allows: forward and every gradient against float64, in three types."""
     failed, rows = [], 0
+    torch.use_deterministic_algorithms(True)  # one configuration each: all of them would take too long to compile
     torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
     try:
         for dtype in (torch.float32, torch.bfloat16, torch.float16)[: None if todo.compiled else 1]:
-            for number, row in enumerate(check(dtype, todo.device.type)):
-                if not todo.compiled and number == 30:
+            begin = time.perf_counter()
+            for row in check(dtype, todo.device.type):
+                if time.perf_counter() - begin > todo.seconds / 20:
                     break
                 rows += 1
                 if not row.passed:
                     failed.append(f"{dtype} {row.case} {row.backend} {row.tensor}: {row.error:.3g} > {row.budget:.3g}")
     finally:
         torch.backends.cudnn.conv.fp32_precision = "tf32"  # type: ignore[attr-defined]
+        torch.use_deterministic_algorithms(False)
     return {"compared": rows, "failed": failed[:20], "failures": len(failed)}
 
 
@@ -161,7 +166,7 @@ def layer_modules(shape: LayerShape, todo: Plan) -> dict[str, nn.Module]:
     for p in todo.parts:
         found[f"grouped p{p}"] = GroupedPlusPointwise(shape, p)
         found[f"het p{p}"] = HetConv2d(*sizes, p=p, arrangement="blocked")
-        found[f"shifted p{p}"] = HetConv2d(*sizes, p=p, arrangement="shifted")
+    found[f"shifted p{todo.parts[0]}"] = HetConv2d(*sizes, p=todo.parts[0], arrangement="shifted")
     return {
         name: module.to(todo.device, todo.dtype, memory_format=torch.channels_last) for name, module in found.items()
     }
@@ -197,6 +202,59 @@ def compare(layer: HetConv2d, x: Tensor) -> None:
                 raise ValueError(f"{name} {layer} is off by {error:.3g}; allowed are {allowed:.3g}")
 
 
+def compare_gradients(layer: HetConv2d, x: Tensor) -> None:
+    """The same for the gradients of one image's input and of the weights, which are summed over its pixels.
+
+    Raises:
+        ValueError: as `compare`; the message names the gradient.
+    """
+    one = x[:1].contiguous(memory_format=torch.channels_last).requires_grad_()
+    leaves = (one, layer.weight_spatial, layer.weight_pointwise)
+    wide = [leaf.detach().double().requires_grad_() for leaf in leaves]
+    options = {"stride": layer.stride, "padding": layer.padding, "arrangement": layer.arrangement}
+    y = layer(one)
+    grad = torch.randn_like(y)
+    usual = het_conv2d(*leaves, backend="reference", **options)  # type: ignore[arg-type]
+    exact = het_conv2d(*wide, backend="reference", **options)  # type: ignore[arg-type]
+    found = torch.autograd.grad(y, leaves, grad)
+    peer = torch.autograd.grad(usual, leaves, grad)
+    right = torch.autograd.grad(exact, wide, grad.double())
+    eps = 2**-10 if x.dtype == torch.float32 else torch.finfo(x.dtype).eps
+    for name, ours, theirs, true in zip(("x", "weight_spatial", "weight_pointwise"), found, peer, right, strict=True):
+        error = (ours.double() - true).abs().max()
+        allowed = 2 * (theirs.double() - true).abs().max() + 8 * eps * true.abs().max()
+        if not error <= allowed:
+            raise ValueError(f"{layer}: the gradient of {name} is off by {error:.3g}; allowed are {allowed:.3g}")
+
+
+def warm(todo: Plan, index: int, count: int) -> None:
+    """Have the kernels of every count-th shape compiled, which Triton keeps on disk, and nothing else."""
+    for shape in todo.shapes[index::count]:
+        x = torch.randn(todo.batch, shape.in_channels, shape.size, shape.size, device=todo.device).to(todo.dtype)
+        x = x.contiguous(memory_format=torch.channels_last)
+        for module in layer_modules(shape, todo).values():
+            if isinstance(module, HetConv2d):
+                _step(module, x)()
+                with torch.no_grad():
+                    packed_call(module, x)()
+
+
+def warm_in_parallel(given: argparse.Namespace) -> float:
+    """The same in several processes at once; seconds that it took. Failures are left to the measurement to report."""
+    begin = time.perf_counter()
+    count = 2 if given.smoke else min(8, len(os.sched_getaffinity(0)))
+    options = ["--out", str(given.out), "--dtype", given.dtype, *(["--smoke"] if given.smoke else [])]
+    command = [sys.executable, __file__, *options, "--warm"]
+    workers = [subprocess.Popen([*command, str(index), str(count)]) for index in range(count)]
+    for worker in workers:
+        try:
+            worker.wait(max(1.0, given.seconds / 3 - (time.perf_counter() - begin)))
+        except subprocess.TimeoutExpired:
+            worker.kill()
+            worker.wait()
+    return time.perf_counter() - begin
+
+
 def layer_row(shape: LayerShape, training: bool, todo: Plan, ceiling: dict[str, float]) -> dict[str, object]:
     modules = layer_modules(shape, todo)
     x = torch.randn(todo.batch, shape.in_channels, shape.size, shape.size, device=todo.device).to(todo.dtype)
@@ -205,6 +263,8 @@ def layer_row(shape: LayerShape, training: bool, todo: Plan, ceiling: dict[str, 
     for module in modules.values():
         if isinstance(module, HetConv2d):
             compare(module, x)
+            if training:
+                compare_gradients(module, x)
             explained = module.explain(x).backend
     calls: dict[str, Call] = {}
     if training:
@@ -310,12 +370,16 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--seconds", type=float, default=540, help="nothing new is begun after this time")
     parser.add_argument("--dtype", choices=("bfloat16", "float16", "float32"), default="bfloat16")
+    parser.add_argument("--warm", type=int, nargs=2, help=argparse.SUPPRESS)  # a worker of warm_in_parallel
     given = parser.parse_args()
     if not torch.cuda.is_available() and not given.smoke:
         sys.exit("there is no CUDA device here; --smoke runs the same on the CPU, its times without meaning")
     begun = time.perf_counter()
     torch.backends.cudnn.benchmark = True
     todo = plan(given.smoke, given.seconds, getattr(torch, given.dtype))
+    if given.warm is not None:
+        warm(todo, *given.warm)
+        return
     where = vars(circumstances(todo.device, given.dtype, "channels_last", todo.batch, torch.get_num_threads()))
     rows: list[dict[str, object]] = []
 
@@ -324,6 +388,7 @@ def main() -> None:
         with given.out.open("a") as file:
             file.write(json.dumps({**row, "dtype": given.dtype, "circumstances": where}) + "\n")
 
+    print(f"kernels compiled in {warm_in_parallel(given):.0f} s", flush=True)
     ceiling = ceilings(todo)
     keep({"kind": "ceilings", **ceiling})
     print(ceiling, flush=True)

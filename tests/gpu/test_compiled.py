@@ -35,8 +35,8 @@ def assembled(pattern, configuration, **changed):
     one = configuration
     constants = PLAIN | {
         "OWN": rows.own, "BLOCK_FILTERS": one.block_filters, "BLOCK_PIXELS": one.block_pixels, "BLOCK_K": one.block_k,
-        "TILE_WIDTH": one.tile_width, "PARTS": one.parts, "FILTER_ROWS": one.filter_rows, "HALVED": one.halved,
-        "EVEN": rows.even, "y_channel": 1, "step_h": 1, "step_w": 1,
+        "TILE_WIDTH": one.tile_width, "PARTS": one.parts, "FILTER_ROWS": one.filter_rows, "HALVED": 4 * one.halved,
+        "EVEN": rows.even, "y_channel": 1,
     } | changed  # fmt: skip
     tensors = ("x", "weight", "bias", "residual", "y")
     signature = {

@@ -1,5 +1,7 @@
 """What only a GPU can show: compilation, CUDA graphs, autocast, bit-wise repeatability, choices by time."""
 
+from itertools import islice
+
 import pytest
 import torch
 
@@ -27,7 +29,7 @@ def image(gpu, dtype=torch.bfloat16):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 def test_against_the_definition(dtype, exact):
-    rows = list(check(dtype, "cuda"))
+    rows = list(islice(check(dtype, "cuda"), 100))  # each case compiles kernels of its own
     assert {row.backend for row in rows} == {"triton"}
     assert [row for row in rows if not row.passed] == []
 

@@ -13,7 +13,7 @@ from hetconv.pattern import HetPattern
 
 LEAST_FILTERS = 16
 """Narrower parts are merged: matrix instructions would run on zeros as well."""
-SPECIAL = 6
+MOST = 5
 """At most so many configurations are timed for one shape."""
 
 
@@ -80,14 +80,14 @@ def candidates(
     else:
         found = _narrow(filters, parts, step, min(out_hw))
     chosen = [replace(one, merge=merge) for one in found if parts % one.parts == 0]
-    return tuple(dict.fromkeys(chosen))[:SPECIAL]
+    return tuple(dict.fromkeys(chosen))[:MOST]
 
 
 def _wide(filters: int, parts: int, step: int, least_side: int) -> Iterator[Configuration]:
     """Filters fill the 64 rows of an instruction, so that as many pixels as the registers hold share them."""
     block = 128 if filters >= 128 else 64
     square = Configuration(block, 128, step, filter_rows=True, warps=2 * block // 32, stages=3)
-    yield square if block == 128 else Configuration(64, 256, step, filter_rows=True, warps=4)
+    yield square if block == 128 or step < 64 else Configuration(64, 256, step, filter_rows=True, warps=4)
     yield Configuration(64, 128, step, parts=2, filter_rows=True, warps=8)
     yield Configuration(64, 128, step, filter_rows=True, warps=4, stages=4)
     if least_side >= 14:

@@ -6,7 +6,7 @@ What they do not cover goes to the decomposed path, and `why_not` says so.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, wraps
 from math import prod
 from typing import Any
 
@@ -151,6 +151,17 @@ def _check(first: Tensor, name: str, channels: int, *others: Tensor | None) -> N
             )
 
 
+def _on_its_device(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """Triton launches on the present device, which need not be the tensors'."""
+
+    @wraps(kernel)
+    def run(first: Tensor, *others: Any) -> Any:
+        with torch.cuda.device_of(first):
+            return kernel(first, *others)
+
+    return run
+
+
 _KERNELS: dict[str, Callable[..., Any]] = {
     "het_conv2d": without_autocast(_forward),
     "het_conv2d_input_grad": without_autocast(_input_grad),
@@ -158,4 +169,4 @@ _KERNELS: dict[str, Callable[..., Any]] = {
     "het_conv2d_packed": _packed,
 }
 for _name, _kernel in _KERNELS.items():
-    library.impl(_name, _kernel, "CUDA")
+    library.impl(_name, _on_its_device(_kernel), "CUDA")

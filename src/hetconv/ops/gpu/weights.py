@@ -61,7 +61,8 @@ def pack_for_inference(weight_spatial: Tensor, weight_pointwise: Tensor, pattern
     if reason is not None:
         raise UsageError(f"weights cannot be packed: {reason}")
     rows = rows_for(pattern, weight_spatial.dtype)
-    return pack_weights(weight_spatial.detach(), weight_pointwise.detach(), pattern, rows)
+    with torch.cuda.device_of(weight_spatial):
+        return pack_weights(weight_spatial.detach(), weight_pointwise.detach(), pattern, rows)
 
 
 def unpack_gradients(

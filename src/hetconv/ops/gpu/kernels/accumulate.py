@@ -59,7 +59,12 @@ def _tile(
     tl.store(partial + place[:, None] + (filters * row)[None, :], total, mask=mask)
 
 
-@triton.jit
+@triton.jit(
+    do_not_specialize=[  # one compiled kernel for all strides and sizes
+        "positions", "split_positions", "in_height", "in_width", "out_height", "out_width",
+        "stride_h", "stride_w", "padding_h", "padding_w", "dilation_h", "dilation_w",
+    ]
+)  # fmt: skip
 def accumulate(
     grad, x, partial,
     positions, split_positions, in_height, in_width, out_height, out_width,

@@ -43,8 +43,8 @@ def _source(
     if OWN % BLOCK_K == 0:
         channel = tl.multiple_of(channel, BLOCK_K) + lanes
         column = tl.multiple_of(column, BLOCK_K) + lanes if RESIDUES else column
-    if HALVED:  # pixels come 8 bytes at a time, which goes through the L1 cache; 16 bytes would go past it
-        channel = tl.max_contiguous(tl.multiple_of(channel, 4), 4)
+    if HALVED:  # as many elements as 8 bytes are: copies of 8 bytes go through the L1 cache, of 16 bytes past it
+        channel = tl.max_contiguous(tl.multiple_of(channel, HALVED), HALVED)
     return channel, reach_h, reach_w, column, k0 + lanes < last
 
 
@@ -110,7 +110,12 @@ def _residue(
     return first, count, tl.where(count > 0, (shifted - first * DILATION) // STRIDE, 0)
 
 
-@triton.jit
+@triton.jit(
+    do_not_specialize=[  # one compiled kernel for all strides and sizes
+        "batch", "in_height", "in_width", "q_height", "q_width", "out_height", "out_width", "parts", "fine_p",
+        "step_h", "step_w", "base_h", "base_w", "delta_h", "delta_w",
+    ]
+)  # fmt: skip
 def convolve(
     x, weight, bias, residual, y,
     batch, in_height, in_width, q_height, q_width, out_height, out_width,

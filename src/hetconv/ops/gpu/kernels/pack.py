@@ -15,7 +15,7 @@ def _natural(part, inside, p, of_part, SHIFTED: tl.constexpr):
     return inside * p + part if SHIFTED else part * of_part + inside
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["p", "merge", "in_channels", "out_channels", "columns", "row", "total"])
 def pack(
     spatial, pointwise, packed,
     in_channels, out_channels, p, merge, columns, row, total,
@@ -61,7 +61,10 @@ def pack(
     tl.store(packed + element, tl.where(own, near, far), mask=live)
 
 
-@triton.jit
+@triton.jit(
+    do_not_specialize=["p", "merge", "in_channels", "out_channels", "columns", "row", "splits", "split",
+                       "spatial_total", "total"]
+)  # fmt: skip
 def unpack(
     partial, spatial, pointwise,
     in_channels, out_channels, p, merge, columns, row, splits, split, spatial_total, total,
