@@ -43,7 +43,12 @@ def figures(rows: list[Row]) -> list[str]:
     forward = [row for row in rows if row["kind"] == "layer" and not row["training"]]
     wide = [row for row in forward if row["in_channels"] >= 128]
     found = [
-        (f"bf16 forward, M ≥ 128, P{p}, over dense", (_over(r, f"packed p{p}", "dense") for r in wide), bar, aim)
+        (
+            f"bf16 forward, M ≥ 128, P{p}, over dense",
+            [_over(r, f"packed p{p}", "dense") for r in wide if p in parts(r)],
+            bar,
+            aim,
+        )
         for p, bar, aim in ((4, 1.8, 2.5), (8, 2.4, 3.5))
     ]
     grouped = [_over(r, f"packed p{p}", f"grouped p{p}") for r in forward for p in parts(r)]

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from hetconv import het_conv2d
 from hetconv.errors import UsageError
 from hetconv.ops.gpu import register, support
 from hetconv.ops.gpu.configurations import rows_for
@@ -73,6 +74,8 @@ def test_refusals_name_what_is_wrong():
         UsageError, match=r"^x is torch.float64 on cpu, and what goes with it torch.float32 on cpu; conv"
     ):
         register._forward(x, spatial.float(), pointwise, bias, *WHERE)
+    with pytest.raises(UsageError, match=r"^backend='triton' cannot run: it is for NVIDIA GPUs and x is on cpu$"):
+        het_conv2d(x, spatial, pointwise, bias, backend="triton")
     with pytest.raises(UsageError, match=r"^weights cannot be packed: it is for NVIDIA GPUs and x is on cpu$"):
         pack_for_inference(spatial, pointwise, CALL.pattern)
 

@@ -87,7 +87,7 @@ def convolve_into(
     convolve[(pixel_tiles * filter_tiles, strided.stride[0] * strided.stride[1])](
         x,
         packed,
-        x if epilogue.bias is None else epilogue.bias,
+        x if epilogue.bias is None else epilogue.bias.contiguous(),
         x if residual is None else residual,
         y,
         batch,
