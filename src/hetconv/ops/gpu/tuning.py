@@ -19,7 +19,9 @@ from hetconv.errors import HetconvError
 from hetconv.ops.gpu.support import multiplication
 
 C = TypeVar("C")
-WARMUP, SAMPLES = 2, 5
+WARMUP, SAMPLES, CALLS = 2, 5, 4
+AHEAD_CYCLES = 2_000_000
+"""The GPU waits about a millisecond before a sample, so that launches are there before it needs them."""
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,11 @@ def _try(configuration: C, run: Callable[[C], object]) -> Trial:
     times = []
     for _ in range(SAMPLES):
         begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        torch.cuda._sleep(AHEAD_CYCLES)
         begin.record()
-        run(configuration)
+        for _ in range(CALLS):
+            run(configuration)
         end.record()
         end.synchronize()
-        times.append(begin.elapsed_time(end))
+        times.append(begin.elapsed_time(end) / CALLS)
     return Trial(configuration, sorted(times)[len(times) // 2])
