@@ -26,6 +26,7 @@ def test_executed_macs(p, more, arrangement):
     assert found.executed_macs["reference"] == positions * 32 * 16 * 9
     assert found.refused == {
         "native": "they compute in float32 and bfloat16, and x is torch.float64",
+        "triton": "it is for NVIDIA GPUs and x is on cpu",
         "reference": "it executes a whole dense convolution; it is there to check the others",
     }
 
@@ -38,6 +39,7 @@ def test_reads_well():
         "MACs executed by decomposed: 3,328 (+8.3%)",
         "MACs executed by reference: 9,216 (+200.0%)",
         "not native: they compute in float32 and bfloat16, and x is torch.float64",
+        "not triton: it is for NVIDIA GPUs and x is on cpu",
         "not reference: it executes a whole dense convolution; it is there to check the others",
     ]
 

@@ -249,7 +249,9 @@ WRONG = {
     "kernel_size=(3, 3) with dilation=(1, 1) is larger than the input (2, 9) with padding=(0, 0); pad more or feed a "
     "larger input": {"x": (2, 8, 2, 9)},
     "arrangement='striped' must be one of shifted, blocked": {"arrangement": "striped"},
-    "backend='cudnn' must be one of native, reference, decomposed, or None for the fastest": {"backend": "cudnn"},
+    "backend='cudnn' must be one of native, triton, reference, decomposed, or None for the fastest": {
+        "backend": "cudnn"
+    },
     "stride=0 must be an integer of at least 1": {"stride": 0},
     "stride=1.5 must be an integer of at least 1": {"stride": 1.5},
     "stride=True must be an integer of at least 1": {"stride": True},

@@ -1,4 +1,4 @@
-"""A HetConv layer for inference on CPUs: weights packed once, activation and residual in the same pass."""
+"""A HetConv layer for inference: weights packed once, activation and residual in the same pass."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch.nn import functional
 from hetconv.errors import UsageError
 from hetconv.nn.het_conv import HetConv2d
 from hetconv.ops.arguments import geometry
+from hetconv.ops.gpu.weights import pack_for_inference
 from hetconv.ops.native import choose_algorithm, pack_weights
 from hetconv.ops.packed import ACTIVATIONS, het_conv2d_packed, layer_numbers
 
@@ -18,21 +19,21 @@ Activation = Literal["relu", "relu6", "silu"]
 
 
 class PackedHetConv2d(nn.Module):
-    """activation(layer(x) + residual) of a HetConv2d whose weights no longer change, on the CPU, without gradients.
+    """activation(layer(x) + residual) of a HetConv2d whose weights no longer change, without gradients.
 
-    Packed weights are in the order the kernels of this machine read them. They are derived and never saved: save the
-    layer, and pack it where it runs.
+    Packed weights are in the order the kernels of this machine read them: the native ones, or those of the GPU that the
+    layer is on. They are derived and never saved: save the layer, and pack it where it runs.
 
     Args:
         size: batch size, height and width of the inputs that it will be called with most. Its weights are packed for
             the algorithm that is faster there, and it takes others too. None sums tap by tap.
 
     Shape:
-        input (B, M, H, W), float32 or bfloat16, whatever the layer's type was; residual (B, N, H', W') of that type, or
-        None; output (B, N, H', W') of that type, channels-last if the input is
+        input (B, M, H, W), on the CPU float32 or bfloat16, whatever the layer's type was, on a GPU of the layer's type;
+        residual (B, N, H', W') of that type, or None; output (B, N, H', W') of that type, channels-last if the input is
 
     Raises:
-        UsageError: the native kernels cannot run here, or the activation is not one of theirs.
+        UsageError: the kernels cannot run here, or the activation is not one of theirs.
     """
 
     def __init__(
@@ -49,8 +50,12 @@ class PackedHetConv2d(nn.Module):
         self.layer_numbers = layer_numbers(layer.pattern, where, activation)
         self.packed: Tensor
         self.bias: Tensor | None
-        algorithm = "direct" if size is None else choose_algorithm(layer.pattern, where, self._padded(size))
-        packed = pack_weights(layer.weight_spatial, layer.weight_pointwise, layer.pattern, algorithm)
+        weights = layer.weight_spatial, layer.weight_pointwise
+        if layer.weight_spatial.is_cuda:
+            packed = pack_for_inference(*weights, layer.pattern)
+        else:
+            algorithm = "direct" if size is None else choose_algorithm(layer.pattern, where, self._padded(size))
+            packed = pack_weights(*weights, layer.pattern, algorithm)
         self.register_buffer("packed", packed, persistent=False)
         bias = None if layer.bias is None else layer.bias.detach().float().clone()
         self.register_buffer("bias", bias, persistent=False)
@@ -79,7 +84,7 @@ class PackedHetConv2d(nn.Module):
 def pack(
     layer: HetConv2d, activation: Activation | None = None, size: tuple[int, int, int] | None = None
 ) -> PackedHetConv2d:
-    """The layer packed for inference on this machine's CPU, with the activation that follows it.
+    """The layer packed for inference where it is, with the activation that follows it.
 
     Args:
         size: batch size, height and width of the inputs, by which the faster algorithm is chosen; None sums tap by tap

@@ -110,7 +110,7 @@ def _laid_out(tensor: Tensor, memory_format: torch.memory_format = torch.contigu
     return tensor.contiguous(memory_format=memory_format).as_strided(tensor.shape, strides)
 
 
-def _without_autocast(kernel: Callable[..., Any]) -> Callable[..., Any]:
+def without_autocast(kernel: Callable[..., Any]) -> Callable[..., Any]:
     """Inside a kernel the types are decided: a backward pass under autocast stays in the forward pass's type."""
 
     @wraps(kernel)
@@ -130,7 +130,7 @@ for _name, _kernel in (
     ("het_conv2d_weight_grad", _weight_grad),
 ):
     for _operator in (_name, f"{_name}_decomposed"):
-        library.impl(_operator, _without_autocast(_kernel), "CompositeExplicitAutograd")
+        library.impl(_operator, without_autocast(_kernel), "CompositeExplicitAutograd")
 
 
 @torch.library.register_fake("hetconv::het_conv2d", lib=library)

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from hetconv.ops import decomposed, native, reference
 from hetconv.ops.arguments import Padding, Size2, prepare
+from hetconv.ops.gpu import support as gpu
+from hetconv.ops.gpu.configurations import rows_for
 from hetconv.pattern import Arrangement
 
 
@@ -59,14 +61,15 @@ def explain(
         "decomposed": positions * decomposed.executed_macs_per_position(pattern),
         "reference": positions * reference.executed_macs_per_position(pattern),
     }
-    reason = native.why_not(batch)
-    if reason is not None:
-        return Explanation("decomposed", macs, executed, {"native": reason, **refused})
-    refused["decomposed"] = "native is faster"
-    if 0 in (batch.numel(), positions):
-        return Explanation("native", macs, {"native": macs, **executed}, refused)
+    per_position = {"native": pattern.macs_per_position, "triton": rows_for(pattern, batch.dtype).macs_per_position}
+    reasons = {"native": native.why_not(batch), "triton": gpu.why_not_call(batch, pattern, where)}
+    taken = next((name for name, reason in reasons.items() if reason is None), None)
+    not_taken = {name: reason for name, reason in reasons.items() if reason is not None}
+    if taken is None:
+        return Explanation("decomposed", macs, executed, not_taken | refused)
+    refused["decomposed"] = f"{taken} is faster"
+    name, count = taken, positions * per_position[taken]
     size = batch.shape[0], batch.shape[2], batch.shape[3]
-    if native.choose_algorithm(pattern, where, size) == "direct":
-        return Explanation("native", macs, {"native": macs, **executed}, refused)
-    winograd = native.winograd_macs(pattern, batch.shape[0], height, width)
-    return Explanation("native", macs, {"native (Winograd)": winograd, **executed}, refused)
+    if taken == "native" and positions and native.choose_algorithm(pattern, where, size) == "winograd":
+        name, count = "native (Winograd)", native.winograd_macs(pattern, batch.shape[0], height, width)
+    return Explanation(taken, macs, {name: count, **executed}, not_taken | refused)

@@ -8,6 +8,7 @@ from torch import Tensor
 from hetconv.errors import UsageError
 from hetconv.ops import decomposed, dispatch, native, reference
 from hetconv.ops.arguments import Padding, Size2, prepare
+from hetconv.ops.gpu import support as gpu
 from hetconv.pattern import Arrangement
 
 PYTHON_BACKENDS = {"reference": reference.het_conv2d, "decomposed": decomposed.het_conv2d}
@@ -51,11 +52,15 @@ def het_conv2d(
         reason = native.why_not(tensors[0])
         if reason is not None:
             raise UsageError(f"backend='native' cannot run: {reason}")
-    if backend in (None, "native"):
+    if backend == "triton":
+        reason = gpu.why_not_call(tensors[0], pattern, where)
+        if reason is not None:
+            raise UsageError(f"backend='triton' cannot run: {reason}")
+    if backend in (None, "native", "triton"):
         output = dispatch.het_conv2d(*tensors, where, arrangement == "shifted")
     elif backend is not None and backend in PYTHON_BACKENDS:
         output = PYTHON_BACKENDS[backend](*tensors, pattern, where)
     else:
-        names = ", ".join(("native", *PYTHON_BACKENDS))
+        names = ", ".join(("native", "triton", *PYTHON_BACKENDS))
         raise UsageError(f"backend={backend!r} must be one of {names}, or None for the fastest")
     return output[0] if x.dim() == 3 else output

@@ -1,4 +1,4 @@
-"""`het_conv2d` on weights packed once, with what follows the layer in the same pass: inference on CPUs."""
+"""`het_conv2d` on weights packed once, with what follows the layer in the same pass: inference."""
 
 from __future__ import annotations
 
@@ -36,16 +36,17 @@ def _fake_packed(x: Tensor, packed: Tensor, bias: Tensor | None, residual: Tenso
     return torch.empty(size, dtype=x.dtype, device=x.device, memory_format=suggest_memory_format(x))
 
 
-if native.why_not_loaded() is None:  # the operator is defined where its kernel is, in csrc/register.cpp
-    torch.library.register_fake("hetconv::het_conv2d_packed", _fake_packed, lib=library)
+if native.why_not_loaded() is not None:  # else it is defined where its CPU kernel is, in csrc/register.cpp
+    library.define("het_conv2d_packed(Tensor x, Tensor packed, Tensor? bias, Tensor? residual, int[] layer) -> Tensor")
+torch.library.register_fake("hetconv::het_conv2d_packed", _fake_packed, lib=library)
 
 
 def het_conv2d_packed(x: Tensor, packed: Tensor, bias: Tensor | None, residual: Tensor | None, layer: Ints) -> Tensor:
     """activation(het_conv2d(x) + bias + residual), in one pass.
 
     Args:
-        x: (B, M, H, W), float32 or bfloat16 on the CPU
-        packed: what `native.pack_weights` gave for the pattern
+        x: (B, M, H, W), float32 or bfloat16 on the CPU; on a GPU of the type of packed
+        packed: what `native.pack_weights`, or on a GPU `gpu.weights.pack_for_inference`, gave for the pattern
         bias: (N), float32, or None
         residual: (B, N, H', W') in the type of x, or None
         layer: `layer_numbers`

@@ -1,0 +1,415 @@
+"""Check and measure HetConv on a GPU: values, the device's ceilings, layers, whole networks; a table at the end.
+
+    python benchmarks/gpu.py --out gpu.jsonl            everything; under ten minutes
+    python benchmarks/gpu.py --out gpu.jsonl --smoke    the same on tiny sizes, on the CPU where there is no GPU: its
+                                                        times mean nothing, it shows that the run does not fail
+
+Every row is written as soon as it is measured. A shape that fails is a row with its error, and the run goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from gpu_table import table
+from peers import GroupedPlusPointwise, dense, depthwise_pointwise
+from shapes import RESNET, SETS, LayerShape
+from torch import Tensor, nn
+
+from hetconv import HetConv2d, convert_, create_model, het_conv2d
+from hetconv.cost.circumstances import circumstances
+from hetconv.ops.arguments import geometry
+from hetconv.ops.check import check
+from hetconv.ops.gpu.tuning import choices
+from hetconv.ops.gpu.weights import pack_for_inference
+from hetconv.ops.packed import het_conv2d_packed, layer_numbers
+
+Call = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured, on which device, for how long at most."""
+
+    device: torch.device
+    dtype: torch.dtype
+    batch: int
+    training_batch: int
+    parts: tuple[int, ...]
+    shapes: tuple[LayerShape, ...]
+    networks: tuple[tuple[str, int, int], ...]
+    rounds: int
+    sample_ms: float
+    copy_bytes: int
+    matrix_size: int
+    seconds: float
+    compiled: bool
+
+
+LAYERS = (*SETS["vgg224"][1:7], *RESNET, *SETS["vgg32"][2:7])
+NETWORKS = (("vgg16_cifar", 32, 512), ("vgg16_bn", 224, 64), ("resnet34", 224, 64), ("resnet50", 224, 64))
+"""(name, image size, batch)"""
+
+
+def plan(smoke: bool, seconds: float, dtype: torch.dtype) -> Plan:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not smoke:
+        return Plan(device, dtype, 64, 512, (4, 8), LAYERS, NETWORKS, 7, 4.0, 2**30, 8192, seconds, True)
+    tiny = (LayerShape("smoke", 16, 16, 8), LayerShape("smoke", 16, 32, 8, 2))
+    networks = (("vgg16_cifar", 32, 2),)
+    return Plan(device, dtype, 2, 2, (4, 8), tiny, networks, 2, 0.1, 2**20, 64, seconds, False)
+
+
+def timed(calls: dict[str, Call], device: torch.device, rounds: int, sample_ms: float) -> dict[str, float]:
+    """Milliseconds of each call: the median of rounds in which every call has its turn, after two calls to warm up."""
+    repeats = {}
+    for name, call in calls.items():
+        for _ in range(2):
+            call()
+        repeats[name] = max(1, min(200, round(sample_ms / max(_elapsed(call, 1, device), 1e-3))))
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            times[name].append(_elapsed(call, repeats[name], device))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def _elapsed(call: Call, repeats: int, device: torch.device) -> float:
+    """Milliseconds of one of `repeats` calls."""
+    if device.type != "cuda":
+        begin = time.perf_counter()
+        for _ in range(repeats):
+            call()
+        return 1000 * (time.perf_counter() - begin) / repeats
+    first, last = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    torch.cuda.synchronize()
+    first.record()
+    for _ in range(repeats):
+        call()
+    last.record()
+    last.synchronize()
+    return first.elapsed_time(last) / repeats
+
+
+def graphed(call: Call, device: torch.device) -> Call:
+    """The call as a CUDA graph, so that launches from Python are not in a layer's time; the call itself on a CPU."""
+    if device.type != "cuda":
+        return call
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            call()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        call()
+    return graph.replay
+
+
+def ceilings(todo: Plan) -> dict[str, float]:
+    """What the device itself reaches: bytes a second of a copy, multiply-adds a second of a matrix product."""
+    source = torch.empty(todo.copy_bytes, dtype=torch.uint8, device=todo.device)
+    target = torch.empty_like(source)
+    n = todo.matrix_size
+    a, b = (torch.randn(n, n, device=todo.device).to(todo.dtype) for _ in range(2))
+    calls: dict[str, Call] = {"copy": lambda: target.copy_(source), "matrix": lambda: a @ b}
+    ms = timed(calls, todo.device, todo.rounds, 5 * todo.sample_ms)
+    return {"copy_gb_per_s": 2e-6 * todo.copy_bytes / ms["copy"], "matrix_tmacs_per_s": 1e-9 * n**3 / ms["matrix"]}
+
+
+def values(todo: Plan) -> dict[str, object]:
+    """As much of `hetconv.ops.check` as its time allows: forward and every gradient against float64, in three types."""
+    failed, rows = [], 0
+    torch.use_deterministic_algorithms(True)  # one configuration each: all of them would take too long to compile
+    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
+    try:
+        for dtype in (torch.float32, torch.bfloat16, torch.float16)[: None if todo.compiled else 1]:
+            begin = time.perf_counter()
+            for row in check(dtype, todo.device.type):
+                if time.perf_counter() - begin > todo.seconds / 20:
+                    break
+                rows += 1
+                if not row.passed:
+                    failed.append(f"{dtype} {row.case} {row.backend} {row.tensor}: {row.error:.3g} > {row.budget:.3g}")
+    finally:
+        torch.backends.cudnn.conv.fp32_precision = "tf32"  # type: ignore[attr-defined]
+        torch.use_deterministic_algorithms(False)
+    return {"compared": rows, "failed": failed[:20], "failures": len(failed)}
+
+
+def floor_ms(shape: LayerShape, batch: int, p: int, itemsize: int, ceiling: dict[str, float]) -> float:
+    """The larger of the layer's multiply-adds and of its bytes (input, output, weights) at the device's ceilings."""
+    out = (shape.size + shape.stride - 1) // shape.stride
+    macs = batch * out * out * shape.in_channels * shape.out_channels * (1 + 8 / p)
+    elements = batch * (shape.size**2 * shape.in_channels + out * out * shape.out_channels)
+    elements += shape.in_channels * shape.out_channels * (1 + 8 / p)
+    return max(1e-9 * macs / ceiling["matrix_tmacs_per_s"], 1e-6 * itemsize * elements / ceiling["copy_gb_per_s"])
+
+
+def layer_modules(shape: LayerShape, todo: Plan) -> dict[str, nn.Module]:
+    sizes = (shape.in_channels, shape.out_channels, 3, shape.stride, 1)
+    found: dict[str, nn.Module] = {"dense": dense(shape), "dwc-pwc": depthwise_pointwise(shape)}
+    for p in todo.parts:
+        found[f"grouped p{p}"] = GroupedPlusPointwise(shape, p)
+        found[f"het p{p}"] = HetConv2d(*sizes, p=p, arrangement="blocked")
+    found[f"shifted p{todo.parts[0]}"] = HetConv2d(*sizes, p=todo.parts[0], arrangement="shifted")
+    return {
+        name: module.to(todo.device, todo.dtype, memory_format=torch.channels_last) for name, module in found.items()
+    }
+
+
+def packed_call(layer: HetConv2d, x: Tensor) -> Call:
+    """The layer on weights packed before; the layer itself where the GPU kernels do not run."""
+    if not x.is_cuda:
+        return lambda: layer(x)
+    weights = pack_for_inference(layer.weight_spatial, layer.weight_pointwise, layer.pattern)
+    where = geometry(layer.stride, layer.padding, layer.dilation, layer.kernel_size)
+    numbers = layer_numbers(layer.pattern, where, None)
+    return lambda: het_conv2d_packed(x, weights, layer.bias, None, numbers)
+
+
+def compare(layer: HetConv2d, x: Tensor) -> None:
+    """One image against float64, before anything is timed.
+
+    Raises:
+        ValueError: the error is above twice that of PyTorch's dense convolution, plus a few roundings.
+    """
+    with torch.no_grad():
+        one = x[:1].contiguous(memory_format=torch.channels_last)
+        masked = layer.to_dense().to(memory_format=torch.channels_last)
+        usual = masked(one).double()
+        exact = masked.double()(one.double())
+        # tf32 may round operands where x is float32
+        eps = 2**-10 if x.dtype == torch.float32 else torch.finfo(x.dtype).eps
+        allowed = 2 * (usual - exact).abs().max() + 8 * eps * exact.abs().max()
+        for name, got in (("the layer", layer(one)), ("the packed layer", packed_call(layer, one)())):
+            error = (got.double() - exact).abs().max()  # type: ignore[union-attr]
+            if not error <= allowed:
+                raise ValueError(f"{name} {layer} is off by {error:.3g}; allowed are {allowed:.3g}")
+
+
+def compare_gradients(layer: HetConv2d, x: Tensor) -> None:
+    """The same for the gradients of one image's input and of the weights, which are summed over its pixels.
+
+    Raises:
+        ValueError: as `compare`; the message names the gradient.
+    """
+    one = x[:1].contiguous(memory_format=torch.channels_last).requires_grad_()
+    leaves = (one, layer.weight_spatial, layer.weight_pointwise)
+    wide = [leaf.detach().double().requires_grad_() for leaf in leaves]
+    options = {"stride": layer.stride, "padding": layer.padding, "arrangement": layer.arrangement}
+    y = layer(one)
+    grad = torch.randn_like(y)
+    usual = het_conv2d(*leaves, backend="reference", **options)  # type: ignore[arg-type]
+    exact = het_conv2d(*wide, backend="reference", **options)  # type: ignore[arg-type]
+    found = torch.autograd.grad(y, leaves, grad)
+    peer = torch.autograd.grad(usual, leaves, grad)
+    right = torch.autograd.grad(exact, wide, grad.double())
+    eps = 2**-10 if x.dtype == torch.float32 else torch.finfo(x.dtype).eps
+    for name, ours, theirs, true in zip(("x", "weight_spatial", "weight_pointwise"), found, peer, right, strict=True):
+        error = (ours.double() - true).abs().max()
+        allowed = 2 * (theirs.double() - true).abs().max() + 8 * eps * true.abs().max()
+        if not error <= allowed:
+            raise ValueError(f"{layer}: the gradient of {name} is off by {error:.3g}; allowed are {allowed:.3g}")
+
+
+def warm(todo: Plan, index: int, count: int) -> None:
+    """Have the kernels of every count-th shape compiled, which Triton keeps on disk, and nothing else."""
+    for shape in todo.shapes[index::count]:
+        x = torch.randn(todo.batch, shape.in_channels, shape.size, shape.size, device=todo.device).to(todo.dtype)
+        x = x.contiguous(memory_format=torch.channels_last)
+        for module in layer_modules(shape, todo).values():
+            if isinstance(module, HetConv2d):
+                _step(module, x)()
+                with torch.no_grad():
+                    packed_call(module, x)()
+
+
+def warm_in_parallel(given: argparse.Namespace) -> float:
+    """The same in several processes at once; seconds that it took. Failures are left to the measurement to report."""
+    begin = time.perf_counter()
+    count = 2 if given.smoke else min(8, len(os.sched_getaffinity(0)))
+    options = ["--out", str(given.out), "--dtype", given.dtype, *(["--smoke"] if given.smoke else [])]
+    command = [sys.executable, __file__, *options, "--warm"]
+    workers = [subprocess.Popen([*command, str(index), str(count)]) for index in range(count)]
+    for worker in workers:
+        try:
+            worker.wait(max(1.0, given.seconds / 3 - (time.perf_counter() - begin)))
+        except subprocess.TimeoutExpired:
+            worker.kill()
+            worker.wait()
+    return time.perf_counter() - begin
+
+
+def layer_row(shape: LayerShape, training: bool, todo: Plan, ceiling: dict[str, float]) -> dict[str, object]:
+    modules = layer_modules(shape, todo)
+    x = torch.randn(todo.batch, shape.in_channels, shape.size, shape.size, device=todo.device).to(todo.dtype)
+    x = x.contiguous(memory_format=torch.channels_last)
+    explained = ""
+    for module in modules.values():
+        if isinstance(module, HetConv2d):
+            compare(module, x)
+            if training:
+                compare_gradients(module, x)
+            explained = module.explain(x).backend
+    calls: dict[str, Call] = {}
+    if training:
+        for name, module in modules.items():
+            calls[name] = _step(module, x)
+    else:
+        for name, module in modules.items():
+            calls[name] = partial(module, x)
+            if name.startswith("het"):
+                calls[name.replace("het", "packed")] = packed_call(module, x)  # type: ignore[arg-type]
+    with torch.set_grad_enabled(training):
+        calls = {name: call if training else graphed(call, todo.device) for name, call in calls.items()}
+        latency_ms = timed(calls, todo.device, todo.rounds, todo.sample_ms)
+    return {
+        "kind": "layer",
+        **vars(shape),
+        "batch": todo.batch,
+        "training": training,
+        "backend": explained,
+        "latency_ms": latency_ms,
+        "floor_ms": {f"p{p}": floor_ms(shape, todo.batch, p, todo.dtype.itemsize, ceiling) for p in todo.parts},
+    }
+
+
+def _step(module: nn.Module, x: Tensor) -> Call:
+    """Forward and backward pass: gradients of input, weights and bias."""
+    x = x.clone(memory_format=torch.preserve_format).requires_grad_()
+    leaves = (x, *module.parameters())
+    grad = torch.ones_like(module(x))
+    return lambda: torch.autograd.grad(module(x), leaves, grad, allow_unused=True)
+
+
+def network_row(name: str, size: int, batch: int, training: bool, todo: Plan) -> dict[str, object]:
+    """Forward, or a whole training step: loss, gradients, SGD with momentum; autocast in the plan's type."""
+    x = torch.randn(batch, 3, size, size, device=todo.device).contiguous(memory_format=torch.channels_last)
+    target = torch.randint(0, 10, (batch,), device=todo.device)
+    dtype = todo.dtype if todo.dtype != torch.float32 else None
+    calls: dict[str, Call] = {}
+    for variant in ("dense", *(f"het-p{p}" for p in todo.parts)):
+        model = _network(name, variant).to(todo.device, memory_format=torch.channels_last)
+        calls[variant] = (_train_call if training else _infer_call)(model, x, target, dtype)
+        if variant == "dense" and todo.compiled and not training:
+            calls["dense compiled"] = _infer_call(torch.compile(model), x, target, dtype)  # type: ignore[arg-type]
+    latency_ms = timed(calls, todo.device, max(2, todo.rounds // 2), todo.sample_ms)
+    return {
+        "kind": "network",
+        "network": name,
+        "size": size,
+        "batch": batch,
+        "training": training,
+        "latency_ms": latency_ms,
+    }
+
+
+def _network(name: str, variant: str) -> nn.Module:
+    model = create_model(name, num_classes=10)
+    if variant != "dense":
+        convert_(model, p=int(variant.removeprefix("het-p")), arrangement="blocked")
+    return model
+
+
+def _infer_call(model: nn.Module, x: Tensor, target: Tensor, dtype: torch.dtype | None) -> Call:
+    model.eval()
+
+    def call() -> None:
+        with torch.no_grad(), torch.autocast(x.device.type, dtype, enabled=dtype is not None):
+            model(x)
+
+    return call
+
+
+def _train_call(model: nn.Module, x: Tensor, target: Tensor, dtype: torch.dtype | None) -> Call:
+    model.train()
+    optimizer = torch.optim.SGD(model.parameters(), 1e-4, 0.9)
+
+    def call() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(x.device.type, dtype, enabled=dtype is not None):
+            loss = nn.functional.cross_entropy(model(x), target)
+        loss.backward()
+        optimizer.step()
+
+    return call
+
+
+def jobs(todo: Plan, ceiling: dict[str, float]) -> Iterator[tuple[str, Callable[[], dict[str, object]]]]:
+    """What is measured, the most wanted figures first."""
+    for shape in todo.shapes:
+        yield f"{shape}, forward", partial(layer_row, shape, False, todo, ceiling)
+    name, size, batch = todo.networks[0]
+    yield f"{name} {size}, training", partial(network_row, name, size, todo.training_batch, True, todo)
+    for name, size, batch in todo.networks:
+        yield f"{name} {size}, forward", partial(network_row, name, size, batch, False, todo)
+    for name, size, batch in todo.networks[1:]:
+        yield f"{name} {size}, training", partial(network_row, name, size, batch, True, todo)
+    for shape in todo.shapes:
+        yield f"{shape}, training", partial(layer_row, shape, True, todo, ceiling)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--smoke", action="store_true")
+    parser.add_argument("--seconds", type=float, default=540, help="nothing new is begun after this time")
+    parser.add_argument("--dtype", choices=("bfloat16", "float16", "float32"), default="bfloat16")
+    parser.add_argument("--warm", type=int, nargs=2, help=argparse.SUPPRESS)  # a worker of warm_in_parallel
+    given = parser.parse_args()
+    if not torch.cuda.is_available() and not given.smoke:
+        sys.exit("there is no CUDA device here; --smoke runs the same on the CPU, its times without meaning")
+    begun = time.perf_counter()
+    torch.backends.cudnn.benchmark = True
+    todo = plan(given.smoke, given.seconds, getattr(torch, given.dtype))
+    if given.warm is not None:
+        warm(todo, *given.warm)
+        return
+    where = vars(circumstances(todo.device, given.dtype, "channels_last", todo.batch, torch.get_num_threads()))
+    rows: list[dict[str, object]] = []
+
+    def keep(row: dict[str, object]) -> None:
+        rows.append(row)
+        with given.out.open("a") as file:
+            file.write(json.dumps({**row, "dtype": given.dtype, "circumstances": where}) + "\n")
+
+    print(f"kernels compiled in {warm_in_parallel(given):.0f} s", flush=True)
+    ceiling = ceilings(todo)
+    keep({"kind": "ceilings", **ceiling})
+    print(ceiling, flush=True)
+    for title, job in [("values", lambda: {"kind": "values", **values(todo)}), *jobs(todo, ceiling)]:
+        left = todo.seconds - (time.perf_counter() - begun)
+        if left < 0:
+            keep({"kind": "skipped", "title": title, "reason": f"{todo.seconds:.0f} s are over"})
+            continue
+        try:
+            keep({"title": title, **job()})
+        except Exception as error:  # one shape's failure must not cost the others' figures
+            keep({"kind": "failed", "title": title, "error": f"{type(error).__name__}: {error}"})
+            traceback.print_exc()
+        gc.collect()
+        torch._dynamo.reset()
+        print(f"{time.perf_counter() - begun:5.0f} s  {title}", flush=True)
+    for key, trials in choices().trials.items():
+        tried = {str(trial.configuration): trial.median_ms or trial.refused for trial in trials}
+        keep({"kind": "tuning", "call": str(key), "tried": tried, "chosen": str(choices().chosen[key])})
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()

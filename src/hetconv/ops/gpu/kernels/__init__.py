@@ -1,0 +1,1 @@
+"""The Triton kernels themselves. Importing this imports Triton: only launchers do, at the first call."""

@@ -1,0 +1,109 @@
+"""Which configuration a call runs: timed once for each shape on this device, and remembered.
+
+Nothing is timed while a CUDA graph is recorded, or where PyTorch is told to be deterministic: configurations sum in
+different orders, so that a choice by time could change the last bits from one process to the next. The expected best
+one that the device can run is taken then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from hetconv.errors import HetconvError
+from hetconv.ops.gpu.support import multiplication
+
+C = TypeVar("C")
+WARMUP, SAMPLES, CALLS = 2, 5, 4
+AHEAD_CYCLES = 2_000_000
+"""The GPU waits about a millisecond before a sample, so that launches are there before it needs them."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One configuration's time, or why it does not run on this device."""
+
+    configuration: object
+    median_ms: float | None
+    refused: str | None = None
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What was chosen, and the trials that led to it, by shape."""
+
+    chosen: dict[object, object] = field(default_factory=dict)
+    trials: dict[object, tuple[Trial, ...]] = field(default_factory=dict)
+
+
+@cache
+def choices() -> Choices:
+    """Those of this process."""
+    return Choices()
+
+
+def tuned(call: tuple[object, ...], x: Tensor, candidates: Sequence[C], run: Callable[[C], object]) -> C:
+    """The fastest of the candidates for this call.
+
+    Args:
+        call: what it depends on beside x's sizes and type
+        candidates: the expected best one first
+        run: computes the call with a configuration
+
+    Raises:
+        HetconvError: none of the candidates runs on this device.
+    """
+    if x.device.type != "cuda" or len(candidates) == 1 or x.numel() == 0:
+        return candidates[0]
+    settings = (multiplication(x.dtype), torch.are_deterministic_algorithms_enabled())
+    key = (call, _sizes(x), x.dtype, settings, x.device)
+    known = choices().chosen.get(key)
+    if known is not None:
+        return known  # type: ignore[return-value]
+    if torch.cuda.is_current_stream_capturing():
+        return candidates[0]
+    trials: list[Trial] = []
+    for one in candidates:
+        trials.append(_try(one, run))
+        if trials[-1].median_ms is not None and torch.are_deterministic_algorithms_enabled():
+            break
+    ran = [trial for trial in trials if trial.median_ms is not None]
+    if not ran:
+        reasons = "; ".join(f"{trial.configuration}: {trial.refused}" for trial in trials)
+        raise HetconvError(f"none of the GPU kernel's configurations runs on {x.device}: {reasons}")
+    best = min(ran, key=lambda trial: trial.median_ms or 0.0).configuration
+    choices().trials[key], choices().chosen[key] = tuple(trials), best
+    return best  # type: ignore[return-value]
+
+
+def _sizes(x: Tensor) -> tuple[int, ...]:
+    """Sizes as far as the choice depends on them: batches alike up to a factor of two."""
+    return (x.shape[0].bit_length(), *x.shape[1:], int(x.stride(1) == 1))
+
+
+def _try(configuration: C, run: Callable[[C], object]) -> Trial:
+    """Compile and time one configuration; the device is asked for memory and time as any call would."""
+    try:
+        for _ in range(WARMUP):
+            run(configuration)
+        torch.cuda.synchronize()
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # Triton's own errors have no common base
+        return Trial(configuration, None, f"{type(error).__name__}: {error}")
+    times = []
+    for _ in range(SAMPLES):
+        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        torch.cuda._sleep(AHEAD_CYCLES)
+        begin.record()
+        for _ in range(CALLS):
+            run(configuration)
+        end.record()
+        end.synchronize()
+        times.append(begin.elapsed_time(end) / CALLS)
+    return Trial(configuration, sorted(times)[len(times) // 2])

@@ -1,0 +1,82 @@
+"""Which configuration is taken: the fastest, timed once for each shape; the first where time must not decide."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from hetconv.errors import HetconvError
+from hetconv.ops.gpu import tuning
+from hetconv.ops.gpu.tuning import Trial, choices, tuned
+
+CUDA = torch.device("cuda:0")
+
+
+@dataclass(frozen=True)
+class OnGpu:
+    """What `tuned` asks of a tensor on a GPU."""
+
+    shape: tuple[int, ...] = (64, 16, 8, 8)
+    device: torch.device = CUDA
+    dtype: torch.dtype = torch.bfloat16
+
+    def numel(self):
+        return 1
+
+    def stride(self, dim):
+        return 1
+
+
+@pytest.fixture
+def timed(monkeypatch):
+    """Names with the times they take, or why they do not run; lists the trials made."""
+    made = []
+
+    def attempt(name, run):
+        made.append(name)
+        took = {"slow": 2.0, "fast": 1.0}.get(name)
+        return Trial(name, took, None if took else "out of shared memory")
+
+    monkeypatch.setattr(tuning, "_try", attempt)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+    choices().chosen.clear()
+    torch.use_deterministic_algorithms(False)
+    yield made
+    choices().chosen.clear()
+    choices().trials.clear()
+
+
+def test_the_fastest_is_timed_once(timed):
+    for batch in (64, 100):  # up to a factor of two alike
+        assert tuned(("forward",), OnGpu((batch, 16, 8, 8)), ["too large", "slow", "fast"], print) == "fast"
+    assert timed == ["too large", "slow", "fast"]
+    assert tuned(("forward",), OnGpu((200, 16, 8, 8)), ["slow", "fast"], print) == "fast"
+    assert tuned(("input_grad",), OnGpu(), ["slow", "too large"], print) == "slow"
+    assert len(timed) == 7
+
+
+def test_the_first_that_runs_where_time_must_not_decide(timed):
+    torch.use_deterministic_algorithms(True)
+    for _ in range(2):
+        assert tuned(("forward",), OnGpu(), ["too large", "slow", "fast"], print) == "slow"
+    assert timed == ["too large", "slow"]
+
+
+def test_nothing_is_timed_while_a_graph_is_recorded(timed, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    assert tuned(("forward",), OnGpu(), ["slow", "fast"], print) == "slow"
+    assert timed == []
+
+
+def test_none_runs(timed):
+    with pytest.raises(
+        HetconvError, match=r"^none of the GPU kernel's configurations runs on cuda:0: huge: out of sha"
+    ):
+        tuned(("forward",), OnGpu(), ["huge", "larger"], print)
+
+
+def test_a_failing_configuration_is_a_refusal():
+    def run(configuration):
+        raise ValueError("shared memory")
+
+    assert tuning._try("one", run) == Trial("one", None, "ValueError: shared memory")
