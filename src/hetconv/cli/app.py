@@ -40,6 +40,10 @@ Warmup = Annotated[float, typer.Option(help="Epochs of linear rise.")]
 Smoothing = Annotated[float, typer.Option(help="Label smoothing.")]
 Precision = Annotated[str, typer.Option(help="no, bf16 or fp16.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="PyTorch's threads; all cores by default.")]
+StageEpochs = Annotated[int | None, typer.Option(min=1, help="Of compressed variants; the paper's by default.")]
+StageRate = Annotated[
+    float | None, typer.Option(help="Of compressed variants, with --schedule; the paper's by default.")
+]
 Weights = Annotated[Path | None, typer.Option(help="A checkpoint of hetconv train; untrained without.")]
 InputSize = Annotated[str | None, typer.Option("--input", help="channels,height,width of one example.")]
 
@@ -66,9 +70,14 @@ def compare(
     label_smoothing: Smoothing = 0.0,
     mixed_precision: Precision = "no",
     latency_batch: Annotated[int, typer.Option(min=1, help="Images in the batch that is timed.")] = 1,
+    retrain_epochs: StageEpochs = None,
+    retrain_lr: StageRate = None,
+    prepare_epochs: StageEpochs = None,
+    prepare_lr: StageRate = None,
     threads: Threads = None,
 ) -> None:
     """Train variants of one network on one data set; show accuracy, cost and measured time side by side."""
+    from hetconv.compress import StageSettings
     from hetconv.study import Comparison
     from hetconv.train import Recipe
 
@@ -76,11 +85,11 @@ def compare(
         epochs, batch_size, lr, momentum, weight_decay, schedule, _numbers("step-epochs", step_epochs), step_factor,
         warmup_epochs, label_smoothing, mixed_precision,
     )  # fmt: skip
+    stages = StageSettings(retrain_epochs, retrain_lr, prepare_epochs, prepare_lr)
     specs = tuple(variants.split(","))
     _set_threads(threads)
-    _compare(
-        Comparison(model, specs, tuple(range(seeds)), data, recipe, width, image_size, train_limit, latency_batch), out
-    )
+    sizes = (width, image_size, train_limit, latency_batch)
+    _compare(Comparison(model, specs, tuple(range(seeds)), data, recipe, *sizes, stages=stages), out)
 
 
 @app.command()
