@@ -46,6 +46,7 @@ class Graph:
         self.names = {module: name for name, module in model.named_modules()}
         try:
             with torch.enable_grad():
+                model(example)
                 self._graph = torch_pruning.DependencyGraph().build_dependency(model, (example,), verbose=False)
         except Exception as error:  # whatever somebody else's tracing does
             told = " ".join(str(error).split())[:200]
