@@ -27,12 +27,13 @@ MAY_KNOW = {
     "export": {"layout", "runtimes", "ops", "files", *LAYER},
     "quantize": {"export", "runtimes", "files", "errors"},
     "models": {"convert", *LAYER},
+    "compress": {"cost", "export", "quantize", "runtimes", "train", "records", *LAYER},
     "cost": {"ops", "records", *LAYER},
     "deployment": {"cost", "ops", "plain_text", "records", "files", *LAYER},
     "bench": {"models", "cost", "deployment", "export", "runtimes", "records", *LAYER},
     "train": {"records", "files", "errors"},
     "report": {"records", "files", "pattern", "errors"},
-    "study": {"models", "cost", "train", "records", "files", *LAYER},
+    "study": {"models", "compress", "cost", "train", "records", "files", *LAYER},
 }
 FREE = {"cli", "__init__", "__main__"}
 """They join the parts and may know all of them; no part may know them."""
@@ -45,6 +46,7 @@ HEAVY = {
     "openvino",
     "ncnn",
     "nncf",
+    "torch_pruning",
     "accelerate",
     "optuna",
     "matplotlib",

@@ -28,8 +28,8 @@ class Record:
 class LayerCost(Record):
     """Cost of one layer for one example.
 
-    `kind` is one of het, dense, grouped, depthwise, pointwise, linear and other; `p` and `arrangement` are set for
-    het layers only; `output_size` is (height, width), empty for a linear layer. `calls` counts how often a shared
+    `kind` is one of het, dense, grouped, depthwise, pointwise, linear, sparse and other; `p` and `arrangement` are set
+    for het layers only; `output_size` is (height, width), empty for a linear layer. `calls` counts how often a shared
     layer runs in one forward pass; `macs` includes them all.
     """
 
@@ -107,16 +107,22 @@ class Epoch(Record):
 
 @dataclass(frozen=True)
 class Run(Record):
-    """One training of one variant from one seed. `accuracy` is the last epoch's, never the best one's."""
+    """One training of one variant from one seed. `accuracy` is the last epoch's, never the best one's.
+
+    Of a compressed network, `epochs` are those of all stages one after another, and `compression` says what was done.
+    """
 
     variant: str
     seed: int
     state: Literal["running", "done", "failed"]
     epochs: tuple[Epoch, ...] = ()
     error: str | None = None
+    compression: Compression | None = None
 
     @property
     def accuracy(self) -> float | None:
+        if self.compression is not None:
+            return self.compression.accuracy
         return self.epochs[-1].accuracy if self.epochs else None
 
 
@@ -189,6 +195,68 @@ class BenchResults(Record):
     macs: dict[str, int]
     circumstances: Circumstances
     entries: tuple[BenchEntry, ...] = ()
+
+
+@dataclass(frozen=True)
+class Stage(Record):
+    """One part of the course to a compressed network; epochs are numbered within it.
+
+    `macs` are those of one image's forward pass while it was trained; `seconds` is all the time that the stage took.
+    """
+
+    name: str
+    epochs: tuple[Epoch, ...]
+    images: int
+    macs: int
+    seconds: float
+
+    @property
+    def training_macs(self) -> int:
+        """Multiply-adds spent: a forward pass and two more for both gradients, for every image of every epoch."""
+        return 3 * self.macs * self.images * len(self.epochs)
+
+
+@dataclass(frozen=True)
+class LayerChange(Record):
+    """What became of one layer: filters or weights, as `unit` says. `reason` is why it was left as it is."""
+
+    name: str
+    unit: str
+    before: int
+    after: int
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class TrainingCost(Record):
+    """What a network has cost to get. Of `macs`, evaluation is not counted; of `seconds` it is."""
+
+    epochs: int
+    seconds: float
+    macs: int
+
+
+@dataclass(frozen=True)
+class Compression(Record):
+    """How a network was compressed, what it then was, and what that cost.
+
+    `accuracy` is on the held-out split, of the network as it is returned; `complexity` counts that network.
+    """
+
+    method: str
+    stages: tuple[Stage, ...]
+    layers: tuple[LayerChange, ...]
+    accuracy: float
+    complexity: Complexity
+
+    @property
+    def cost(self) -> TrainingCost:
+        """All stages together, the training of the network to begin with among them."""
+        return TrainingCost(
+            sum(len(stage.epochs) for stage in self.stages),
+            sum(stage.seconds for stage in self.stages),
+            sum(stage.training_macs for stage in self.stages),
+        )
 
 
 def save_record(record: Any, path: Path) -> None:

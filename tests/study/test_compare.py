@@ -178,3 +178,33 @@ def test_nothing_is_written_for_an_unknown_network(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown network"):
         compare(replace(SMALL, network="resnet51", width=1.0), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+COMPRESSED = replace(SMALL, network="vgg16_cifar", width=0.125, variants=("dense", "l1-50"), seeds=(0,))
+
+
+def test_compressed_variants_share_the_training_of_their_base(tmp_path: Path) -> None:
+    watch = Watch()
+    results = compare(COMPRESSED, tmp_path, watch)
+    dense, pruned = results.runs
+    assert watch.epochs == [1, 2, 1]
+    assert pruned.epochs[:2] == dense.epochs
+    assert pruned.compression is not None
+    assert pruned.accuracy == pruned.compression.accuracy
+    costs = {cost.variant: cost for cost in results.costs}
+    assert costs["l1-50"].complexity.macs == pruned.compression.complexity.macs < costs["dense"].complexity.macs / 3
+    assert compare(COMPRESSED, tmp_path) == results
+
+
+def test_a_stopped_compression_goes_on(tmp_path: Path) -> None:
+    with pytest.raises(StoppedError):
+        compare(COMPRESSED, tmp_path, Watch(3))
+    assert len(Store(tmp_path).load_results().costs) == 1
+    results = compare(COMPRESSED, tmp_path)
+    assert [run.state for run in results.runs] == ["done", "done"]
+    assert len(results.costs) == 2
+
+
+def test_a_wrong_method_is_refused_before_anything() -> None:
+    with pytest.raises(UsageError, match="l1-100: share=1 must be above 0 and below 1"):
+        replace(COMPRESSED, variants=("dense", "l1-100"))

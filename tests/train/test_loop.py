@@ -7,9 +7,8 @@ from torch import Tensor, nn
 
 from hetconv.errors import DamagedFileError, HetconvError, NotFiniteError, UsageError
 from hetconv.records import Epoch
-from hetconv.train import Data, Progress, Recipe, load_data, train
+from hetconv.train import Data, Objective, Progress, Recipe, load_data, train
 from hetconv.train.checkpoint import load_checkpoint, read_header, save_checkpoint
-from hetconv.train.loop import _optimizer
 
 RECIPE = Recipe(epochs=3, batch_size=50)
 
@@ -153,7 +152,7 @@ def test_a_loss_that_is_not_finite_ends_in_one_clear_error(data: Data) -> None:
 
 
 def test_weight_decay_is_for_weights_only() -> None:
-    decayed, free = _optimizer(network(), RECIPE).param_groups
+    decayed, free = Objective().optimizer(network(), RECIPE).param_groups
     assert [tuple(p.shape) for p in decayed["params"]] == [(8, 3, 3, 3), (10, 512)]
     assert decayed["weight_decay"] == RECIPE.weight_decay
     assert all(p.dim() == 1 for p in free["params"])

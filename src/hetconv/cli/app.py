@@ -26,6 +26,8 @@ from hetconv.cli.options import (
     Precision,
     Schedule,
     Smoothing,
+    StageEpochs,
+    StageRate,
     StepEpochs,
     StepFactor,
     Threads,
@@ -65,9 +67,14 @@ def compare(
     label_smoothing: Smoothing = 0.0,
     mixed_precision: Precision = "no",
     latency_batch: Annotated[int, typer.Option(min=1, help="Images in the batch that is timed.")] = 1,
+    retrain_epochs: StageEpochs = None,
+    retrain_lr: StageRate = None,
+    prepare_epochs: StageEpochs = None,
+    prepare_lr: StageRate = None,
     threads: Threads = None,
 ) -> None:
     """Train variants of one network on one data set; show accuracy, cost and measured time side by side."""
+    from hetconv.compress import StageSettings
     from hetconv.study import Comparison
     from hetconv.train import Recipe
 
@@ -75,11 +82,11 @@ def compare(
         epochs, batch_size, lr, momentum, weight_decay, schedule, numbers("step-epochs", step_epochs), step_factor,
         warmup_epochs, label_smoothing, mixed_precision,
     )  # fmt: skip
+    stages = StageSettings(retrain_epochs, retrain_lr, prepare_epochs, prepare_lr)
     specs = tuple(variants.split(","))
     set_threads(threads)
-    _compare(
-        Comparison(model, specs, tuple(range(seeds)), data, recipe, width, image_size, train_limit, latency_batch), out
-    )
+    sizes = (width, image_size, train_limit, latency_batch)
+    _compare(Comparison(model, specs, tuple(range(seeds)), data, recipe, *sizes, stages=stages), out)
 
 
 @app.command()

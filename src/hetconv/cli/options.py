@@ -24,6 +24,10 @@ Warmup = Annotated[float, typer.Option(help="Epochs of linear rise.")]
 Smoothing = Annotated[float, typer.Option(help="Label smoothing.")]
 Precision = Annotated[str, typer.Option(help="no, bf16 or fp16.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="PyTorch's threads; all cores by default.")]
+StageEpochs = Annotated[int | None, typer.Option(min=1, help="Of compressed variants; the paper's by default.")]
+StageRate = Annotated[
+    float | None, typer.Option(help="Of compressed variants, with --schedule; the paper's by default.")
+]
 Weights = Annotated[Path | None, typer.Option(help="A checkpoint of hetconv train; untrained without.")]
 InputSize = Annotated[str | None, typer.Option("--input", help="channels,height,width of one example.")]
 ModelName = Annotated[str, typer.Argument(help="A name (vgg16_cifar, resnet50, …) or module:function.")]

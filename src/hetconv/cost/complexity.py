@@ -23,7 +23,7 @@ FREE_BY_CONVENTION = (
     "index", "gather", "scatter", "select", "slice", "roll", "topk", "sort", "clone", "copy", "arange", "full",
     "zeros", "ones", "empty", "fill", "eye", "embedding", "nonzero", "lift", "scalar_tensor", "local_scalar",
     "bernoulli", "rand", "masked", "where", "cumsum", "any", "all", "nms", "meshgrid", "repeat", "flip", "linspace",
-    "unsafe_view", "unique", "split", "hardswish", "hardsigmoid",
+    "unsafe_view", "as_strided", "im2col", "unique", "split", "hardswish", "hardsigmoid",
 )  # fmt: skip
 """Name parts of operators that no one counts as multiply-adds: normalization, pooling, reductions, copies, indexing."""
 

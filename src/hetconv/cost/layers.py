@@ -6,17 +6,19 @@ from math import prod
 
 from torch import nn
 
-from hetconv.nn import HetConv2d
+from hetconv.nn import HetConv2d, SparseConv2d, SparseLinear
 from hetconv.records import LayerCost
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-COUNTED = (HetConv2d, nn.Linear, *CONVOLUTIONS)
+COUNTED = (HetConv2d, SparseConv2d, SparseLinear, nn.Linear, *CONVOLUTIONS)
 
 
 def layer_cost(name: str, layer: nn.Module, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> LayerCost:
-    """Cost of one call of a HetConv, convolution or linear layer; costs are for the whole batch."""
-    if not isinstance(layer, nn.Linear) and len(output_shape) == len(layer.kernel_size) + 1:  # type: ignore[arg-type]
+    """Cost of one call of a HetConv, convolution, linear or sparse layer; costs are for the whole batch."""
+    if not isinstance(layer, nn.Linear | SparseLinear) and len(output_shape) == len(layer.kernel_size) + 1:  # type: ignore[arg-type]
         input_shape, output_shape = (1, *input_shape), (1, *output_shape)
+    if isinstance(layer, SparseConv2d | SparseLinear):
+        return _sparse_cost(name, layer, output_shape)
     if isinstance(layer, HetConv2d):
         return _het_cost(name, layer, output_shape)
     if isinstance(layer, nn.Linear):
@@ -31,6 +33,23 @@ def _het_cost(name: str, layer: HetConv2d, output_shape: tuple[int, ...]) -> Lay
     return LayerCost(
         name, "het", layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, output_shape[2:], macs,
         _params(layer), macs + biases, p=layer.p, arrangement=layer.arrangement,
+    )  # fmt: skip
+
+
+def _sparse_cost(name: str, layer: SparseConv2d | SparseLinear, output_shape: tuple[int, ...]) -> LayerCost:
+    """Weights that are not stored are not multiplied."""
+    macs = _positions(output_shape) * layer.nonzeros
+    biases = prod(output_shape) if layer.bias is not None else 0
+    kernel_size: tuple[int, ...]
+    stride: tuple[int, ...]
+    if isinstance(layer, SparseLinear):
+        channels, kernel_size, stride = (layer.in_features, layer.out_features), (), ()
+    else:
+        channels = (layer.in_channels, layer.out_channels)
+        kernel_size, stride = layer.kernel_size, layer.stride
+    return LayerCost(
+        name, "sparse", *channels, tuple(kernel_size), tuple(stride), output_shape[2:], macs, _params(layer),
+        macs + biases,
     )  # fmt: skip
 
 

@@ -50,6 +50,11 @@ def create_model(name: str, variant: str = "dense", num_classes: int = 10, *, wi
         UsageError: a name or variant is unknown, or the network has no convolution to replace.
     """
     parsed = parse_variant(variant)
+    if parsed.method is not None:
+        raise UsageError(
+            f"variant {variant!r} is {parsed.base} after training and {parsed.method}: hetconv compare and "
+            f"hetconv.compress make it; {parsed.base} can be built"
+        )
     if num_classes < 1:
         raise UsageError(f"num_classes={num_classes} must be at least 1")
     if name in OWN_MODELS:

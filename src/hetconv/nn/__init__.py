@@ -3,12 +3,15 @@
 from hetconv.nn.blocks import GroupwisePointwise, SqueezeExcitation
 from hetconv.nn.het_conv import HetConv2d, PaddingMode, fold_pointwise
 from hetconv.nn.packed import PackedHetConv2d, pack
+from hetconv.nn.sparse import SparseConv2d, SparseLinear
 
 __all__ = [
     "GroupwisePointwise",
     "HetConv2d",
     "PackedHetConv2d",
     "PaddingMode",
+    "SparseConv2d",
+    "SparseLinear",
     "SqueezeExcitation",
     "fold_pointwise",
     "pack",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,12 @@ import torch
 from pydantic import TypeAdapter
 from torch import nn
 
+from hetconv.compress import StageSettings, parse_method
 from hetconv.cost import complexity
 from hetconv.errors import NotFiniteError, UsageError
 from hetconv.models import create_model, parse_variant
 from hetconv.records import Epoch, Results, Run, StudySettings
+from hetconv.study.compressed import CompressedRun, joined_epochs
 from hetconv.study.costing import measure_costs
 from hetconv.study.store import Costs, Store
 from hetconv.train import Data, Progress, Recipe, load_data, train
@@ -28,6 +30,7 @@ class Comparison:
         variants, seeds: every variant is trained from every seed.
         data: any name that `hetconv.train.load_data` takes; `train_limit` and `image_size` as there.
         latency_batch: images in the batch whose forward pass is timed.
+        stages: how networks that are compressed are trained after `recipe`.
     """
 
     network: str
@@ -40,6 +43,7 @@ class Comparison:
     train_limit: int | None = None
     latency_batch: int = 1
     latency_samples: int = 30
+    stages: StageSettings = field(default_factory=StageSettings)
 
     def __post_init__(self) -> None:
         for name in ("variants", "seeds"):
@@ -47,12 +51,19 @@ class Comparison:
             if not values or len(set(values)) != len(values):
                 raise UsageError(f"{name}={','.join(map(str, values))!r} must name at least one, and each only once")
         for variant in self.variants:
-            parse_variant(variant)
+            method = parse_variant(variant).method
+            if method is not None:
+                parse_method(method)
         if self.latency_batch < 1 or self.latency_samples < 1:
             raise UsageError("latency_batch and latency_samples must be at least 1")
 
     def build(self, variant: str, num_classes: int) -> nn.Module:
-        return create_model(self.network, variant, num_classes, width=self.width)
+        """The untrained network; of a variant that is compressed after training, its base."""
+        return create_model(self.network, self.base(variant), num_classes, width=self.width)
+
+    def base(self, variant: str) -> str:
+        parsed = parse_variant(variant)
+        return variant if parsed.method is None else parsed.base
 
 
 class CompareProgress(Progress):
@@ -68,9 +79,10 @@ class CompareProgress(Progress):
 def compare(comparison: Comparison, folder: Path, progress: CompareProgress | None = None) -> Results:
     """Run a comparison in a folder, going on from whatever is there already.
 
-    Variants are costed first, then trained; results.json is brought up to date after each run. Finished runs are not
-    trained again; an unfinished one goes on from its last epoch. A run whose loss is no longer
-    finite is kept as failed, with the reason, and the others go on.
+    Variants are costed first, then trained; those that are compressed are costed last, when it is known what is left
+    of them, with all others once more, interleaved. results.json is brought up to date after each run. Finished runs
+    are not trained again; an unfinished one goes on from its last epoch. A run whose loss is no longer finite is kept
+    as failed, with the reason, and the others go on.
 
     Raises:
         UsageError: a name is wrong, or the folder holds another study.
@@ -88,6 +100,7 @@ def compare(comparison: Comparison, folder: Path, progress: CompareProgress | No
             for variant in comparison.variants:
                 _run(comparison, data, store, variant, seed, progress)
                 _save_results(store, settings, costs)
+        costs = _costs_with_compressed(replace(comparison, variants=settings.variants), data, store, costs, progress)
         return _save_results(store, settings, costs)
 
 
@@ -113,9 +126,11 @@ def _check_classifies(model: nn.Module, variant: str, data: Data) -> None:
 
 def _settings(comparison: Comparison, data: Data) -> StudySettings:
     network = comparison.network if comparison.width == 1.0 else f"{comparison.network} × {comparison.width:g}"
+    stages = {name: value for name, value in asdict(comparison.stages).items() if value is not None}
     return StudySettings(
         network, data.name, data.num_classes, data.input_size, data.train_images, data.test_images,
-        comparison.variants, comparison.seeds, TypeAdapter(Recipe).dump_python(comparison.recipe, mode="json"),
+        comparison.variants, comparison.seeds,
+        TypeAdapter(Recipe).dump_python(comparison.recipe, mode="json") | stages,
     )  # fmt: skip
 
 
@@ -130,8 +145,11 @@ def _run(comparison: Comparison, data: Data, store: Store, variant: str, seed: i
     torch.manual_seed(seed)
     model = comparison.build(variant, data.num_classes)
     keeper = _Keeper(store, variant, seed, progress)
+    compression = None
     try:
-        found = train(
+        if parse_variant(variant).method is not None:
+            compression = _compressed(comparison, data, store, variant, seed).compress(model, data, keeper).record
+        found = joined_epochs(compression.stages) if compression is not None else train(
             model, data, comparison.recipe, seed,
             checkpoint=store.checkpoint(variant, seed), identity=_identity(comparison, data, variant, seed),
             progress=keeper,
@@ -140,11 +158,22 @@ def _run(comparison: Comparison, data: Data, store: Store, variant: str, seed: i
         store.save_run(Run(variant, seed, "failed", keeper.epochs, str(error)))
         progress.notice(f"{variant} seed {seed}: {error}")
         return
-    store.save_run(Run(variant, seed, "done", found))
+    store.save_run(Run(variant, seed, "done", found, compression=compression))
+
+
+def _compressed(comparison: Comparison, data: Data, store: Store, variant: str, seed: int) -> CompressedRun:
+    base = comparison.base(variant)
+    return CompressedRun(
+        parse_variant(variant), seed, comparison.recipe, comparison.stages, store.run_folder(variant, seed),
+        _identity(comparison, data, variant, seed), store.checkpoint(base, seed),
+        _identity(comparison, data, base, seed),
+    )  # fmt: skip
 
 
 def _identity(comparison: Comparison, data: Data, variant: str, seed: int) -> dict[str, Any]:
     """What a checkpoint must be of to be gone on from, as JSON gives it back."""
+    if parse_variant(variant).method is None:
+        comparison = replace(comparison, stages=StageSettings())
     settings = _settings(replace(comparison, variants=(variant,), seeds=(seed,)), data)
     return TypeAdapter(StudySettings).dump_python(settings, mode="json")  # type: ignore[no-any-return]
 
@@ -173,12 +202,16 @@ class _Keeper(Progress):
 
 
 def _costs(comparison: Comparison, data: Data, store: Store, progress: CompareProgress) -> Costs:
-    """Complexity and latency of every variant: costs.json if it has just these, measured alike; else all anew."""
+    """Complexity and latency of every variant: costs.json if it has just these, measured alike; else all anew.
+
+    What variants that are compressed cost is not known yet.
+    """
+    plain = tuple(variant for variant in comparison.variants if parse_variant(variant).method is None)
     kept = store.load_costs()
     if kept is not None and _measured_alike(kept, comparison):
         return kept
-    progress.costing(comparison.variants)
-    models = {variant: comparison.build(variant, data.num_classes) for variant in comparison.variants}
+    progress.costing(plain)
+    models = {variant: comparison.build(variant, data.num_classes) for variant in plain or ("dense",)}
     dense = models.get("dense") or comparison.build("dense", data.num_classes)
     circumstances, found = measure_costs(
         models, dense, data.input_size, batch_size=comparison.latency_batch, samples=comparison.latency_samples
@@ -188,10 +221,40 @@ def _costs(comparison: Comparison, data: Data, store: Store, progress: ComparePr
     return costs
 
 
+def _costs_with_compressed(
+    comparison: Comparison, data: Data, store: Store, costs: Costs, progress: CompareProgress
+) -> Costs:
+    """The costs with those of compressed variants, as their run from the first seed left them; the same where all of
+    them are known already."""
+    methods = [variant for variant in comparison.variants if parse_variant(variant).method is not None]
+    seed = comparison.seeds[0]
+    finished = [v for v in methods if (run := store.load_run(v, seed)) is not None and run.state == "done"]
+    if {cost.variant for cost in costs.costs} >= set(finished):
+        return costs
+    progress.costing(comparison.variants)
+    plain = [variant for variant in comparison.variants if variant not in methods]
+    models = {variant: comparison.build(variant, data.num_classes) for variant in plain}
+    counted = {}
+    for variant in finished:
+        torch.manual_seed(seed)
+        base = comparison.build(variant, data.num_classes)
+        found = _compressed(comparison, data, store, variant, seed).compress(base, data, Progress())
+        models[variant], counted[variant] = found.model, found.record.complexity
+    dense = comparison.build("dense", data.num_classes)
+    circumstances, measured = measure_costs(
+        models, dense, data.input_size, batch_size=comparison.latency_batch, samples=comparison.latency_samples,
+        counted=counted,
+    )  # fmt: skip
+    costs = Costs(circumstances, measured)
+    store.save_costs(costs)
+    return costs
+
+
 def _measured_alike(costs: Costs, comparison: Comparison) -> bool:
     at = costs.circumstances
     return (
-        {cost.variant for cost in costs.costs} == set(comparison.variants)
+        {cost.variant for cost in costs.costs} >= {v for v in comparison.variants if parse_variant(v).method is None}
+        and {cost.variant for cost in costs.costs} <= {*comparison.variants, "dense"}
         and at.batch_size == comparison.latency_batch
         and at.threads == torch.get_num_threads()
     )

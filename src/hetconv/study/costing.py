@@ -19,26 +19,29 @@ def measure_costs(
     *,
     batch_size: int = 1,
     samples: int = 30,
+    counted: Mapping[str, Complexity] | None = None,
 ) -> tuple[Circumstances, tuple[VariantCost, ...]]:
-    """Count and time untrained variants of one network; neither depends on the values of the weights.
+    """Count and time variants of one network; neither depends on the values of the weights.
 
     Args:
         dense: the network against which MACs are compared.
         batch_size: images in the batch that is timed; counts are for one image.
+        counted: of variants whose modules cannot be counted, because a runtime has them.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for model in models.values():
         model.to(device)
     dense_macs = complexity(dense, input_size).macs
-    counted = {variant: complexity(model, input_size) for variant, model in models.items()}
+    given = {} if counted is None else counted
+    counts = {variant: given.get(variant) or complexity(model, input_size) for variant, model in models.items()}
     example = torch.randn(batch_size, *input_size, generator=torch.Generator().manual_seed(0)).to(device)
     measured = latency(models, example, samples=samples)
     costs = tuple(
         VariantCost(
             variant,
-            timed_by_layer(counted[variant], model, example, samples),
+            timed_by_layer(counts[variant], model, example, samples),
             measured.latencies[variant],
-            dense_macs / counted[variant].macs if counted[variant].macs else 1.0,
+            dense_macs / counts[variant].macs if counts[variant].macs else 1.0,
         )
         for variant, model in models.items()
     )
@@ -47,6 +50,7 @@ def measure_costs(
 
 def timed_by_layer(counted: Complexity, model: nn.Module, example: Tensor, samples: int = 20) -> Complexity:
     """The same counts with each layer's measured share of the forward pass of `example`."""
-    names = [layer.name for layer in counted.layers if layer.kind != "other"]
+    inside = dict(model.named_modules())
+    names = [layer.name for layer in counted.layers if layer.name in inside]
     times = layer_latencies(model, example, names, samples)
     return replace(counted, layers=tuple(replace(layer, latency_ms=times.get(layer.name)) for layer in counted.layers))

@@ -2,6 +2,7 @@
 
 from hetconv.train.data import Data, load_data
 from hetconv.train.loop import Progress, train
+from hetconv.train.objective import Objective
 from hetconv.train.recipe import Recipe
 
-__all__ = ["Data", "Progress", "Recipe", "load_data", "train"]
+__all__ = ["Data", "Objective", "Progress", "Recipe", "load_data", "train"]

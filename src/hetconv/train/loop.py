@@ -19,6 +19,7 @@ from hetconv.errors import DamagedFileError, NotFiniteError, UsageError
 from hetconv.records import Epoch
 from hetconv.train.checkpoint import load_checkpoint, save_checkpoint
 from hetconv.train.data import Data
+from hetconv.train.objective import Objective
 from hetconv.train.recipe import Recipe
 
 EVALUATION_BATCH = 500
@@ -49,6 +50,7 @@ def train(
     checkpoint: Path | None = None,
     identity: dict[str, Any] | None = None,
     progress: Progress | None = None,
+    objective: Objective | None = None,
 ) -> tuple[Epoch, ...]:
     """Train a classifier in place and evaluate it on the held-out split after every epoch.
 
@@ -58,6 +60,7 @@ def train(
     Args:
         checkpoint: written after every epoch; if it is there already, training goes on from it.
         identity: what the checkpoint is of; one of another identity is refused.
+        objective: what is asked of the network beside right answers; nothing by default.
 
     Returns:
         One record an epoch. The result of the training is the last one's accuracy.
@@ -67,10 +70,11 @@ def train(
         HetconvError: a checkpoint could not be written.
     """
     progress = progress or Progress()
+    objective = Objective() if objective is None else objective
     AcceleratorState._reset_state()  # a run's precision must not bind the next one's in the same process
     accelerator = Accelerator(mixed_precision=recipe.mixed_precision)
     model = model.to(memory_format=torch.channels_last)
-    optimizer = _optimizer(model, recipe)
+    optimizer = objective.optimizer(model, recipe)
     epochs = _resume(checkpoint, model, optimizer, identity or {}, progress)
     prepared, optimizer, batches, test = accelerator.prepare(
         model, optimizer, data.train_loader(recipe.batch_size), data.test_loader(EVALUATION_BATCH)
@@ -78,7 +82,7 @@ def train(
     for epoch in range(len(epochs), recipe.epochs):
         set_seed((seed * 100_003 + epoch) % 2**32)
         begin = time.perf_counter()
-        train_loss = _train_epoch(accelerator, prepared, optimizer, batches, recipe, epoch, progress)
+        train_loss = _train_epoch(accelerator, prepared, optimizer, batches, recipe, objective, epoch, progress)
         _check_finite(train_loss, epoch, recipe)
         validation_loss, accuracy = evaluate(accelerator, prepared, test)
         _check_finite(validation_loss, epoch, recipe)
@@ -107,16 +111,6 @@ def evaluate(
     return loss / count, right / count
 
 
-def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
-    """SGD whose weight decay is for weights only: parameters of one dimension (biases, norms) are left alone."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.dim() > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
-
-
 def _resume(checkpoint: Path | None, model: nn.Module, optimizer: torch.optim.Optimizer, identity: dict[str, Any],
             progress: Progress) -> tuple[Epoch, ...]:  # fmt: skip
     if checkpoint is None or not checkpoint.exists():
@@ -131,18 +125,21 @@ def _resume(checkpoint: Path | None, model: nn.Module, optimizer: torch.optim.Op
 
 
 def _train_epoch(accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer, batches: Any,
-                 recipe: Recipe, epoch: int, progress: Progress) -> float:  # fmt: skip
-    """One pass over the training images; returns the mean loss."""
-    model.train()
+                 recipe: Recipe, objective: Objective, epoch: int, progress: Progress) -> float:  # fmt: skip
+    """One pass over the training images; returns the mean loss, without what the objective adds."""
+    network = accelerator.unwrap_model(model)
+    objective.begin(network)
     total = torch.zeros((), device=accelerator.device)
     steps = len(batches)
     for step, (images, labels) in enumerate(batches):
         for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate_at(epoch + step / steps)
+            group["lr"] = recipe.learning_rate_at(epoch + step / steps) * group.get("lr_scale", 1.0)
         loss = _loss(accelerator, model, images, labels, recipe)
         optimizer.zero_grad(set_to_none=True)
-        accelerator.backward(loss)
+        penalty = objective.penalty(network)
+        accelerator.backward(loss if penalty is None else loss + penalty)
         optimizer.step()
+        objective.after_step(network)
         total += loss.detach()
         progress.step(epoch + 1, step + 1, steps)
     return float(total) / steps

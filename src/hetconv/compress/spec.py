@@ -1,0 +1,79 @@
+"""Methods as words: what stands behind the base network in a variant such as het-p4-l1-50."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from hetconv.compress.afp import AutoBalanced
+from hetconv.compress.connection import Connection
+from hetconv.compress.depgraph import DepGraph
+from hetconv.compress.int8 import Int8
+from hetconv.compress.l1 import L1
+from hetconv.compress.method import Method
+from hetconv.compress.sbp import Bayesian
+from hetconv.errors import UsageError
+from hetconv.train import Recipe
+
+GRAMMAR = "l1-<%>, l1-a, l1-b, afp-<%>, sbp, sbpa, connection-<%>, depgraph-<%> or int8"
+BY_SHARE: dict[str, Callable[[float], Method]] = {
+    "l1": L1,
+    "afp": AutoBalanced,
+    "connection": Connection,
+    "depgraph": DepGraph,
+}
+WHOLE: dict[str, Callable[[], Method]] = {
+    "l1-a": lambda: L1(setting="a"),
+    "l1-b": lambda: L1(setting="b"),
+    "afp": AutoBalanced,
+    "sbp": Bayesian,
+    "sbpa": lambda: Bayesian(accelerated=True),
+    "int8": Int8,
+}
+
+
+def parse_method(text: str) -> Method:
+    """Settings of a method by its word; a number is the percentage that is removed: filters, for connection weights.
+
+    Raises:
+        UsageError: there is no such method, or its percentage is not between 0 and 100.
+    """
+    if text in WHOLE:
+        return WHOLE[text]()
+    match = re.fullmatch(r"([a-z0-9]+)-(\d+(?:\.\d+)?)", text)
+    if match is None or match[1] not in BY_SHARE:
+        raise UsageError(f"unknown method {text!r}; it must be {GRAMMAR}")
+    try:
+        return BY_SHARE[match[1]](float(match[2]) / 100)
+    except UsageError as error:
+        raise UsageError(f"{text}: {error}") from error
+
+
+@dataclass(frozen=True)
+class StageSettings:
+    """What is changed of the stages after the first; None leaves what the method's paper does.
+
+    A stage whose learning rate is given follows the schedule of the first stage, without warm-up.
+    """
+
+    retrain_epochs: int | None = None
+    retrain_lr: float | None = None
+    prepare_epochs: int | None = None
+    prepare_lr: float | None = None
+
+    def retraining(self, method: Method, recipe: Recipe) -> Recipe | None:
+        return _changed(method.retraining(recipe), recipe, self.retrain_epochs, self.retrain_lr)
+
+    def preparation(self, method: Method, recipe: Recipe) -> Recipe | None:
+        return _changed(method.preparation(recipe), recipe, self.prepare_epochs, self.prepare_lr)
+
+
+def _changed(own: Recipe | None, recipe: Recipe, epochs: int | None, learning_rate: float | None) -> Recipe | None:
+    if own is None:
+        return None
+    if epochs is not None:
+        own = replace(own, epochs=epochs)
+    if learning_rate is not None:
+        own = replace(own, learning_rate=learning_rate, schedule=recipe.schedule, step_epochs=recipe.step_epochs)
+    return own

@@ -1,0 +1,59 @@
+"""Runs whose network is compressed after training, kept in a study's folder like any other run.
+
+The first stage is the run of the base variant: it shares that run's checkpoint, so it is trained once for all methods.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from hetconv.compress import CompressedModel, Method, StageSettings, Training, compress, parse_method
+from hetconv.models import Variant
+from hetconv.records import Epoch, Stage
+from hetconv.train import Data, Progress, Recipe
+
+
+@dataclass(frozen=True)
+class CompressedRun:
+    """What one such run needs to know.
+
+    Attributes:
+        variant: with a method.
+        recipe: of the first stage; `stages` says what differs in the others.
+        folder: of the run, for the later stages' checkpoints; `identity` is what they are of.
+        base_checkpoint, base_identity: of the base variant's run from the same seed.
+    """
+
+    variant: Variant
+    seed: int
+    recipe: Recipe
+    stages: StageSettings
+    folder: Path
+    identity: dict[str, Any]
+    base_checkpoint: Path
+    base_identity: dict[str, Any]
+
+    @property
+    def method(self) -> Method:
+        assert self.variant.method is not None
+        return parse_method(self.variant.method)
+
+    def compress(self, base: nn.Module, data: Data, progress: Progress) -> CompressedModel:
+        """Go the course from an untrained network of the base variant; stages that are finished are only read."""
+        method = self.method
+        training = Training(
+            self.recipe, self.stages.retraining(method, self.recipe), self.stages.preparation(method, self.recipe),
+            self.seed, self.folder, self.identity, self.base_checkpoint, self.base_identity,
+        )  # fmt: skip
+        found = compress(base, method, training, data, progress)
+        return replace(found, record=replace(found.record, method=self.variant.method or ""))
+
+
+def joined_epochs(stages: tuple[Stage, ...]) -> tuple[Epoch, ...]:
+    """The epochs of all stages, numbered through."""
+    every = [epoch for stage in stages for epoch in stage.epochs]
+    return tuple(replace(epoch, epoch=number) for number, epoch in enumerate(every, start=1))

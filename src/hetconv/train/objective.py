@@ -1,0 +1,35 @@
+"""What a training asks of a network beside right answers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from hetconv.train.recipe import Recipe
+
+
+class Objective:
+    """The places where a method may change the training loop; this one changes nothing."""
+
+    def optimizer(self, model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+        """SGD whose weight decay is for weights only: parameters of one dimension (biases, norms) are left alone.
+
+        The loop sets each group's learning rate to the recipe's, times the group's `lr_scale` where it has one.
+        """
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        groups = [
+            {"params": [p for p in trained if p.dim() > 1], "weight_decay": recipe.weight_decay},
+            {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
+        ]
+        return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
+
+    def begin(self, model: nn.Module) -> None:
+        """An epoch begins."""
+        model.train()
+
+    def penalty(self, model: nn.Module) -> Tensor | None:
+        """What is added to the mean cross-entropy of one step."""
+        return None
+
+    def after_step(self, model: nn.Module) -> None:
+        """The optimizer has changed the weights."""
