@@ -53,7 +53,7 @@ def test_never_chosen_where_it_is_not_allowed() -> None:
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
-@pytest.mark.parametrize("channels", [(64, 64, 1), (256, 64, 4), (48, 96, 3)], ids=str)
+@pytest.mark.parametrize("channels", [(64, 64, 1), (256, 64, 4), (96, 96, 3)], ids=str)
 def test_error_budget(channels, layout) -> None:
     """Outputs and input gradients at most four times as far off as PyTorch's dense convolution, root mean square.
 
