@@ -29,12 +29,13 @@ MAY_KNOW = {
     "deployment": {"cost", "ops", "records", "files", *LAYER},
     "bench": {"models", "cost", "deployment", "export", "runtimes", "records", *LAYER},
     "train": {"records", "files", "errors"},
-    "report": {"records", "files", "pattern", "errors"},
+    "statistics": {"records"},
+    "report": {"statistics", "records", "files", "pattern", "errors"},
     "study": {"models", "cost", "train", "records", "files", *LAYER},
 }
 FREE = {"cli", "__init__", "__main__"}
 """They join the parts and may know all of them; no part may know them."""
-WITHOUT_TORCH = {"errors", "files", "records", "pattern", "published", "report"}
+WITHOUT_TORCH = {"errors", "files", "records", "pattern", "published", "report", "statistics"}
 HEAVY = {
     "triton",
     "onnx",
@@ -45,6 +46,7 @@ HEAVY = {
     "nncf",
     "accelerate",
     "optuna",
+    "scipy",
     "matplotlib",
     "torchvision",
     "sklearn",

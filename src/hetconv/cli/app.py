@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from hetconv.cli.study import study_app
 from hetconv.errors import HetconvError, UsageError
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
     help="HetConv layers for PyTorch: compare, train, profile and check them.",
 )  # fmt: skip
+
+app.add_typer(study_app, name="study")
 
 PIPE_WIDTH = 120
 """Columns of what is printed where there is no terminal."""
@@ -33,7 +36,7 @@ BatchSize = Annotated[int, typer.Option(min=1)]
 LearningRate = Annotated[float, typer.Option("--lr", help="Learning rate at its highest.")]
 Momentum = Annotated[float, typer.Option()]
 WeightDecay = Annotated[float, typer.Option()]
-Schedule = Annotated[str, typer.Option(help="cosine, step or constant.")]
+Schedule = Annotated[str, typer.Option(help="cosine, one-cycle, step or constant.")]
 StepEpochs = Annotated[str, typer.Option(help="With --schedule step: where the rate falls, such as 50,100.")]
 StepFactor = Annotated[float, typer.Option(help="With --schedule step: times how much it falls.")]
 Warmup = Annotated[float, typer.Option(help="Epochs of linear rise.")]
@@ -77,10 +80,10 @@ def compare(
         warmup_epochs, label_smoothing, mixed_precision,
     )  # fmt: skip
     specs = tuple(variants.split(","))
-    _set_threads(threads)
-    _compare(
-        Comparison(model, specs, tuple(range(seeds)), data, recipe, width, image_size, train_limit, latency_batch), out
+    comparison = Comparison(
+        model, specs, tuple(range(seeds)), data, recipe, width, image_size, train_limit, latency_batch
     )
+    _compare(comparison, out, threads)
 
 
 @app.command()
@@ -114,8 +117,7 @@ def train(
         epochs, batch_size, lr, momentum, weight_decay, schedule, _numbers("step-epochs", step_epochs), step_factor,
         warmup_epochs, label_smoothing, mixed_precision,
     )  # fmt: skip
-    _set_threads(threads)
-    _compare(Comparison(model, (variant,), (seed,), data, recipe, width, image_size, train_limit), out)
+    _compare(Comparison(model, (variant,), (seed,), data, recipe, width, image_size, train_limit), out, threads)
     typer.echo(f"weights: {Store(out).checkpoint(variant, seed)}")
 
 
@@ -302,7 +304,7 @@ def _example(batch_size: int, size: tuple[int, int, int]) -> Tensor:
     return torch.randn(batch_size, *size, generator=torch.Generator().manual_seed(0))
 
 
-def _compare(comparison: object, out: Path) -> None:
+def _compare(comparison: object, out: Path, threads: int | None) -> None:
     from hetconv.cli.progress import TerminalProgress
     from hetconv.report import print_results, write_report
     from hetconv.study import Comparison, Store, compare
@@ -310,7 +312,7 @@ def _compare(comparison: object, out: Path) -> None:
     assert isinstance(comparison, Comparison)
     runs = len(comparison.variants) * len(comparison.seeds)
     with TerminalProgress(Console(stderr=True), runs, comparison.recipe.epochs) as progress:
-        results = compare(comparison, out, progress)
+        results = compare(comparison, out, progress, threads=threads)
     print_results(results, _console())
     write_report(results, Store(out).report, _command_line())
     typer.echo(f"report: {Store(out).report}")

@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 
 from hetconv.errors import DamagedFileError, NotFiniteError, UsageError
 from hetconv.records import Epoch
-from hetconv.train.checkpoint import load_checkpoint, save_checkpoint
+from hetconv.train.checkpoint import load_checkpoint, previous, save_checkpoint
 from hetconv.train.data import Data
 from hetconv.train.recipe import Recipe
 
@@ -56,7 +56,8 @@ def train(
     undisturbed one does, bit for bit on a CPU.
 
     Args:
-        checkpoint: written after every epoch; if it is there already, training goes on from it.
+        checkpoint: written after every epoch; if it is there already, training goes on from it, or from the one
+            before it where it is damaged.
         identity: what the checkpoint is of; one of another identity is refused.
 
     Returns:
@@ -119,15 +120,19 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
 
 def _resume(checkpoint: Path | None, model: nn.Module, optimizer: torch.optim.Optimizer, identity: dict[str, Any],
             progress: Progress) -> tuple[Epoch, ...]:  # fmt: skip
-    if checkpoint is None or not checkpoint.exists():
+    if checkpoint is None:
         return ()
-    try:
-        epochs = load_checkpoint(checkpoint, model, optimizer, identity)
-    except DamagedFileError as error:
-        progress.notice(f"{error}; starting this run afresh")
-        return ()
-    progress.resumed(epochs)
-    return epochs
+    kept = [path for path in (checkpoint, previous(checkpoint)) if path.exists()]
+    for path in kept:
+        try:
+            epochs = load_checkpoint(path, model, optimizer, identity)
+        except DamagedFileError as error:
+            goes_on = "starting this run afresh" if path == kept[-1] else "going on from the checkpoint before it"
+            progress.notice(f"{path} is damaged: {error.why}; {goes_on}")
+            continue
+        progress.resumed(epochs)
+        return epochs
+    return ()
 
 
 def _train_epoch(accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer, batches: Any,
