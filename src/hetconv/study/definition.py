@@ -67,9 +67,9 @@ class StudyDefinition:
         for name, value in (("workers", self.workers), ("threads", self.threads)):
             if value is not None and value < 1:
                 raise UsageError(f"{name}={value} must be at least 1")
+        self.comparisons()
         for claim in self.claims:
             self._check(claim)
-        self.comparisons()
 
     def _check(self, claim: Claim) -> None:
         for name, value, known in (

@@ -56,7 +56,7 @@ for (const part of document.querySelectorAll(".network")) {
 
   const marks = (slot) =>
     [...part.querySelectorAll("svg.plot [id]")].filter((mark) =>
-      new RegExp(`-(point|mean|label|measured|theory)-${slot}$|-run-${slot}-[0-9]+$`).test(mark.id));
+      new RegExp(`-(point|mean|label|measured|theory)-${slot}$|-(run|bar)-${slot}-[0-9]+$`).test(mark.id));
   const toggles = document.createElement("div");
   toggles.className = "tools";
   toggles.setAttribute("role", "group");
@@ -72,29 +72,11 @@ for (const part of document.querySelectorAll(".network")) {
       const off = !hidden.has(variant.slot);
       hidden[off ? "add" : "delete"](variant.slot);
       button.setAttribute("aria-pressed", String(!off));
-      for (const mark of marks(variant.slot)) {
-        mark.style.display = off ? "none" : "";
-        // The bars of a point are drawn before it, in groups without a name of their own.
-        for (const bar of bars(mark)) bar.style.display = off ? "none" : "";
-      }
+      for (const mark of marks(variant.slot)) mark.style.display = off ? "none" : "";
     });
     toggles.append(button);
   }
   part.querySelector(".charts").before(toggles);
-
-  function bars(mark) {
-    const found = [];
-    if (!/-point-[0-9]+$/.test(mark.id)) return found;
-    const colour = mark.querySelector("use, path");
-    const fill = colour && (colour.style.fill || colour.style.stroke);
-    for (const group of mark.parentElement.children) {
-      if (group.id && /LineCollection/.test(group.id)) {
-        const path = group.querySelector("path");
-        if (path && path.style.stroke === fill) found.push(group);
-      }
-    }
-    return found;
-  }
 
   // Hovering: the mark nearest to the pointer, in words.
   const tip = document.createElement("div");
