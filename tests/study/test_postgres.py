@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,9 +72,7 @@ class Server:
 @pytest.fixture
 def server() -> Iterator[Server]:
     """In a short folder, because a socket's name may have 107 characters only, and in one that postgres may enter."""
-    folder = Path(
-        subprocess.run(["mktemp", "-d", "/tmp/pg.XXXXXX"], check=True, capture_output=True, text=True).stdout.strip()
-    )
+    folder = Path(tempfile.mkdtemp(prefix="pg.", dir="/tmp"))
     if os.geteuid() == 0:
         shutil.chown(folder, "postgres")
     made = Server(folder)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hetconv.errors import HetconvError
+from hetconv.errors import HetconvError, UsageError
 from hetconv.records import Epoch
 from hetconv.study.comparison import Comparison
 from hetconv.study.heart import BEAT_S, Heart
@@ -44,8 +45,14 @@ def work(
         done: called with the network's name after each of this worker's runs.
 
     Raises:
+        UsageError: a launcher started this as one of many processes.
         HetconvError: the disk is full, the database is gone for too long, …; the run can be gone on with.
     """
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes > 1:
+        raise UsageError(
+            f"a worker trains a run in one process, and a launcher started {processes}; start one worker for each device"
+        )
     waits = False
     while True:
         claim = queue.claim()

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import set_seed
+from accelerate.utils import DataLoaderConfiguration, set_seed
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -20,6 +20,7 @@ from hetconv.records import Epoch
 from hetconv.train.checkpoint import load_checkpoint, previous, save_checkpoint
 from hetconv.train.data import Data
 from hetconv.train.recipe import Recipe
+from hetconv.train.sync_norm import synchronized
 
 EVALUATION_BATCH = 500
 
@@ -69,7 +70,15 @@ def train(
     """
     progress = progress or Progress()
     AcceleratorState._reset_state()  # a run's precision must not bind the next one's in the same process
-    accelerator = Accelerator(mixed_precision=recipe.mixed_precision)
+    # A recipe's batch is the global one: many processes split it, and normalize over all of it.
+    accelerator = Accelerator(
+        mixed_precision=recipe.mixed_precision, dataloader_config=DataLoaderConfiguration(split_batches=True)
+    )
+    processes = accelerator.num_processes
+    if recipe.batch_size % processes:
+        raise UsageError(f"batch_size={recipe.batch_size} must be divisible by the {processes} processes")
+    if processes > 1:
+        model = synchronized(model, accelerator.device)
     model = model.to(memory_format=torch.channels_last)
     optimizer = _optimizer(model, recipe)
     epochs = _resume(checkpoint, model, optimizer, identity or {}, progress)
