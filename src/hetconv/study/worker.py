@@ -51,7 +51,7 @@ def work(
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     if processes > 1:
         raise UsageError(
-            f"a worker trains a run in one process, and a launcher started {processes}; start one worker for each device"
+            f"a run trains in one process, and a launcher started {processes}; start one worker for each device"
         )
     waits = False
     while True:
