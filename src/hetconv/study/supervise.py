@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
+from typing import IO
 
 from hetconv.errors import HetconvError
 
@@ -84,7 +85,8 @@ def _start(crew: Crew, number: int, say: Callable[[str], None]) -> Worker:
     return Worker(process, listener, heard)
 
 
-def _listen(lines: Sequence[str], number: int, heard: list[str], say: Callable[[str], None]) -> None:
-    for line in lines:
-        heard.append(line.strip())
-        say(f"worker {number}: {line.rstrip()}")
+def _listen(lines: IO[str], number: int, heard: list[str], say: Callable[[str], None]) -> None:
+    with lines:
+        for line in lines:
+            heard.append(line.strip())
+            say(f"worker {number}: {line.rstrip()}")
