@@ -32,12 +32,13 @@ MAY_KNOW = {
     "deployment": {"cost", "ops", "plain_text", "records", "files", *LAYER},
     "bench": {"models", "cost", "deployment", "export", "runtimes", "records", *LAYER},
     "train": {"records", "files", "errors"},
-    "report": {"records", "files", "pattern", "errors"},
+    "statistics": {"records"},
+    "report": {"statistics", "records", "files", "pattern", "errors"},
     "study": {"models", "compress", "cost", "train", "records", "files", *LAYER},
 }
 FREE = {"cli", "__init__", "__main__"}
 """They join the parts and may know all of them; no part may know them."""
-WITHOUT_TORCH = {"built", "errors", "files", "records", "pattern", "plain_text", "published", "report"}
+WITHOUT_TORCH = {"built", "errors", "files", "records", "pattern", "plain_text", "published", "report", "statistics"}
 HEAVY = {
     "triton",
     "onnx",
@@ -49,6 +50,7 @@ HEAVY = {
     "torch_pruning",
     "accelerate",
     "optuna",
+    "scipy",
     "matplotlib",
     "torchvision",
     "sklearn",

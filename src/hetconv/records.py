@@ -165,6 +165,40 @@ class Results(Record):
 
 
 @dataclass(frozen=True)
+class Claim(Record):
+    """Something said of one variant that a study can test, of every network or of `network` only.
+
+    `kept`: accuracy is at most `margin` percentage points below that of `against`. `above`: it is more than `margin`
+    points above it. `faster`: a forward pass takes less time. `cheaper`: a training takes less time. `source` says who
+    claims it and where.
+    """
+
+    name: str
+    text: str
+    variant: str
+    relation: Literal["kept", "above", "faster", "cheaper"]
+    against: str = "dense"
+    margin: float = 0.0
+    network: str | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class StudyResults(Record):
+    """What a study of one or more networks has found so far, and what it set out to test.
+
+    `definition` is the study's file as text, `recipe_source` where the recipe of its runs comes from.
+    """
+
+    name: str
+    title: str
+    networks: tuple[Results, ...]
+    claims: tuple[Claim, ...] = ()
+    recipe_source: str = ""
+    definition: str = ""
+
+
+@dataclass(frozen=True)
 class BenchEntry(Record):
     """One variant of a network in one runtime; without times where it was not measured, and then `reason` says why.
 

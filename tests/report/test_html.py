@@ -1,3 +1,6 @@
+import base64
+import hashlib
+import json
 import re
 from dataclasses import replace
 from itertools import pairwise
@@ -6,11 +9,21 @@ from pathlib import Path
 import pytest
 
 from hetconv.errors import HetconvError
-from hetconv.records import Results, load_record, save_record
-from hetconv.report.html import report_page, write_report
+from hetconv.records import Claim, Results, StudyResults, load_record, save_record
+from hetconv.report.html import report_page, study_page, write_report
 
 from .example import example, het_layer, renamed, run
 from .page import Page
+
+
+def only_our_scripts(page: Page) -> tuple[str, str]:
+    """The page's script and the data of its one network; nothing else may be a script, nor an attribute that runs."""
+    data, script = page.all("script")
+    assert (data.attributes, script.attributes) == ({"type": "application/json", "class": "data"}, {})
+    handlers = [name for element in page.elements for name in element.attributes if name.startswith("on")]
+    assert handlers == []
+    return "".join(script.text), "".join(data.text)
+
 
 HOSTILE = "<script>alert('x')</script>\"--> $\\alpha$ & {{ 7 * 7 }}\x00\x1b"
 
@@ -78,7 +91,11 @@ def test_marks_can_be_found_by_id(page: Page) -> None:
 def test_nothing_is_fetched(text: str, page: Page) -> None:
     assert re.findall(r"https?://(?!www\.w3\.org/)[^\s\"']+", text) == []
     assert re.findall(r"url\((?!#)|@import|@font-face", text) == []
-    assert page.all("script") == []
+    script, data = only_our_scripts(page)
+    assert "fetch(" not in script + data
+    policy = next(meta.attributes["content"] for meta in page.all("meta") if "http-equiv" in meta.attributes)
+    hashed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy == f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{hashed}'"
     assert [element.attributes["href"] for element in page.all("link")] == ["data:,"]
     assert [element for element in page.elements if "src" in element.attributes] == []
 
@@ -116,8 +133,12 @@ def test_hostile_names_are_shown_and_do_nothing() -> None:
         runs=(*results.runs, replace(run("dense", 9, state="failed"), error=HOSTILE)),
         costs=(results.costs[0], replace(results.costs[1], complexity=complexity)),
     )
-    page = Page(report_page(results, HOSTILE))
-    assert page.all("script") == []
+    claim = Claim(HOSTILE, HOSTILE, HOSTILE, "kept", source=HOSTILE)
+    study = StudyResults(HOSTILE, HOSTILE, (results,), (claim,), HOSTILE, HOSTILE)
+    page = Page(study_page(study, HOSTILE))
+    _, data = only_our_scripts(page)
+    assert json.loads(data)["variants"][1]["name"].startswith("<script>alert")
+    assert "<" not in data
     shown = HOSTILE.rstrip("\x00\x1b")
     assert shown in page.all("h1")[0].words
     labels = [element.words for element in page.all("text")]

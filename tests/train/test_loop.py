@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from hetconv.errors import DamagedFileError, HetconvError, NotFiniteError, UsageError
 from hetconv.records import Epoch
 from hetconv.train import Data, Objective, Progress, Recipe, load_data, train
-from hetconv.train.checkpoint import load_checkpoint, read_header, save_checkpoint
+from hetconv.train.checkpoint import load_checkpoint, previous, read_header, save_checkpoint
 
 RECIPE = Recipe(epochs=3, batch_size=50)
 
@@ -104,9 +104,32 @@ def test_a_cut_checkpoint_is_named_and_the_run_starts_afresh(data: Data, tmp_pat
     notices: list[str] = []
     progress = Progress()
     progress.notice = notices.append  # type: ignore[method-assign]
+    previous(checkpoint).unlink()
     epochs = train(network(), data, RECIPE, 0, checkpoint=checkpoint, progress=progress)
     assert [e.accuracy for e in epochs] == [e.accuracy for e in expected]
     assert "starting this run afresh" in notices[0]
+
+
+def spoil_tensors(file: bytes) -> bytes:
+    return file[:-4000] + bytes(4000)
+
+
+@pytest.mark.parametrize("spoil", [lambda file: file[:-100], lambda file: b"", spoil_tensors], ids=["cut", "", "zeros"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_goes_on_to_the_same_bits(data, tmp_path, spoil) -> None:
+    whole, resumed = network(), network()
+    train(whole, data, RECIPE, 0)
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(StoppedError):
+        train(network(), data, RECIPE, 0, checkpoint=checkpoint, progress=StopAfter(2))
+    assert len(read_header(previous(checkpoint)).epochs) == 1
+    checkpoint.write_bytes(spoil(checkpoint.read_bytes()))
+    notices: list[str] = []
+    progress = Progress()
+    progress.notice = notices.append  # type: ignore[method-assign]
+    train(resumed, data, RECIPE, 0, checkpoint=checkpoint, progress=progress)
+    assert "checkpoint.safetensors is damaged" in notices[0]
+    assert "going on from the checkpoint before it" in notices[0]
+    assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(resumed), strict=True))
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 100, 2000])
@@ -143,7 +166,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(data: Data, tmp_path: Path, monke
         with pytest.raises(HetconvError, match="No space left on device"):
             train(network(), data, RECIPE, 0, checkpoint=checkpoint)
     assert len(read_header(checkpoint).epochs) == 1
-    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.safetensors"]
+    assert {file.name for file in tmp_path.iterdir()} == {"checkpoint.safetensors", "checkpoint.previous.safetensors"}
 
 
 def test_a_loss_that_is_not_finite_ends_in_one_clear_error(data: Data) -> None:

@@ -10,6 +10,12 @@ def test_cosine_rises_and_falls() -> None:
     assert rates == pytest.approx([0.1, 0.2, 0.1, 0.0], abs=1e-12)
 
 
+def test_one_cycle_rises_and_falls_along_lines() -> None:
+    recipe = Recipe(epochs=11, learning_rate=0.2, warmup_epochs=1, schedule="one-cycle")
+    rates = [recipe.learning_rate_at(epoch) for epoch in (0.5, 1, 6, 8.5, 11)]
+    assert rates == pytest.approx([0.1, 0.2, 0.1, 0.05, 0.0], abs=1e-12)
+
+
 def test_step_falls_at_each_milestone() -> None:
     recipe = Recipe(epochs=200, schedule="step", step_epochs=(50, 100), step_factor=0.1, warmup_epochs=0)
     rates = [recipe.learning_rate_at(epoch) for epoch in (0, 49.9, 50, 100, 200)]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
-from hetconv.errors import HetconvError, UsageError
+from hetconv.errors import HetconvError, UsageError, WrongFileError
 
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
-RESUMED = ("compare", "train")
+RESUMED = ("compare", "study", "train")
 """Commands that keep what they have done."""
 
 
@@ -23,6 +24,8 @@ def run(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     try:
         code = _call(given)
+    except WrongFileError as error:
+        return _say_lines(error.lines, USAGE)
     except UsageError as error:
         return _say(str(error), USAGE)
     except (HetconvError, OSError) as error:
@@ -57,5 +60,10 @@ def _call(arguments: list[str]) -> int:
 
 
 def _say(message: str, code: int) -> int:
-    print(f"hetconv: {' '.join(message.split())}", file=sys.stderr)
+    return _say_lines([message], code)
+
+
+def _say_lines(messages: Sequence[str], code: int) -> int:
+    for message in messages:
+        print(f"hetconv: {' '.join(message.split())}", file=sys.stderr)
     return code

@@ -37,12 +37,15 @@ from hetconv.cli.options import (
     WeightDecay,
     Width,
 )
+from hetconv.cli.study import study_app
 from hetconv.errors import HetconvError
 
 app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
     help="HetConv layers for PyTorch: compare, train, profile and check them.",
 )  # fmt: skip
+
+app.add_typer(study_app, name="study")
 
 
 @app.command()
@@ -84,9 +87,8 @@ def compare(
     )  # fmt: skip
     stages = StageSettings(retrain_epochs, retrain_lr, prepare_epochs, prepare_lr)
     specs = tuple(variants.split(","))
-    set_threads(threads)
     sizes = (width, image_size, train_limit, latency_batch)
-    _compare(Comparison(model, specs, tuple(range(seeds)), data, recipe, *sizes, stages=stages), out)
+    _compare(Comparison(model, specs, tuple(range(seeds)), data, recipe, *sizes, stages=stages), out, threads)
 
 
 @app.command()
@@ -120,8 +122,7 @@ def train(
         epochs, batch_size, lr, momentum, weight_decay, schedule, numbers("step-epochs", step_epochs), step_factor,
         warmup_epochs, label_smoothing, mixed_precision,
     )  # fmt: skip
-    set_threads(threads)
-    _compare(Comparison(model, (variant,), (seed,), data, recipe, width, image_size, train_limit), out)
+    _compare(Comparison(model, (variant,), (seed,), data, recipe, width, image_size, train_limit), out, threads)
     typer.echo(f"weights: {Store(out).checkpoint(variant, seed)}")
 
 
@@ -196,7 +197,7 @@ def report(folder: Annotated[Path, typer.Argument(help="Folder of a comparison."
     typer.echo(f"report: {store.report}")
 
 
-def _compare(comparison: object, out: Path) -> None:
+def _compare(comparison: object, out: Path, threads: int | None) -> None:
     from hetconv.cli.progress import TerminalProgress
     from hetconv.report import print_results, write_report
     from hetconv.study import Comparison, Store, compare
@@ -204,7 +205,7 @@ def _compare(comparison: object, out: Path) -> None:
     assert isinstance(comparison, Comparison)
     runs = len(comparison.variants) * len(comparison.seeds)
     with TerminalProgress(Console(stderr=True), runs, comparison.recipe.epochs) as progress:
-        results = compare(comparison, out, progress)
+        results = compare(comparison, out, progress, threads=threads)
     print_results(results, console())
     write_report(results, Store(out).report, _command_line())
     typer.echo(f"report: {Store(out).report}")

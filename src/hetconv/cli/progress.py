@@ -33,7 +33,7 @@ class TerminalProgress(CompareProgress):
         self.bars.stop()
 
     def run(self, variant: str, seed: int, epochs_done: int, epochs: int) -> None:
-        self.name = f"{variant} seed {seed}"
+        self.name, self.epochs = f"{variant} seed {seed}", epochs
         if epochs_done == epochs:
             self.console.print(f"{self.name}: done before", highlight=False)
             self.bars.advance(self.whole, epochs)
@@ -55,6 +55,9 @@ class TerminalProgress(CompareProgress):
 
     def costing(self, variants: tuple[str, ...]) -> None:
         self.console.print(f"measuring the time of {len(variants)} variants, interleaved", highlight=False)
+
+    def waiting(self, running: int) -> None:
+        self.console.print(f"no run is left to begin; waiting for {running} of other processes", highlight=False)
 
     def notice(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False)

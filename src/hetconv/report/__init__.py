@@ -4,7 +4,8 @@ Charts and the page (`hetconv.report.figures`, `hetconv.report.html`) load matpl
 """
 
 from hetconv.report.html import write_report
+from hetconv.report.study import write_study_report
 from hetconv.report.table import Row, summarize
-from hetconv.report.terminal import print_layers, print_results
+from hetconv.report.terminal import print_layers, print_results, print_verdicts
 
-__all__ = ["Row", "print_layers", "print_results", "summarize", "write_report"]
+__all__ = ["Row", "print_layers", "print_results", "print_verdicts", "summarize", "write_report", "write_study_report"]

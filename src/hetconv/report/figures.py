@@ -9,12 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
+from statistics import mean
 from typing import TYPE_CHECKING
 
 from hetconv.records import Epoch, Results
 from hetconv.report.axes import report_style
 from hetconv.report.numbers import accuracy_decimals, decimals_for, percent_text, ratio_text, scale_for
 from hetconv.report.table import Row, summarize
+from hetconv.statistics.runs import training_seconds
 
 _Quantity = Callable[[Epoch], float]
 
@@ -42,6 +44,7 @@ def charts(results: Results) -> tuple[Chart, ...]:
     return (
         accuracy_against_macs(results),
         accuracy_against_time(results),
+        accuracy_against_training(results),
         accuracy_curves(results),
         loss_curves(results),
         speedup(results),
@@ -87,6 +90,26 @@ def accuracy_against_time(results: Results) -> Chart:
     figure = scatter(rows, spots, "accuracy-time", f"median time, batch {results.circumstances.batch_size}, ms")
     bars = "Up and to the left is better. Bars: ± 1 standard deviation over seeds, and p20 to p80 of the times."
     return Chart("accuracy-time", title, _caption(bars, rows, words), _sentence(title, words), figure)
+
+
+def accuracy_against_training(results: Results) -> Chart:
+    """Mean accuracy against the mean time that one training took."""
+    from hetconv.report.scatter import Spot, scatter
+
+    rows, decimals = summarize(results), accuracy_decimals(results.settings.test_images)
+    spots, words = [], {}
+    for row in rows:
+        seconds = list(training_seconds(results, row.variant).values())
+        if row.accuracy is not None and seconds and min(seconds) > 0:
+            middle = mean(seconds)
+            spots.append(Spot(row.variant, middle, (min(seconds), max(seconds)), *_accuracy(row)))
+            words[row.variant] = f"{_percent(row, decimals)} after {middle:.4g} s of training"
+    title = "Accuracy against training time"
+    if not spots:
+        return _missing("accuracy-training", title, "no run is finished")
+    figure = scatter(rows, spots, "accuracy-training", "time of one training, s")
+    bars = "Up and to the left is better. Bars: ± 1 standard deviation over seeds, and all runs’ times."
+    return Chart("accuracy-training", title, _caption(bars, rows, words), _sentence(title, words), figure)
 
 
 def speedup(results: Results) -> Chart:

@@ -1,23 +1,29 @@
-"""Results as one HTML file that needs nothing else: no network, no font, no script."""
+"""Results as one HTML file that needs nothing else: no network, no font, and its one small script inside."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable
 from dataclasses import dataclass
+from hashlib import sha256
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from hetconv.files import write_atomically
-from hetconv.records import Circumstances, Results, StudySettings
+from hetconv.records import Circumstances, Results, StudyResults, StudySettings
 from hetconv.report.cells import columns
+from hetconv.report.chart_data import chart_data
 from hetconv.report.clean import cleaned
 from hetconv.report.figures import Chart, charts
 from hetconv.report.kernels import Drawing, drawings, kernel_paths
 from hetconv.report.layers import LayerTable, layer_table
 from hetconv.report.palette import COLOURS, looks
+from hetconv.report.seed_columns import seed_columns
 from hetconv.report.svg import inline_svg
 from hetconv.report.table import summarize
-from hetconv.report.wording import circumstances_text, further, headline, notes
+from hetconv.report.wording import circumstances_text, further, headline, notes, verdict_count
+from hetconv.statistics import verdicts
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,12 @@ def write_report(results: Results, path: Path, command: str | None = None) -> No
 
 
 def report_page(results: Results, command: str | None = None) -> str:
-    """The page as text; the same results give the same text."""
+    """The page of one network as text; the same results give the same text."""
+    return study_page(StudyResults("", "", (results,)), command)
+
+
+def study_page(study: StudyResults, command: str | None = None) -> str:
+    """The page of a study as text: verdicts, then each network; the same results give the same text."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -53,17 +64,48 @@ def report_page(results: Results, command: str | None = None) -> str:
         lstrip_blocks=True,
     )
     environment.globals["kernel_paths"] = kernel_paths
-    return environment.get_template("report.html").render(_content(cleaned(results), cleaned(command)))
+    return environment.get_template("report.html").render(_content(cleaned(study), cleaned(command)))
 
 
-def _content(results: Results, command: str | None) -> dict[str, Any]:
+def _content(study: StudyResults, command: str | None) -> dict[str, Any]:
     """What the template reads."""
+    from markupsafe import Markup
+
+    script = files("hetconv.report").joinpath("templates/report.js").read_text(encoding="utf-8")
+    parts = [_part(results, number, len(study.networks)) for number, results in enumerate(study.networks)]
+    found = verdicts(study)
+    first = study.networks[0].settings if study.networks else None
+    named = f"{first.network} on {first.data}" if first is not None else study.name
+    return {
+        "title": study.title or (study.name if len(parts) > 1 else named),
+        "verdicts": found,
+        "verdict_count": verdict_count(found),
+        "anchors": {
+            (results.settings.network, row.variant): f"{part['prefix']}row-{part['looks'][row.variant].slot}"
+            for results, part in zip(study.networks, parts, strict=True)
+            for row, _ in part["rows"]
+        },
+        "parts": parts,
+        "command": command,
+        "definition": study.definition,
+        "recipe_source": study.recipe_source.rstrip("."),
+        "colours": COLOURS,
+        "script": Markup(script),
+        "script_hash": base64.b64encode(sha256(script.encode()).digest()).decode(),
+    }
+
+
+def _part(results: Results, number: int, of: int) -> dict[str, Any]:
+    """One network; ids of the second and further ones have a prefix or a suffix."""
     rows = summarize(results)
     in_order = {row.variant: index for index, row in enumerate(rows)}
-    shown = columns(rows, results.settings.test_images)
+    shown = (*columns(rows, results.settings.test_images), *seed_columns(results, rows))
     costs = sorted(results.costs, key=lambda cost: in_order[cost.variant])
+    prefix = f"n{number + 1}-" if number else ""
     return {
-        "settings": results.settings,
+        "prefix": prefix,
+        "suffix": f"-{number + 1}" if number else "",
+        "of": f": {results.settings.network}" if of > 1 else "",
         "headline": _unbroken(headline(results)),
         "further": _unbroken(further(results)),
         "columns": shown,
@@ -73,22 +115,23 @@ def _content(results: Results, command: str | None) -> dict[str, Any]:
         "looks": looks(rows),
         "notes": notes(results),
         "measured": circumstances_text(results.circumstances),
-        "charts": [(chart, _drawn(chart)) for chart in charts(results)],
+        "charts": [(chart, _drawn(chart, prefix)) for chart in charts(results)],
         "models": [
             Model(cost.variant, layer_table(cost.complexity), drawings(cost.complexity.layers)) for cost in costs
         ],
         "circumstances": _named(_circumstances(results.circumstances)),
         "recipe": _named(_settings(results.settings)),
-        "command": command,
-        "colours": COLOURS,
+        "data": chart_data(results, rows),
     }
 
 
-def _drawn(chart: Chart) -> Any:
+def _drawn(chart: Chart, prefix: str) -> Any:
     from markupsafe import Markup
 
     # matplotlib and ElementTree have escaped every text in it.
-    return Markup(inline_svg(chart.figure, chart.name, chart.alternative)) if chart.figure is not None else None
+    return (
+        Markup(inline_svg(chart.figure, prefix + chart.name, chart.alternative)) if chart.figure is not None else None
+    )
 
 
 def _unbroken(text: str) -> str:

@@ -53,6 +53,8 @@ def scatter(rows: Sequence[Row], spots: Sequence[Spot], gid: str, x_name: str) -
                 markeredgewidth=0,
             )
             lines.lines[0].set_gid(f"{gid}-point-{look.slot}")
+            for number, bar in enumerate(lines.lines[2]):
+                bar.set_gid(f"{gid}-bar-{look.slot}-{number}")
         name_axes(axes, x_name, "Accuracy, %")
         _limit(axes, spots)
         points = [

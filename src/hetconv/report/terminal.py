@@ -9,12 +9,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hetconv.records import Circumstances, Complexity, Results
+from hetconv.records import Circumstances, Complexity, Results, StudyResults
 from hetconv.report.cells import Column, columns
 from hetconv.report.clean import cleaned
 from hetconv.report.layers import layer_table
 from hetconv.report.table import summarize
 from hetconv.report.wording import Note, circumstances_text, further, headline, notes
+from hetconv.statistics import verdicts
 
 WIDE = 110
 WIDE_ONLY = ("paper_flops", "extra_layers")
@@ -41,6 +42,12 @@ def print_results(results: Results, console: Console) -> None:
     _print(console, f"Measured on {circumstances_text(results.circumstances)}.", "dim")
     for note in notes(results):
         _print_note(console, note)
+
+
+def print_verdicts(study: StudyResults, console: Console) -> None:
+    """What became of each claim of a study."""
+    for verdict in verdicts(cleaned(study)):
+        _print(console, f"{verdict.text}: {verdict.claim.text} ({verdict.network}; {verdict.words})")
 
 
 def print_layers(complexity: Complexity, console: Console, circumstances: Circumstances | None = None) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hetconv.records import Circumstances, Results, Run
 from hetconv.report.numbers import accuracy_decimals, percent_text
 from hetconv.report.table import DENSE, Row, dense_row, summarize
+from hetconv.statistics import Verdict
 
 DEFAULT = "het-p4"
 FEW_SEEDS = {1: "One seed is", 2: "Two seeds are", 3: "Three seeds are", 4: "Four seeds are"}
@@ -72,6 +73,16 @@ def notes(results: Results) -> tuple[Note, ...]:
             "Not measured",
             tuple(f"{row.variant}: {_unmeasured(row, costed)}" for row in summarize(results) if row.latency is None),
         ),
+    )
+
+
+def verdict_count(found: Sequence[Verdict]) -> str:
+    """How many claims hold, do not, and are open."""
+    states = [verdict.state for verdict in found]
+    return (
+        f"Of {len(states)} claims {states.count('holds')} hold{'s' * (states.count('holds') == 1)}, "
+        f"{states.count('does not hold')} do{'es' * (states.count('does not hold') == 1)} not, "
+        f"{states.count('undecided')} {'is' if states.count('undecided') == 1 else 'are'} undecided."
     )
 
 

@@ -1,6 +1,27 @@
-"""Comparing variants of a network: training, costing, keeping the results."""
+"""Comparing variants of networks: training, costing, keeping the results; by many processes, through every crash."""
 
-from hetconv.study.compare import CompareProgress, Comparison, compare
+from hetconv.study.compare import compare
+from hetconv.study.comparison import Comparison
+from hetconv.study.definition import StudyDefinition
+from hetconv.study.engine import Study, join_study, open_study
+from hetconv.study.progress import CompareProgress
 from hetconv.study.store import Store
+from hetconv.study.supervise import Crew, supervise
+from hetconv.study.tensorboard import write_tensorboard
+from hetconv.study.toml import load_definition, shipped
 
-__all__ = ["CompareProgress", "Comparison", "Store", "compare"]
+__all__ = [
+    "CompareProgress",
+    "Comparison",
+    "Crew",
+    "Store",
+    "Study",
+    "StudyDefinition",
+    "compare",
+    "join_study",
+    "load_definition",
+    "open_study",
+    "shipped",
+    "supervise",
+    "write_tensorboard",
+]

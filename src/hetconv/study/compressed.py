@@ -1,6 +1,7 @@
 """Runs whose network is compressed after training, kept in a study's folder like any other run.
 
-The first stage is the run of the base variant: it shares that run's checkpoint, so it is trained once for all methods.
+The first stage is the run of the base variant from the same seed. Where that has ended, its checkpoint is read, so that
+it is trained once for all methods; else a process may be at it right now, and this run trains a base of its own.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from typing import Any
 from torch import nn
 
 from hetconv.compress import CompressedModel, Method, StageSettings, Training, compress, parse_method
-from hetconv.models import Variant
+from hetconv.models import Variant, parse_variant
 from hetconv.records import Epoch, Stage
+from hetconv.study.comparison import Comparison
+from hetconv.study.store import Store
 from hetconv.train import Data, Progress, Recipe
 
 
@@ -51,6 +54,19 @@ class CompressedRun:
         )  # fmt: skip
         found = compress(base, method, training, data, progress)
         return replace(found, record=replace(found.record, method=self.variant.method or ""))
+
+
+def compressed_run(comparison: Comparison, data: Data, store: Store, variant: str, seed: int) -> CompressedRun:
+    """The run of a variant that has a method, in a study's folder."""
+    base, folder = comparison.base(variant), store.run_folder(variant, seed)
+    run = store.load_run(base, seed)
+    shared = run is not None and run.state == "done" and store.checkpoint(base, seed).exists()
+    return CompressedRun(
+        parse_variant(variant), seed, comparison.recipe, comparison.stages, folder,
+        comparison.identity(data, variant, seed),
+        store.checkpoint(base, seed) if shared else folder / "base.safetensors",
+        comparison.identity(data, base, seed),
+    )  # fmt: skip
 
 
 def joined_epochs(stages: tuple[Stage, ...]) -> tuple[Epoch, ...]:

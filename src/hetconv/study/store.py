@@ -1,4 +1,4 @@
-"""The folder a study lives in: what is kept there, and that only one process writes it.
+"""The folder in which one network's part of a study lives, and what is kept there.
 
 study.json                       what is compared, and how each run is trained
 runs/<variant>/seed-<n>/run.json             what the run has found so far
@@ -10,16 +10,24 @@ results.json, report.html        everything above, for reading
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator
+import os
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from hetconv.errors import UsageError
+from hetconv.errors import DamagedFileError, UsageError
 from hetconv.records import Circumstances, Results, Run, StudySettings, VariantCost, load_record, save_record
 
 T = TypeVar("T")
+LOCK_PATIENCE_S = 600.0
+"""The longest that a process waits for another one's turn in the folder: measuring the variants' time takes longest."""
+
+
+def keep_silent(_: str) -> None:
+    """Where nobody wants to hear of what was mended."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +40,10 @@ class Costs:
 
 @dataclass(frozen=True)
 class Store:
-    """One study's folder."""
+    """One network's folder. `notice` is told of a damaged file that was set aside."""
 
     folder: Path
+    notice: Callable[[str], None] = keep_silent
 
     @property
     def report(self) -> Path:
@@ -47,33 +56,36 @@ class Store:
 
         Raises:
             UsageError: the folder holds another study; the message says what differs.
-            DamagedFileError: its study.json cannot be read.
         """
         path = self.folder / "study.json"
-        if path.exists():
-            old = load_record(StudySettings, path)
+        old = self._load(StudySettings, path)
+        if old is not None:
             _check_same(old, settings, self.folder)
             settings = replace(
                 settings, variants=_union(old.variants, settings.variants), seeds=_union(old.seeds, settings.seeds)
             )
-        save_record(settings, path)
+        if old != settings:
+            save_record(settings, path)
         return settings
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep a second process out while this one writes; the lock falls with the process, however it ends."""
+    def locked(self, patience_s: float = LOCK_PATIENCE_S) -> Iterator[None]:
+        """Keep other processes out for as long as this one writes what they share; the lock falls with the process.
+
+        Raises:
+            UsageError: the folder cannot be written to, or another process keeps it for longer than `patience_s`.
+        """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = (self.folder / ".lock").open("w")
         except OSError as error:
             raise UsageError(f"cannot write to {self.folder}: {error.strerror}; give another folder") from error
         with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise UsageError(
-                    f"{self.folder} is in use by another hetconv; wait for it or give another folder"
-                ) from error
+            deadline = time.monotonic() + patience_s
+            while not _lock(lock.fileno()):
+                if time.monotonic() > deadline:
+                    raise UsageError(f"{self.folder} is in use by another hetconv; wait for it or give another folder")
+                time.sleep(0.05)
             yield
 
     def run_folder(self, variant: str, seed: int) -> Path:
@@ -83,16 +95,14 @@ class Store:
         return self.run_folder(variant, seed) / "checkpoint.safetensors"
 
     def load_run(self, variant: str, seed: int) -> Run | None:
-        """What a run has found so far; None if it has not begun."""
-        path = self.run_folder(variant, seed) / "run.json"
-        return load_record(Run, path) if path.exists() else None
+        """What a run has found so far; None if it has not begun, or its record was damaged."""
+        return self._load(Run, self.run_folder(variant, seed) / "run.json")
 
     def save_run(self, run: Run) -> None:
         save_record(run, self.run_folder(run.variant, run.seed) / "run.json")
 
     def load_costs(self) -> Costs | None:
-        path = self.folder / "costs.json"
-        return load_record(Costs, path) if path.exists() else None
+        return self._load(Costs, self.folder / "costs.json")
 
     def save_costs(self, costs: Costs) -> None:
         save_record(costs, self.folder / "costs.json")
@@ -106,6 +116,30 @@ class Store:
         if not path.exists():
             raise UsageError(f"looked for {path}; it is not there. `hetconv compare --out {self.folder}` makes one")
         return load_record(Results, path)
+
+    def _load(self, kind: type[T], path: Path) -> T | None:
+        """A record; a damaged one is set aside, because everything in it can be found or measured again."""
+        if not path.exists():
+            return None
+        try:
+            return load_record(kind, path)
+        except DamagedFileError as error:
+            set_aside(path)
+            self.notice(f"{path} is damaged: {error.why}; set aside as {path.name}.damaged, and made anew")
+            return None
+
+
+def set_aside(path: Path) -> None:
+    """Move a damaged file out of the way without losing it."""
+    os.replace(path, path.with_name(f"{path.name}.damaged"))
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _check_same(old: StudySettings, new: StudySettings, folder: Path) -> None:

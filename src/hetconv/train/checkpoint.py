@@ -1,7 +1,13 @@
-"""Training state in one file: tensors as safetensors, everything else as JSON in its header."""
+"""Training state in one file: tensors as safetensors, everything else as JSON in its header.
+
+The checkpoint before the last one is kept beside it, for when a power cut spoils the last.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,16 +27,25 @@ FORMAT = "hetconv-checkpoint-1"
 
 @dataclass(frozen=True)
 class Header:
-    """What a checkpoint is of: `identity` names the run (network, variant, seed, recipe, …) it may be used for."""
+    """What a checkpoint is of: `identity` names the run (network, variant, seed, recipe, …) it may be used for.
+
+    `checksum` is CRC-32 of all tensors' bytes: a file may have its right length and yet not what was written to it.
+    """
 
     format: str
     identity: dict[str, Any]
     epochs: tuple[Epoch, ...]
+    checksum: int | None = None
+
+
+def previous(path: Path) -> Path:
+    """Where the checkpoint before the last one is kept."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
 def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None, identity: dict[str, Any],
                     epochs: tuple[Epoch, ...]) -> None:  # fmt: skip
-    """Write model and optimizer whole or not at all: a crash leaves the previous checkpoint.
+    """Write model and optimizer whole or not at all; the checkpoint that stood there stays beside it.
 
     Raises:
         HetconvError: the disk is full or the folder cannot be written to.
@@ -39,9 +54,28 @@ def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     if optimizer is not None:
         for index, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{key}": v for key, v in state.items() if isinstance(v, Tensor)}
-    header = TypeAdapter(Header).dump_json(Header(FORMAT, identity, epochs)).decode()
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    header = TypeAdapter(Header).dump_json(Header(FORMAT, identity, epochs, _checksum(contiguous))).decode()
+    _keep_previous(path)
     write_atomically(path, save(contiguous, metadata={"hetconv": header}))
+
+
+def _keep_previous(path: Path) -> None:
+    """A second name for what stands at `path`, which at no moment is without a file."""
+    if not path.exists():
+        return
+    temporary = path.with_name(f".{previous(path).name}.{os.getpid()}.tmp")
+    with contextlib.suppress(OSError):  # a file system without second names keeps the last checkpoint only
+        temporary.unlink(missing_ok=True)
+        os.link(path, temporary)
+        temporary.replace(previous(path))
+
+
+def _checksum(tensors: dict[str, Tensor]) -> int:
+    found = 0
+    for name in sorted(tensors):
+        found = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy().data, found)
+    return found
 
 
 def read_header(path: Path) -> Header:
@@ -117,6 +151,9 @@ def _read(path: Path) -> tuple[Header, dict[str, Tensor]]:
     if header is None:
         raise UsageError(f"{path} is a safetensors file but no checkpoint of hetconv")
     try:
-        return TypeAdapter(Header).validate_json(header), tensors
+        read = TypeAdapter(Header).validate_json(header)
     except ValidationError as error:
         raise DamagedFileError(path, f"its header cannot be read ({error})") from error
+    if read.checksum is not None and read.checksum != _checksum(tensors):
+        raise DamagedFileError(path, "its checksum is not that of its tensors")
+    return read, tensors

@@ -11,16 +11,17 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import set_seed
+from accelerate.utils import DataLoaderConfiguration, set_seed
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from hetconv.errors import DamagedFileError, NotFiniteError, UsageError
 from hetconv.records import Epoch
-from hetconv.train.checkpoint import load_checkpoint, save_checkpoint
+from hetconv.train.checkpoint import load_checkpoint, previous, save_checkpoint
 from hetconv.train.data import Data
 from hetconv.train.objective import Objective
 from hetconv.train.recipe import Recipe
+from hetconv.train.sync_norm import synchronized
 
 EVALUATION_BATCH = 500
 
@@ -58,7 +59,8 @@ def train(
     undisturbed one does, bit for bit on a CPU.
 
     Args:
-        checkpoint: written after every epoch; if it is there already, training goes on from it.
+        checkpoint: written after every epoch; if it is there already, training goes on from it, or from the one
+            before it where it is damaged.
         identity: what the checkpoint is of; one of another identity is refused.
         objective: what is asked of the network beside right answers; nothing by default.
 
@@ -72,7 +74,15 @@ def train(
     progress = progress or Progress()
     objective = Objective() if objective is None else objective
     AcceleratorState._reset_state()  # a run's precision must not bind the next one's in the same process
-    accelerator = Accelerator(mixed_precision=recipe.mixed_precision)
+    # A recipe's batch is the global one: many processes split it, and normalize over all of it.
+    accelerator = Accelerator(
+        mixed_precision=recipe.mixed_precision, dataloader_config=DataLoaderConfiguration(split_batches=True)
+    )
+    processes = accelerator.num_processes
+    if recipe.batch_size % processes:
+        raise UsageError(f"batch_size={recipe.batch_size} must be divisible by the {processes} processes")
+    if processes > 1:
+        model = synchronized(model, accelerator.device)
     model = model.to(memory_format=torch.channels_last)
     optimizer = objective.optimizer(model, recipe)
     epochs = _resume(checkpoint, model, optimizer, identity or {}, progress)
@@ -113,15 +123,19 @@ def evaluate(
 
 def _resume(checkpoint: Path | None, model: nn.Module, optimizer: torch.optim.Optimizer, identity: dict[str, Any],
             progress: Progress) -> tuple[Epoch, ...]:  # fmt: skip
-    if checkpoint is None or not checkpoint.exists():
+    if checkpoint is None:
         return ()
-    try:
-        epochs = load_checkpoint(checkpoint, model, optimizer, identity)
-    except DamagedFileError as error:
-        progress.notice(f"{error}; starting this run afresh")
-        return ()
-    progress.resumed(epochs)
-    return epochs
+    kept = [path for path in (checkpoint, previous(checkpoint)) if path.exists()]
+    for path in kept:
+        try:
+            epochs = load_checkpoint(path, model, optimizer, identity)
+        except DamagedFileError as error:
+            goes_on = "starting this run afresh" if path == kept[-1] else "going on from the checkpoint before it"
+            progress.notice(f"{path} is damaged: {error.why}; {goes_on}")
+            continue
+        progress.resumed(epochs)
+        return epochs
+    return ()
 
 
 def _train_epoch(accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer, batches: Any,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hetconv.errors import UsageError
 
-SCHEDULES = ("cosine", "step", "constant")
+SCHEDULES = ("cosine", "one-cycle", "step", "constant")
 PRECISIONS = ("no", "bf16", "fp16")
 
 
@@ -17,7 +17,8 @@ class Recipe:
 
     Attributes:
         learning_rate: at its highest, after `warmup_epochs` of linear rise.
-        schedule: cosine (to zero at the last step), step (times `step_factor` at each of `step_epochs`) or constant.
+        schedule: cosine or one-cycle (to zero at the last step, along a cosine or a line), step (times `step_factor` at
+            each of `step_epochs`) or constant.
         weight_decay: on weights of convolution and linear layers; not on biases and batch norm.
         mixed_precision: no, bf16 or fp16.
 
@@ -62,9 +63,11 @@ class Recipe:
         """The learning rate after `epoch` epochs, fractions included."""
         if epoch < self.warmup_epochs:
             return self.learning_rate * max(epoch, 1e-3) / self.warmup_epochs
+        share = min((epoch - self.warmup_epochs) / max(self.epochs - self.warmup_epochs, 1e-9), 1.0)
         if self.schedule == "cosine":
-            share = (epoch - self.warmup_epochs) / max(self.epochs - self.warmup_epochs, 1e-9)
-            return self.learning_rate * (1 + math.cos(math.pi * min(share, 1.0))) / 2
+            return self.learning_rate * (1 + math.cos(math.pi * share)) / 2
+        if self.schedule == "one-cycle":
+            return self.learning_rate * (1 - share)
         if self.schedule == "step":
             return self.learning_rate * self.step_factor ** sum(epoch >= fall for fall in self.step_epochs)
         return self.learning_rate

@@ -1,0 +1,63 @@
+"""Columns of what several seeds tell: intervals, differences to dense, time of training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import mean
+
+from hetconv.records import Results
+from hetconv.report.cells import Column
+from hetconv.report.numbers import NOTHING, decimals_for
+from hetconv.report.table import DENSE, Row
+from hetconv.statistics import accuracies, paired_accuracy, spread
+from hetconv.statistics.runs import one_image, training_seconds
+
+
+def seed_columns(results: Results, rows: Sequence[Row]) -> tuple[Column, ...]:
+    """Bootstrap interval of the accuracy, paired difference to dense, its interval, seconds of one training."""
+    own = [spread(list(accuracies(results, row.variant).values())) for row in rows]
+    pairs = [
+        None if row.variant == DENSE else spread(paired_accuracy(results, row.variant, DENSE), one_image(results))
+        for row in rows
+    ]
+    seconds = [list(training_seconds(results, row.variant).values()) for row in rows]
+    means = tuple(mean(found) if found else None for found in seconds)
+    decimals = decimals_for(means)
+    return (
+        Column(
+            "bootstrap",
+            "Bootstrap interval",
+            "%",
+            tuple(_interval(None if found is None else found.bootstrap, "") for found in own),
+            tuple(None if found is None else found.mean for found in own),
+        ),
+        Column(
+            "difference",
+            "To dense",
+            "points",
+            tuple(NOTHING if found is None else f"{found.mean:+.2f}" for found in pairs),
+            tuple(None if found is None else found.mean for found in pairs),
+        ),
+        Column(
+            "difference_interval",
+            "Its interval",
+            "points",
+            tuple(
+                NOTHING if found is None or found.low is None or found.high is None
+                else _interval((found.low, found.high), "+")
+                for found in pairs
+            ),
+            tuple(None if found is None else found.low for found in pairs),
+        ),
+        Column(
+            "training",
+            "Training",
+            "s",
+            tuple(NOTHING if value is None else f"{value:.{decimals}f}" for value in means),
+            means,
+        ),
+    )  # fmt: skip
+
+
+def _interval(ends: tuple[float, float] | None, sign: str) -> str:
+    return NOTHING if ends is None else f"{ends[0]:{sign}.2f} to {ends[1]:{sign}.2f}"

@@ -1,0 +1,111 @@
+"""What a study is: networks × variants × seeds, how each run is trained, and the claims that are tested."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from hetconv.compress import StageSettings
+from hetconv.errors import UsageError
+from hetconv.records import Claim
+from hetconv.study.comparison import Comparison
+from hetconv.train import Recipe
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class SourcedRecipe:
+    """How a run is trained, and who trained so: a paper, a repository, or this project."""
+
+    recipe: Recipe
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class StudyDefinition:
+    """A study as its file says it.
+
+    Attributes:
+        name: names the study in its storage; letters, digits, dots, dashes and underscores.
+        networks, variants, seeds: every variant of every network is trained from every seed.
+        data, width, image_size, train_limit, latency_batch, latency_samples, stages: as in `Comparison`.
+        recipe: which of `recipes` every run is trained by.
+        threads: PyTorch's threads of one run; a run's bits depend on them. None: all cores over `workers`.
+        workers: processes that `hetconv study run` starts.
+
+    Raises:
+        UsageError: a value is out of its range, a name is given twice, or a claim is of a variant that is not studied.
+    """
+
+    name: str
+    networks: tuple[str, ...]
+    variants: tuple[str, ...]
+    seeds: tuple[int, ...]
+    data: str
+    recipe: str
+    recipes: dict[str, SourcedRecipe]
+    title: str = ""
+    claims: tuple[Claim, ...] = ()
+    width: float = 1.0
+    image_size: int = 224
+    train_limit: int | None = None
+    latency_batch: int = 1
+    latency_samples: int = 30
+    stages: StageSettings = field(default_factory=StageSettings)
+    threads: int | None = None
+    workers: int = 1
+    text: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if NAME.fullmatch(self.name) is None:
+            raise UsageError(f"name={self.name!r} must be letters, digits, dots, dashes and underscores")
+        if not self.networks or len(set(self.networks)) != len(self.networks):
+            raise UsageError(f"networks={list(self.networks)} must name at least one, and each only once")
+        if self.recipe not in self.recipes:
+            raise UsageError(f"recipe={self.recipe!r} must be one of {', '.join(self.recipes)}")
+        for name, value in (("workers", self.workers), ("threads", self.threads)):
+            if value is not None and value < 1:
+                raise UsageError(f"{name}={value} must be at least 1")
+        self.comparisons()
+        for claim in self.claims:
+            self._check(claim)
+
+    def _check(self, claim: Claim) -> None:
+        for name, value, known in (
+            ("variant", claim.variant, self.variants),
+            ("against", claim.against, self.variants),
+            ("network", claim.network, (None, *self.networks)),
+        ):
+            if value not in known:
+                names = ", ".join(item for item in known if item is not None)
+                raise UsageError(f"claim {claim.name!r}: {name}={value!r} is not in this study, which has {names}")
+        if not 0 <= claim.margin < math.inf:
+            raise UsageError(f"claim {claim.name!r}: margin={claim.margin} must be 0 or more percentage points")
+
+    def comparisons(self) -> dict[str, Comparison]:
+        """The study of each network."""
+        return {network: self.comparison(network) for network in self.networks}
+
+    def comparison(self, network: str) -> Comparison:
+        """One network's part of the study."""
+        return Comparison(
+            network, self.variants, self.seeds, self.data, self.recipes[self.recipe].recipe, self.width,
+            self.image_size, self.train_limit, self.latency_batch, self.latency_samples, self.stages,
+        )  # fmt: skip
+
+    def changed(self, **changes: Any) -> StudyDefinition:
+        """The same study with other values of what is not None: recipe, data, workers, threads."""
+        return replace(self, **{name: value for name, value in changes.items() if value is not None})
+
+
+def definition_of(comparison: Comparison, *, threads: int | None = None) -> StudyDefinition:
+    """The study of one network that a command line asks for."""
+    return StudyDefinition(
+        "compare", (comparison.network,), comparison.variants, comparison.seeds, comparison.data, "given",
+        {"given": SourcedRecipe(comparison.recipe, "the command line")}, "", (), comparison.width,
+        comparison.image_size, comparison.train_limit, comparison.latency_batch, comparison.latency_samples,
+        comparison.stages, threads,
+    )  # fmt: skip

@@ -1,0 +1,77 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hetconv.errors import UsageError
+from hetconv.records import Claim, Run, StudyResults
+from hetconv.report.html import study_page
+from hetconv.report.markdown import study_markdown
+from hetconv.report.runs_csv import read_runs_csv, runs_csv
+
+from .example import example
+from .page import Page
+
+CLAIMS = (
+    Claim("kept", "P4 keeps the accuracy", "het-p4", "kept", margin=5.0, source="a paper"),
+    Claim("above", "P8 is above dense", "het-p8", "above"),
+    Claim("faster", "P4 is faster", "het-p4", "faster"),
+)
+
+
+def study() -> StudyResults:
+    first = example(seeds=(0, 1, 2), epochs=3)
+    second = replace(first, settings=replace(first.settings, network="resnet56_cifar"))
+    return StudyResults("two", "Two networks", (first, second), CLAIMS, "a recipe", 'name = "two"')
+
+
+def test_verdicts_come_first_and_lead_to_their_rows() -> None:
+    page = Page(study_page(study(), "hetconv study run two"))
+    assert page.all("h2")[0].words == "Do the claims hold?"
+    assert page.all("h1")[0].words == "Two networks"
+    ids = {element.attributes.get("id") for element in page.elements}
+    for link in page.all("a"):
+        assert str(link.attributes["href"]).removeprefix("#") in ids
+    items = [element.words for element in page.all("li") if "✔" in element.words]
+    assert any("holds" in item and "P4 is faster" in item for item in items)
+    assert "Source: a paper" in page.all("main")[0].words
+    assert 'name = "two"' in page.all("pre")[-1].words
+
+
+def test_ids_of_two_networks_are_apart() -> None:
+    page = Page(study_page(study()))
+    ids = [element.attributes["id"] for element in page.elements if "id" in element.attributes]
+    assert len(ids) == len(set(ids))
+    assert page.by_id("n2-row-1").words.split()[1] == "het-p4"
+
+
+def test_markdown_has_verdicts_and_a_row_for_each_variant() -> None:
+    text = study_markdown(study())
+    assert text.startswith("# Two networks\n\n| Claim |")
+    assert text.count("| het-p4 |") == 2
+    hostile = replace(study(), title="a | b\n# c <script>")
+    assert study_markdown(hostile).splitlines()[0] == "# a \\| b \\# c \\<script\\>"
+
+
+def test_csv_there_and_back(tmp_path: Path) -> None:
+    results = example(seeds=(0, 1), epochs=2)
+    odd = (Run('x,y"z', 7, "failed", (), 'it, "broke"'), Run("new", 8, "running"))
+    both = StudyResults("s", "", (replace(results, runs=(*results.runs, *odd)),))
+    (tmp_path / "runs.csv").write_text(runs_csv(both))
+    assert read_runs_csv(tmp_path / "runs.csv") == {"vgg16_cifar": both.networks[0].runs}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text.replace("seed,", "sed,", 1), "line 1: the columns must be network,variant,seed"),
+        (lambda text: text.replace(",0,done", ",zero,done", 1), "line 2: invalid literal"),
+        (lambda text: text.replace(",done,", ",over,", 1), "line 2: state='over' must be running, done or failed"),
+        (lambda text: text + "a,b\n", "argument 2 is shorter"),
+    ],
+)
+def test_wrong_csv_names_its_line(tmp_path: Path, change, message: str) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text(change(runs_csv(StudyResults("s", "", (example(epochs=1),)))))
+    with pytest.raises(UsageError, match=message):
+        read_runs_csv(path)
