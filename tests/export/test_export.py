@@ -6,7 +6,7 @@ from torch import nn
 
 from hetconv import HetConv2d, export_onnx
 from hetconv.errors import HetconvError, UsageError
-from hetconv.export import export as module
+from hetconv.export import candidate
 from hetconv.models import create_model
 from hetconv.runtimes import RUNTIMES, open_session, session, why_not
 
@@ -143,7 +143,7 @@ def test_a_wrong_export_leaves_what_was_there(tmp_path, monkeypatch):
     """A hundredth more on one tap of one channel in each part is found."""
     path = tmp_path / "x.onnx"
     path.write_bytes(b"before")
-    prepare = module.prepare
+    prepare = candidate.prepare
 
     def wrong(model, form):
         prepared = prepare(model, form)
@@ -152,7 +152,7 @@ def test_a_wrong_export_leaves_what_was_there(tmp_path, monkeypatch):
             grouped[-1].weight[:, 0, 1, 1] += 0.01
         return prepared
 
-    monkeypatch.setattr(module, "prepare", wrong)
+    monkeypatch.setattr(candidate, "prepare", wrong)
     with pytest.raises(HetconvError, match="onnxruntime differs from the model by"):
         export_onnx(small(), image(), path, "grouped")
     assert path.read_bytes() == b"before"
@@ -160,14 +160,14 @@ def test_a_wrong_export_leaves_what_was_there(tmp_path, monkeypatch):
 
 
 def test_auto_takes_what_can_be_exported(tmp_path, monkeypatch):
-    prepare = module.prepare
+    prepare = candidate.prepare
 
     def no_groups(model, form):
         if form == "grouped":
             raise UsageError("no groups today")
         return prepare(model, form)
 
-    monkeypatch.setattr(module, "prepare", no_groups)
+    monkeypatch.setattr(candidate, "prepare", no_groups)
     report = export_onnx(small(), image(), tmp_path / "x.onnx")
     assert report.refused == {"grouped": "no groups today"}
     assert report.form in ("sliced", "dense")

@@ -1,4 +1,6 @@
-"""A form computes the layer: whole numbers, compared with `==`."""
+"""A form of standard operators computes the layer: whole numbers, compared with `==`."""
+
+from typing import get_args
 
 import pytest
 import torch
@@ -6,7 +8,7 @@ from torch import nn
 
 from hetconv import HetConv2d
 from hetconv.errors import UsageError
-from hetconv.export.forms import FORMS, in_form
+from hetconv.export.forms import Form, in_form
 
 GEOMETRIES = [
     {"kernel_size": 3, "padding": 1},
@@ -23,7 +25,7 @@ GEOMETRIES = [
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", get_args(Form))
 @pytest.mark.parametrize("arrangement", ["shifted", "blocked"])
 @pytest.mark.parametrize(("p", "bias"), [(4, True), (2, False), (1, True), (8, True)])
 def test_every_form_is_the_layer(geometry, form, arrangement, p, bias):
