@@ -40,11 +40,11 @@ def test_makes_the_folder(tmp_path):
 
 
 def test_readers_never_meet_half_a_file(old, monkeypatch):
-    """Until the new content is flushed to the disk, the old one stands."""
+    """Until the new content is flushed to the disk, the old one stands; then the folder is, for the renaming."""
     seen = []
     monkeypatch.setattr(os, "fsync", lambda _: seen.append(old.read_bytes()))
     write_atomically(old, b"new")
-    assert seen == [b"old"]
+    assert seen == [b"old", b"new"]
 
 
 @pytest.mark.parametrize(

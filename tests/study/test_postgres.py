@@ -37,6 +37,8 @@ from hetconv.study.queue import Queue
 from hetconv.study.storage import Trials, open_storage
 storage = open_storage(sys.argv[1])
 queue = Queue(Trials(storage, storage.get_study_id_from_name("test"), lambda text: print(text, file=sys.stderr)))
+print("open", flush=True)
+sys.stdin.readline()
 while not queue.is_ended():
     claim = queue.claim()
     if claim is None:
@@ -83,33 +85,46 @@ def server() -> Iterator[Server]:
     shutil.rmtree(folder)
 
 
-def queue(url: str) -> Queue:
+@pytest.fixture
+def one(server: Server) -> Iterator[Queue]:
+    """This process's view of the study."""
     from optuna.study import StudyDirection
 
-    storage = open_storage(url)
-    return Queue(Trials(storage, storage.create_new_study([StudyDirection.MAXIMIZE], "test")))
+    storage = open_storage(server.url)
+    yield Queue(Trials(storage, storage.create_new_study([StudyDirection.MAXIMIZE], "test")))
+    storage.engine.dispose()
 
 
 def start(url: str, seconds: float) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", WORKER, url, str(seconds)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
 
-def test_four_workers_do_no_run_twice_while_the_database_goes_and_comes(server: Server) -> None:
+def said(worker: subprocess.Popen[str]) -> str:
+    assert worker.stdout is not None
+    return worker.stdout.readline().strip()
+
+
+def go(worker: subprocess.Popen[str]) -> None:
+    assert worker.stdin is not None
+    worker.stdin.write("go\n")
+    worker.stdin.flush()
+
+
+def test_four_workers_do_no_run_twice_while_the_database_goes_and_comes(server: Server, one: Queue) -> None:
     keys = [RunKey("net", "dense", seed) for seed in range(24)]
-    one = queue(server.url)
     one.add(keys)
     workers = [start(server.url, 0.2) for _ in range(4)]
-    first = workers[0].stdout
-    assert first is not None
-    began = first.readline()
+    assert [said(worker) for worker in workers] == ["open"] * 4
+    for worker in workers:
+        go(worker)
+    done = Counter([int(said(workers[0]))])
     server.stop()
     server.start()
-    said = [worker.communicate(timeout=300) for worker in workers]
-    assert [worker.returncode for worker in workers] == [0] * 4, [error[-500:] for _, error in said]
-    done = Counter(int(seed) for out, _ in said for seed in out.split())
-    done[int(began)] += 1
+    found = [worker.communicate(timeout=300) for worker in workers]
+    assert [worker.returncode for worker in workers] == [0] * 4, [error[-500:] for _, error in found]
+    done.update(int(seed) for out, _ in found for seed in out.split())
     assert one.is_ended()
     assert done == Counter(range(24))
     assert all(status.attempts == 1 and status.run is not None for status in one.statuses().values())
-    one.trials.storage.engine.dispose()

@@ -198,9 +198,13 @@ class Queue:
         text = TypeAdapter(Run).dump_json(run).decode()
         if not self.trials.set_attribute(claim.trial_id, "run", text):
             return False
-        if run.state == "done" and run.accuracy is not None:
-            return self.trials.set_state(claim.trial_id, TrialState.COMPLETE, [run.accuracy])
-        return self.trials.set_state(claim.trial_id, TrialState.FAIL)
+        accuracy = run.accuracy if run.state == "done" else None
+        state = TrialState.FAIL if accuracy is None else TrialState.COMPLETE
+        if self.trials.set_state(claim.trial_id, state, None if accuracy is None else [accuracy]):
+            return True
+        # The database may have gone after it recorded this and before it said so; the second try finds it recorded.
+        recorded = next(trial for trial in self.trials.all() if trial._trial_id == claim.trial_id)
+        return bool(recorded.state == state and recorded.user_attrs.get("run") == text)
 
     def give_up(self, claim: Claim, reason: str) -> None:
         """Let go of a run that can be gone on with."""
