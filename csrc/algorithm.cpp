@@ -13,8 +13,10 @@ std::atomic<bool>& allowed() {
   return winograd;
 }
 
-// In multiply-adds for each output of a filter: what the loops do at the speed that they reach, what is spent outside of
-// them, and weights, which come from the L3 cache or from memory where a network has more layers than one.
+// Costs are in multiply-adds for each output of a filter: what the loops do at the speed that they reach, what is spent
+// outside of them, and what weights take to be read.
+
+// Weights come from the L3 cache or from memory where a network has more layers than one.
 double reading_cost(double weights, double outputs) { return 10 * weights / outputs; }
 
 double direct_cost(double channels, double p, double outputs) {

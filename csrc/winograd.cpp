@@ -63,43 +63,57 @@ void WinogradRing::multiply(const Block& block, int64_t position, const float* t
   tile.p = plan_.p;
   tile.strip = transformed;
   const Phase& phase = plan_.phases[0];
-  tile.weights = packed + phase.packed + (phase.chunks * block.vector + position * (plan_.channels / plan_.p) * block.vectors) * lanes_;
+  const int64_t at = phase.chunks * block.vector + position * (plan_.channels / plan_.p) * block.vectors;
+  tile.weights = packed + phase.packed + at * lanes_;
   tile.output = products;
   run_tiles(kernels().products[block.vectors], tile, block.vectors, pixels, squares);
 }
 
+// All positions of the squares' patches.
+void WinogradRing::transform(const float* strip, const std::vector<Pixel>& squares, float* transformed) const {
+  for (const Pixel& square : squares) {
+    kernels().winograd_patch(strip + square.input, strips_.row(), strips_.pixel(), plan_.channels, transformed, position_);
+    transformed += square_;
+  }
+}
+
+// A block's outputs of the squares from their products.
+void WinogradRing::place(const Block& block, const float* products, const std::vector<Pixel>& squares, float* sums) const {
+  const int64_t size = block.vectors * lanes_;
+  for (const Pixel& square : squares) {
+    for (int64_t at = 0; at < size; at += lanes_) {
+      kernels().winograd_outputs(products + at, product_, sums + square.place * size + at, strips_.places_in_row() * size, size);
+    }
+    products += size;
+  }
+}
+
+// Position by position: its transformed squares stay in the L1 cache while all blocks pass by.
 const float* WinogradRing::sum(int64_t strip, const float* data, const float* packed, int64_t first, int64_t last,
                                float* memory) const {
-  const Kernels& k = kernels();
   const std::vector<Pixel> squares = strips_.squares(strip, plan_.phases[0]);
-  const int64_t count = static_cast<int64_t>(squares.size());
-  float *const transformed = memory, *const products = transformed + kPositions * position_, *const sums = products + kPositions * product_;
-  for (int64_t i = 0; i < count; ++i) {
-    k.winograd_patch(data + squares[static_cast<size_t>(i)].input, strips_.row(), strips_.pixel(), plan_.channels,
-                     transformed + i * square_, position_);
-  }
-  for (int64_t position = 0; position < kPositions; ++position) {
-    float* to = products + position * product_;
+  float* const transformed = memory;
+  float* const products = transformed + kPositions * position_;
+  float* const sums = products + kPositions * product_;
+  const auto for_each_block = [&](const auto& visit) {
+    int64_t vectors = 0;  // of the blocks before
     for (int64_t b = first; b < last; ++b) {
       const Block& block = plan_.blocks[static_cast<size_t>(b)];
-      multiply(block, position, transformed + position * position_, count, packed, to);
-      to += block_products(block);
+      visit(block, vectors * lanes_);
+      vectors += block.vectors;
     }
+  };
+  transform(data, squares, transformed);
+  for (int64_t position = 0; position < kPositions; ++position) {
+    const float* const from = transformed + position * position_;
+    float* const to = products + position * product_;
+    for_each_block([&](const Block& block, int64_t filters) {
+      multiply(block, position, from, static_cast<int64_t>(squares.size()), packed, to + filters * squares_);
+    });
   }
-  const float* from = products;
-  float* to = sums;
-  for (int64_t b = first; b < last; ++b) {
-    const Block& block = plan_.blocks[static_cast<size_t>(b)];
-    const int64_t size = block.vectors * lanes_;
-    for (int64_t i = 0; i < count; ++i) {
-      for (int64_t at = 0; at < size; at += lanes_) {
-        k.winograd_outputs(from + i * size + at, product_, to + squares[static_cast<size_t>(i)].place * size + at,
-                           strips_.places_in_row() * size, size);
-      }
-    }
-    from += block_products(block);
-    to += sum_elements(block);
-  }
+  for_each_block([&](const Block& block, int64_t filters) {
+    place(block, products + filters * squares_, squares, sums + filters * strips_.places());
+  });
   return sums;
 }
 

@@ -29,14 +29,15 @@ class WinogradRing {
   const Plan& plan_;
   const Strips& strips_;
   const int64_t lanes_, squares_;  // squares of a strip
-  const int64_t square_;    // elements of one square at one position
-  const int64_t position_;  // of all squares
-  const int64_t product_;   // of all squares' products
+  const int64_t square_;           // elements of one square at one position
+  const int64_t position_;         // of all squares
+  const int64_t product_;          // of all squares' products
   Sums chunks_;
 
+  void transform(const float* strip, const std::vector<Pixel>& squares, float* transformed) const;
   void multiply(const Block& block, int64_t position, const float* transformed, int64_t squares, const float* packed,
                 float* products) const;
-  int64_t block_products(const Block& block) const { return squares_ * block.vectors * lanes_; }
+  void place(const Block& block, const float* products, const std::vector<Pixel>& squares, float* sums) const;
 };
 
 }  // namespace hetconv

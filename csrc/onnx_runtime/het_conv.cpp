@@ -7,6 +7,7 @@
 //   output      (B, H', W', N)
 #include <initializer_list>
 #include <memory>
+#include <mutex>
 #include <optional>
 
 #include "../scratch.h"
@@ -99,43 +100,59 @@ class HetConv2d : public Kernel {
     const Value* const spatial = node.constant(kSpatial);
     const Value* const pointwise = shape_.p > 1 ? node.constant(kPointwise) : nullptr;
     if (spatial == nullptr || (shape_.p > 1 && pointwise == nullptr)) return;
-    packed_ = pack(shape_, tensor(api, spatial), optional_tensor(api, pointwise), kept_, {1, nullptr});
+    constant_.emplace(Weights{tensor(api, spatial), pointwise == nullptr ? std::nullopt : std::optional(tensor(api, pointwise))});
+    set_weights(shape_, constant_->spatial, constant_->pointwise);
   }
 
   void run(const Call& call) const override;
 
  private:
+  struct Weights {
+    Tensor spatial;
+    std::optional<Tensor> pointwise;
+  };
+  struct Packed {
+    std::once_flag once;
+    Scratch memory;
+    const float* data = nullptr;
+  };
+
   Shape shape_;
   Activation activation_;
-  Scratch kept_;
-  const float* packed_ = nullptr;  // where the weights are constant
+  std::optional<Weights> constant_;
+  mutable Packed kept_[2];  // of constant weights, for each algorithm that was needed
 
-  static std::optional<Tensor> optional_tensor(Table api, const Value* value) {
-    return value == nullptr ? std::nullopt : std::optional(tensor(api, value));
-  }
-  // Also sets what the weights say of the shape.
-  static const float* pack(Shape& shape, const Tensor& spatial, const std::optional<Tensor>& pointwise, Scratch& memory,
-                           const Threads& threads);
+  const float* packed(const Shape& shape, const Threads& threads) const;
 };
 
-const float* HetConv2d::pack(Shape& shape, const Tensor& spatial, const std::optional<Tensor>& pointwise, Scratch& memory,
-                             const Threads& threads) {
-  set_weights(shape, spatial, pointwise);
+const float* pack(const Shape& shape, const Tensor& spatial, const std::optional<Tensor>& pointwise, Scratch& memory,
+                  const Threads& threads) {
   float* const packed = memory.get(packed_size(shape));
   hetconv::pack(shape, {spatial.data, pointwise.has_value() ? pointwise->data : nullptr}, packed, threads);
   return packed;
 }
 
+const float* HetConv2d::packed(const Shape& shape, const Threads& threads) const {
+  Packed& kept = kept_[shape.algorithm == Algorithm::winograd];
+  std::call_once(kept.once,
+                 [&] { kept.data = pack(shape, constant_->spatial, constant_->pointwise, kept.memory, threads); });
+  return kept.data;
+}
+
 void HetConv2d::run(const Call& call) const {
   Shape shape = shape_;
-  const float* packed = packed_;
-  if (packed == nullptr) {
-    static thread_local Scratch scratch;
-    packed = pack(shape, *call.tensor(kSpatial), shape.p > 1 ? call.tensor(kPointwise) : std::nullopt, scratch, call.threads());
+  Weights given;
+  if (!constant_.has_value()) {
+    given = {*call.tensor(kSpatial), shape.p > 1 ? call.tensor(kPointwise) : std::nullopt};
+    set_weights(shape, given.spatial, given.pointwise);
   }
   const Tensor x = *call.tensor(kX);
-  const std::optional<Tensor> bias = call.tensor(kBias), residual = call.tensor(kResidual);
   set_images(shape, x);
+  shape.algorithm = choose_algorithm(shape, false, !constant_.has_value());
+  static thread_local Scratch scratch;
+  const float* const weights = constant_.has_value() ? packed(shape, call.threads())
+                                                     : pack(shape, given.spatial, given.pointwise, scratch, call.threads());
+  const std::optional<Tensor> bias = call.tensor(kBias), residual = call.tensor(kResidual);
   const Ints sizes{shape.batch, shape.out_height, shape.out_width, shape.out_channels};
   if (bias.has_value() && bias->sizes != Ints{shape.out_channels}) {
     throw Error("bias is " + words(bias->sizes) + "; it must be " + words({shape.out_channels}));
@@ -143,7 +160,7 @@ void HetConv2d::run(const Call& call) const {
   if (residual.has_value() && residual->sizes != sizes) {
     throw Error("residual is " + words(residual->sizes) + "; it must be as the output, " + words(sizes));
   }
-  forward(shape, {x.data, strides(shape.in_height, shape.in_width, shape.in_channels)}, packed,
+  forward(shape, {x.data, strides(shape.in_height, shape.in_width, shape.in_channels)}, weights,
           {bias.has_value() ? bias->data : nullptr, residual.has_value() ? residual->data : nullptr, activation_},
           {call.output(sizes), strides(shape.out_height, shape.out_width, shape.out_channels)}, call.threads());
 }

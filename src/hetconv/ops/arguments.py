@@ -100,7 +100,7 @@ def _structure(
     if torch.compiler.is_compiling():  # sizes may be symbols, which cannot be looked up
         return _make_structure(*shapes, stride, padding, dilation, arrangement)
     try:
-        return _known_structure(*shapes, stride, padding, dilation, arrangement)
+        return known_structure(*shapes, stride, padding, dilation, arrangement)
     except TypeError:  # symbols, lists
         return _make_structure(*shapes, stride, padding, dilation, arrangement)
 
@@ -117,7 +117,8 @@ def _make_structure(
     return pattern, geometry(stride, padding, dilation, pattern.kernel_hw)
 
 
-_known_structure = lru_cache(maxsize=4096, typed=True)(_make_structure)
+known_structure = lru_cache(maxsize=4096, typed=True)(_make_structure)
+"""Pattern and geometry of weights of these shapes; looked up at every call, so made once."""
 
 
 def _autocast_dtype(device: str) -> torch.dtype | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from hetconv.compress import StageSettings
 from hetconv.errors import UsageError
-from hetconv.records import Claim
+from hetconv.records import Claim, Record
 from hetconv.study.comparison import Comparison
 from hetconv.train import Recipe
 
@@ -25,19 +25,16 @@ class SourcedRecipe:
 
 
 @dataclass(frozen=True)
-class StudyDefinition:
-    """A study as its file says it.
+class StudyKeys(Record):
+    """What a study's file says, but for its recipes.
 
     Attributes:
         name: names the study in its storage; letters, digits, dots, dashes and underscores.
         networks, variants, seeds: every variant of every network is trained from every seed.
+        recipe: the name of the recipe that every run is trained by.
         data, width, image_size, train_limit, latency_batch, latency_samples, stages: as in `Comparison`.
-        recipe: which of `recipes` every run is trained by.
         threads: PyTorch's threads of one run; a run's bits depend on them. None: all cores over `workers`.
         workers: processes that `hetconv study run` starts.
-
-    Raises:
-        UsageError: a value is out of its range, a name is given twice, or a claim is of a variant that is not studied.
     """
 
     name: str
@@ -46,7 +43,6 @@ class StudyDefinition:
     seeds: tuple[int, ...]
     data: str
     recipe: str
-    recipes: dict[str, SourcedRecipe]
     title: str = ""
     claims: tuple[Claim, ...] = ()
     width: float = 1.0
@@ -57,6 +53,21 @@ class StudyDefinition:
     stages: StageSettings = field(default_factory=StageSettings)
     threads: int | None = None
     workers: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyDefinition(StudyKeys):
+    """A study as its file says it.
+
+    Attributes:
+        recipes: by name.
+        text: the file itself.
+
+    Raises:
+        UsageError: a value is out of its range, a name is given twice, or a claim is of a variant that is not studied.
+    """
+
+    recipes: dict[str, SourcedRecipe]
     text: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
@@ -105,7 +116,7 @@ def definition_of(comparison: Comparison, *, threads: int | None = None) -> Stud
     """The study of one network that a command line asks for."""
     return StudyDefinition(
         "compare", (comparison.network,), comparison.variants, comparison.seeds, comparison.data, "given",
-        {"given": SourcedRecipe(comparison.recipe, "the command line")}, "", (), comparison.width,
-        comparison.image_size, comparison.train_limit, comparison.latency_batch, comparison.latency_samples,
-        comparison.stages, threads,
+        width=comparison.width, image_size=comparison.image_size, train_limit=comparison.train_limit,
+        latency_batch=comparison.latency_batch, latency_samples=comparison.latency_samples, stages=comparison.stages,
+        threads=threads, recipes={"given": SourcedRecipe(comparison.recipe, "the command line")},
     )  # fmt: skip

@@ -5,41 +5,17 @@ from __future__ import annotations
 import difflib
 import json
 import tomllib
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from hetconv.compress import StageSettings
 from hetconv.errors import UsageError, WrongFileError
-from hetconv.records import Claim, Record
-from hetconv.study.definition import SourcedRecipe, StudyDefinition
+from hetconv.study.definition import SourcedRecipe, StudyDefinition, StudyKeys
 from hetconv.train import Recipe
 
 STUDIES = Path(__file__).with_name("studies")
-
-
-@dataclass(frozen=True)
-class StudyFile(Record):
-    """The keys of a study's file, but for its recipes."""
-
-    name: str
-    networks: tuple[str, ...]
-    variants: tuple[str, ...]
-    seeds: tuple[int, ...]
-    data: str
-    recipe: str
-    title: str = ""
-    claims: tuple[Claim, ...] = ()
-    width: float = 1.0
-    image_size: int = 224
-    train_limit: int | None = None
-    latency_batch: int = 1
-    latency_samples: int = 30
-    stages: StageSettings = field(default_factory=StageSettings)
-    threads: int | None = None
-    workers: int = 1
 
 
 def shipped() -> tuple[str, ...]:
@@ -75,7 +51,7 @@ def parse_definition(text: str, called: str) -> StudyDefinition:
     wrong: list[str] = []
     tables = document.pop("recipes", None)
     recipes = _recipes(tables, wrong)
-    top = _validated(StudyFile, document, "", wrong)
+    top = _validated(StudyKeys, document, "", wrong)
     if top is None or wrong:
         raise WrongFileError(called, wrong)
     try:

@@ -6,7 +6,7 @@ What they do not cover goes to the decomposed path, and `why_not` says so.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache, wraps
+from functools import wraps
 from math import prod
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from hetconv.errors import UsageError
-from hetconv.ops.arguments import Geometry, pattern_of
+from hetconv.ops.arguments import Geometry, known_structure
 from hetconv.ops.dispatch import Ints, arrangement_name, library, ops, without_autocast
 from hetconv.ops.gpu.configurations import rows_for
 from hetconv.ops.gpu.forward import forward, forward_candidates, forward_packed
@@ -27,23 +27,11 @@ from hetconv.ops.packed import ACTIVATIONS
 from hetconv.pattern import HetPattern
 
 
-@lru_cache(maxsize=4096)
-def _layer(
-    spatial: tuple[int, ...],
-    pointwise: tuple[int, ...],
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    dilation: tuple[int, int],
-    shifted: bool,
-) -> tuple[HetPattern, Geometry]:
-    return pattern_of(spatial, pointwise, arrangement_name(shifted)), Geometry(stride, padding, dilation)
-
-
 def _structure(
     spatial: torch.Size, pointwise: torch.Size, stride: Ints, padding: Ints, dilation: Ints, shifted: bool
 ) -> tuple[HetPattern, Geometry]:
     pairs = ((pair[0], pair[1]) for pair in (stride, padding, dilation))
-    return _layer(tuple(spatial), tuple(pointwise), *pairs, shifted)
+    return known_structure(tuple(spatial), tuple(pointwise), *pairs, arrangement_name(shifted))
 
 
 def _forward(
