@@ -10,9 +10,12 @@ import torch
 from onnx import TensorProto, helper
 from torch.nn import functional
 
-from hetconv import het_conv2d, onnx_runtime_library, register_onnx_runtime
+from hetconv import HetPattern, het_conv2d, onnx_runtime_library, register_onnx_runtime
 from hetconv.built import library
 from hetconv.errors import HetconvError, UsageError
+from hetconv.ops import native
+from hetconv.ops.arguments import Geometry
+from hetconv.ops.packed import het_conv2d_packed, layer_numbers
 from hetconv.runtimes import custom_operators
 
 pytestmark = pytest.mark.skipif(
@@ -80,6 +83,23 @@ def test_bias_residual_and_activation_join(activation, function):
     x, residual = whole(2, 8, 5, 5), whole(2, 16, 5, 5)
     expected = function(het_conv2d(x, spatial, pointwise, bias, padding=1, backend="reference") + residual)
     assert np.array_equal(run.run(None, {"i0": last(x), "i4": last(residual)})[0], last(expected))
+
+
+def test_one_session_packs_for_both_algorithms():
+    """Images that want Winograd, then some that do not, then the first again: bit by bit the layer's own outputs."""
+    spatial, pointwise, bias = weights(4, 64, 64)
+    run = session("HetConv2d", {1: spatial, 2: pointwise, 3: bias}, {0: 4}, **ATTRIBUTES)
+    pattern = HetPattern(64, 64, 3, 4)
+    layer = layer_numbers(pattern, Geometry(padding=(1, 1)), None)
+    chosen = []
+    for size in ((2, 64, 32, 32), (1, 64, 2, 2), (2, 64, 32, 32)):
+        x = whole(*size)
+        algorithm = native.choose_algorithm(pattern, Geometry(padding=(1, 1)), (size[0], *size[2:]))
+        packed = native.pack_weights(spatial, pointwise, pattern, algorithm)
+        expected = het_conv2d_packed(x.contiguous(memory_format=torch.channels_last), packed, bias, None, layer)
+        assert np.array_equal(run.run(None, {"i0": last(x)})[0], last(expected))
+        chosen.append(algorithm)
+    assert chosen == ["winograd", "direct", "winograd"]
 
 
 def test_silu_is_within_two_roundings():
