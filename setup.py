@@ -5,8 +5,10 @@ Why they were not built is kept in `hetconv/native_not_built.txt`, for `hetconv.
 
 from __future__ import annotations
 
+import os
 import platform
 import sysconfig
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
@@ -69,12 +71,11 @@ class BuildNative(build_ext):
     @cache  # noqa: B019  (one build)
     def kernels(self) -> list[str]:
         """The kernels' objects, which know neither torch nor ONNX Runtime and are in both libraries."""
-        objects = []
-        for source in KERNELS:
-            objects += self.compile(f"csrc/{source}.cpp", FLAGS, [])
-        for name, flags in KERNEL_FLAGS.items():
-            objects += self.compile("csrc/kernels.cpp", [*FLAGS, *flags, f"-DHETCONV_ISA={name}"], [], name)
-        return objects
+        sources = [("csrc/kernels.cpp", [*flags, f"-DHETCONV_ISA={name}"], name) for name, flags in KERNEL_FLAGS.items()]
+        sources += [(f"csrc/{source}.cpp", [], "") for source in KERNELS]
+        with ThreadPoolExecutor(os.cpu_count()) as threads:  # each runs a compiler
+            built = threads.map(lambda one: self.compile(one[0], [*FLAGS, *one[1]], [], one[2]), sources)
+            return [path for paths in built for path in paths]
 
     def compile(self, source: str, flags: list[str], headers: list[str], folder: str = "") -> list[str]:
         built: list[str] = self.compiler.compile(

@@ -58,7 +58,8 @@ void Job::run(const Phase& phase, const Block& block, const std::vector<Sum>& su
   const int64_t tiles = std::max<int64_t>(1, count / k.max_pixels[block.vectors]);
   tile.next = next.data;
   tile.next_lines = static_cast<int>(next.bytes / 64 / tiles);
-  run_tiles(k.tile[block.vectors], tile, block.vectors, pixels.data(), count);
+  const float* const then = tile.weights + phase.chunks * block.vectors * k.lanes;
+  run_tiles(k.tile[block.vectors], tile, block.vectors, pixels.data(), count, then);
 }
 
 // What a thread has at hand of one strip.

@@ -56,6 +56,8 @@ struct Tile {
   int64_t start[kMaxVectors];  // where they start to read in a chunk
   int64_t p;
   const float* weights;
+  const float* ahead;  // null, or weights that each chunk asks for, and then `ahead_step` elements further on
+  int64_t ahead_step;
   const float* addend;  // null, or what is added to the sums: of each place in the strip, a vector for each filter vector
   Epilogue epilogue;
   void* output;
@@ -96,8 +98,9 @@ extern const Kernels kernels_avx512;
 
 const Kernels& kernels();  // of the instruction set chosen
 
-// Cuts `count` pixels into tiles of this many filter vectors, and runs them.
+// Cuts `count` pixels into tiles of this many filter vectors, and runs them. `then` are the weights that are used after
+// these, which are brought into the L2 cache meanwhile where tiles are few; null, or as many as these.
 using Tiles = void (*)(const Tile&);
-void run_tiles(const Tiles* tiles, Tile tile, int vectors, const Pixel* pixels, int64_t count);
+void run_tiles(const Tiles* tiles, Tile tile, int vectors, const Pixel* pixels, int64_t count, const float* then);
 
 }  // namespace hetconv

@@ -2,14 +2,27 @@
 #include "kernels.h"
 
 namespace hetconv {
+namespace {
 
-void run_tiles(const Tiles* of_size, Tile tile, int vectors, const Pixel* pixels, int64_t count) {
+// With more tiles than this, what the first one waits for its weights no longer counts.
+constexpr int64_t kFewTiles = 24;
+
+}  // namespace
+
+void run_tiles(const Tiles* of_size, Tile tile, int vectors, const Pixel* pixels, int64_t count, const float* then) {
+  if (count == 0) return;
   const int most = kernels().max_pixels[vectors];
+  const int64_t all = (count + most - 1) / most, chunk = vectors * kernels().lanes;
+  int64_t chunks = 0;
+  for (int i = 0; i < tile.partial_sum_count; ++i) chunks += tile.partial_sums[i].spatial + tile.partial_sums[i].pointwise;
+  tile.ahead = all <= kFewTiles ? then : nullptr;
+  tile.ahead_step = (chunk + all - 1) / all;  // all tiles together ask for all of them
   tile.pixel = pixels;
   const auto run = [&](int size, int64_t tiles) {
     if (tiles == 0) return;
     tile.count = static_cast<int>(tiles);
     of_size[size](tile);
+    if (tile.ahead != nullptr) tile.ahead += tiles * chunks * tile.ahead_step;
     tile.pixel += size * tiles;
     tile.next += 64 * tiles * tile.next_lines;
   };

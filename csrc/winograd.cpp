@@ -66,7 +66,8 @@ void WinogradRing::multiply(const Block& block, int64_t position, const float* t
   const int64_t at = phase.chunks * block.vector + position * (plan_.channels / plan_.p) * block.vectors;
   tile.weights = packed + phase.packed + at * lanes_;
   tile.output = products;
-  run_tiles(kernels().products[block.vectors], tile, block.vectors, pixels, squares);
+  const float* const then = tile.weights + phase.chunks * block.vectors * lanes_;
+  run_tiles(kernels().products[block.vectors], tile, block.vectors, pixels, squares, then);
 }
 
 // All positions of the squares' patches.
