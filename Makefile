@@ -16,10 +16,11 @@ test: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/clang-format --dry-run -Werror $(shell find csrc examples -name '*.cpp' -o -name '*.h')
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 sanitize:
-	$(MAKE) -C csrc sanitize
+	$(MAKE) -j $(shell nproc) -C csrc sanitize
 
 install: $(INSTALLED)
 

@@ -71,7 +71,9 @@ class BuildNative(build_ext):
     @cache  # noqa: B019  (one build)
     def kernels(self) -> list[str]:
         """The kernels' objects, which know neither torch nor ONNX Runtime and are in both libraries."""
-        sources = [("csrc/kernels.cpp", [*flags, f"-DHETCONV_ISA={name}"], name) for name, flags in KERNEL_FLAGS.items()]
+        sources = [
+            ("csrc/kernels.cpp", [*flags, f"-DHETCONV_ISA={name}"], name) for name, flags in KERNEL_FLAGS.items()
+        ]
         sources += [(f"csrc/{source}.cpp", [], "") for source in KERNELS]
         with ThreadPoolExecutor(os.cpu_count()) as threads:  # each runs a compiler
             built = threads.map(lambda one: self.compile(one[0], [*FLAGS, *one[1]], [], one[2]), sources)
@@ -88,7 +90,7 @@ class BuildNative(build_ext):
         return built
 
 
-KERNELS = ["dispatch", "algorithm", "plan", "pack", "strip", "tiles", "winograd", "convolve", "weight_grad"]
+KERNELS = ["dispatch", "algorithm", "plan", "pack", "strip", "tiles", "winograd", "prepared", "convolve", "weight_grad"]
 KERNELS += ["fingerprint"]
 NATIVE, ONNX_RUNTIME = "hetconv.native", "hetconv.libhetconv_onnx"
 

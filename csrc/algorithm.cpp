@@ -44,13 +44,15 @@ void allow_winograd(bool allow) { allowed().store(allow, std::memory_order_relax
 
 Algorithm choose_algorithm(Shape shape, bool input_grad, bool packing) {
   shape.algorithm = Algorithm::winograd;
-  const int64_t rows = input_grad ? shape.in_height : shape.out_height, columns = input_grad ? shape.in_width : shape.out_width;
+  const int64_t rows = input_grad ? shape.in_height : shape.out_height,
+                columns = input_grad ? shape.in_width : shape.out_width;
   if (!allowed().load(std::memory_order_relaxed) || !uses_winograd(shape) || shape.batch * rows * columns == 0) {
     return Algorithm::direct;
   }
   const double channels = static_cast<double>(input_grad ? shape.out_channels : shape.in_channels);
   const double filters = static_cast<double>(input_grad ? shape.in_channels : shape.out_channels);
-  const double height = static_cast<double>(rows), width = static_cast<double>(columns), p = static_cast<double>(shape.p);
+  const double height = static_cast<double>(rows), width = static_cast<double>(columns),
+               p = static_cast<double>(shape.p);
   const double outputs = height * width * static_cast<double>(shape.batch);
   double cost = winograd_cost(shape, channels, filters, height, width);
   if (packing) cost += packing_cost(channels, p, outputs);

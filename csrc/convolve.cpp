@@ -1,14 +1,11 @@
 // The forward pass and the input gradient: one convolution, cut into strips of the input and tiles of the output.
 #include <algorithm>
-#include <optional>
 #include <vector>
 
 #include "pack.h"
 #include "parallel.h"
-#include "plan.h"
+#include "prepared.h"
 #include "scratch.h"
-#include "strip.h"
-#include "winograd.h"
 
 namespace hetconv {
 namespace {
@@ -17,8 +14,8 @@ namespace {
 constexpr int64_t kFarElements = 2 * 1024 * 1024;
 
 struct Job {
-  const Plan& plan;
-  const Strips& strips;
+  const Prepared& layer;
+  Input input;
   const float* packed;
   Epilogue epilogue;
   Output output;
@@ -35,6 +32,7 @@ struct Job {
 void Job::run(const Phase& phase, const Block& block, const std::vector<Sum>& sums, const float* strip,
               const std::vector<Pixel>& pixels, const float* addend, const Strips::Piece& next) const {
   const Kernels& k = kernels();
+  const Plan& plan = layer.plan;
   Tile tile{};
   tile.strip = strip;
   tile.partial_sums = sums.data();
@@ -44,7 +42,7 @@ void Job::run(const Phase& phase, const Block& block, const std::vector<Sum>& su
   tile.vectors = &plan.vectors[static_cast<size_t>(block.vector)];
   tile.whole = true;
   for (int c = 0; c < block.vectors; ++c) {
-    tile.start[c] = strips.place(tile.vectors[c].channel);
+    tile.start[c] = layer.strips.place(tile.vectors[c].channel);
     tile.whole &= tile.vectors[c].filters == k.lanes;
   }
   tile.p = plan.p;
@@ -65,58 +63,50 @@ void Job::run(const Phase& phase, const Block& block, const std::vector<Sum>& su
 // What a thread has at hand of one strip.
 class Worker {
  public:
-  Worker(const Job& job, const std::vector<Sums>& sums, const WinogradRing* ring)
-      : job_(job), strips_(job.strips), sums_(sums), ring_(ring), pixels_(job.plan.phases.size()) {
+  explicit Worker(const Job& job) : job_(job), layer_(job.layer), pixels_(job.layer.plan.phases.size()) {
     static thread_local Scratch scratch;
-    const int64_t strip = (strips_.elements() + kMaxLanes - 1) / kMaxLanes * kMaxLanes;
-    data_ = scratch.get(strip + (ring == nullptr ? 0 : ring->elements()));
+    const int64_t strip = (layer_.strips.elements() + kMaxLanes - 1) / kMaxLanes * kMaxLanes;
+    data_ = scratch.get(strip + (layer_.ring ? layer_.ring->elements() : 0));
     for_ring_ = data_ + strip;
   }
 
   // Units are the phases' blocks, phase by phase.
   void run(int64_t strip, int64_t first, int64_t last) {
-    const std::vector<Phase>& phases = job_.plan.phases;
-    const int64_t blocks = static_cast<int64_t>(job_.plan.blocks.size());
-    strips_.copy(strip, data_);
+    const std::vector<Phase>& phases = layer_.plan.phases;
+    const int64_t blocks = static_cast<int64_t>(layer_.plan.blocks.size());
+    layer_.strips.copy(job_.input, strip, data_);
     for (std::vector<Pixel>& pixels : pixels_) pixels.clear();
     const float* addend = nullptr;
-    if (ring_ != nullptr) addend = ring_->sum(strip, data_, job_.packed, first, last, for_ring_);
-    Strips::Piece next = strips_.next(strip);  // each unit fetches so much ahead
+    if (layer_.ring) addend = layer_.ring->sum(strip, data_, job_.packed, first, last, for_ring_);
+    Strips::Piece next = layer_.strips.next(job_.input, strip);  // each unit fetches so much ahead
     next.bytes /= blocks * static_cast<int64_t>(phases.size());
     for (int64_t unit = first; unit < last; ++unit, next.data += next.bytes) {
       const size_t phase = static_cast<size_t>(unit / blocks);
       std::vector<Pixel>& pixels = pixels_[phase];
-      if (pixels.empty()) pixels = strips_.pixels(strip, phases[phase], job_.output.strides);
+      if (pixels.empty()) pixels = layer_.strips.pixels(strip, phases[phase], job_.output.strides);
       if (pixels.empty()) continue;
-      const Block& block = job_.plan.blocks[static_cast<size_t>(unit % blocks)];
-      job_.run(phases[phase], block, sums_[phase].partial(), data_, pixels, addend, next);
-      if (addend != nullptr) addend += ring_->sum_elements(block);
+      const Block& block = layer_.plan.blocks[static_cast<size_t>(unit % blocks)];
+      job_.run(phases[phase], block, layer_.sums[phase].partial(), data_, pixels, addend, next);
+      if (addend != nullptr) addend += layer_.ring->sum_elements(block);
     }
   }
 
  private:
   const Job& job_;
-  const Strips& strips_;
-  const std::vector<Sums>& sums_;
-  const WinogradRing* const ring_;  // null where the ring is summed directly
+  const Prepared& layer_;
   float *data_, *for_ring_;
   std::vector<std::vector<Pixel>> pixels_;
 };
 
-void convolve(const Plan& plan, const Input& x, const float* packed, const Epilogue& epilogue, const Output& y,
+void convolve(const Prepared& layer, const Input& x, const float* packed, const Epilogue& epilogue, const Output& y,
               const Threads& threads) {
-  int64_t pixels = 0;
-  for (const Phase& phase : plan.phases) pixels += plan.batch * phase.rows * phase.columns;
-  if (pixels == 0) return;
-  const Strips strips(plan, x, threads.count);
-  std::vector<Sums> sums;
-  for (const Phase& phase : plan.phases) sums.push_back(strips.sums(phase));
-  std::optional<WinogradRing> ring;
-  if (plan.winograd) ring.emplace(plan, strips);
-  const Job job{plan, strips, packed, epilogue, y, pixels * plan.filters > kFarElements};
+  const Plan& plan = layer.plan;
+  int64_t outputs = 0;
+  for (const Phase& phase : plan.phases) outputs += plan.batch * phase.rows * phase.columns * plan.filters;
+  const Job job{layer, x, packed, epilogue, y, outputs > kFarElements};
   const int64_t units = static_cast<int64_t>(plan.blocks.size() * plan.phases.size());
-  parallel(threads, strips.count() * units, [&](int64_t begin, int64_t end) {
-    Worker worker(job, sums, ring.has_value() ? &*ring : nullptr);
+  parallel(threads, layer.strips.count() * units, [&](int64_t begin, int64_t end) {
+    Worker worker(job);
     for (int64_t strip = begin / units; strip * units < end; ++strip) {
       worker.run(strip, std::max(begin - strip * units, int64_t{0}), std::min(end - strip * units, units));
     }
@@ -137,7 +127,8 @@ void unpack(const Shape& shape, const float* packed, float* spatial, float* poin
 
 void forward(const Shape& shape, const Input& x, const float* packed, const Epilogue& epilogue, const Output& y,
              const Threads& threads) {
-  convolve(plan_forward(shape), x, packed, epilogue, y, threads);
+  if (shape.batch * shape.out_height * shape.out_width == 0) return;
+  convolve(prepare(shape, Direction::forward, threads.count), x, packed, epilogue, y, threads);
 }
 
 int64_t packed_size_input_grad(const Shape& shape) { return plan_input_grad(shape).packed_size; }
@@ -148,7 +139,9 @@ void pack_input_grad(const Shape& shape, const Weights& weights, float* packed, 
 
 void input_grad(const Shape& shape, const Input& grad_y, const float* packed, const Output& grad_x,
                 const Threads& threads) {
-  convolve(plan_input_grad(shape), grad_y, packed, {nullptr, nullptr, Activation::none}, grad_x, threads);
+  if (shape.batch * shape.in_height * shape.in_width == 0) return;
+  convolve(prepare(shape, Direction::input_grad, threads.count), grad_y, packed, {nullptr, nullptr, Activation::none},
+           grad_x, threads);
 }
 
 }  // namespace hetconv

@@ -17,8 +17,8 @@ struct Weights {
 
 // sums += weights × chunks; start[c] is where vector c starts to read in a chunk.
 template <Read read, bool shared, bool fetch, int R, int C>
-HETCONV_INLINE void accumulate(Vec (&sums)[R][C], const float* const (&pixel)[R], const int64_t* start, Weights& weights,
-                               const int32_t* at, int32_t count, const Tile& tile) {
+HETCONV_INLINE void accumulate(Vec (&sums)[R][C], const float* const (&pixel)[R], const int64_t* start,
+                               Weights& weights, const int32_t* at, int32_t count, const Tile& tile) {
   for (const int32_t* const end = at + count; at != end; ++at) {
     Vec weight[C];
 #pragma GCC unroll 4
@@ -39,7 +39,8 @@ HETCONV_INLINE void accumulate(Vec (&sums)[R][C], const float* const (&pixel)[R]
       } else {
 #pragma GCC unroll 4
         for (int c = 0; c < C; ++c) {
-          sums[r][c] = fma(read_chunk<read>(pixel[r] + (*at + start[c]), tile.p, tile.vectors[c]), weight[c], sums[r][c]);
+          sums[r][c] =
+              fma(read_chunk<read>(pixel[r] + (*at + start[c]), tile.p, tile.vectors[c]), weight[c], sums[r][c]);
         }
       }
     }
@@ -47,8 +48,8 @@ HETCONV_INLINE void accumulate(Vec (&sums)[R][C], const float* const (&pixel)[R]
 }
 
 template <Read read, bool shared, bool fetch, int R, int C>
-HETCONV_INLINE void accumulate(Vec (&sums)[R][C], const float* const (&pixel)[R], const int64_t* start, Weights& weights,
-                               const Sum& sum, const Tile& tile) {
+HETCONV_INLINE void accumulate(Vec (&sums)[R][C], const float* const (&pixel)[R], const int64_t* start,
+                               Weights& weights, const Sum& sum, const Tile& tile) {
   const int64_t none[C] = {};
   accumulate<read, shared, fetch, R, C>(sums, pixel, start, weights, sum.at, sum.spatial, tile);
   accumulate<Read::broadcast, true, fetch, R, C>(sums, pixel, none, weights, sum.at + sum.spatial, sum.pointwise, tile);
@@ -128,7 +129,8 @@ void finish_any(const Tile& tile, const Pixel* pixel, const Vec (&sums)[R][C]) {
 // One copy for all ways to read.
 template <int R, int C>
 __attribute__((noinline)) void finish_any(const Tile& tile, const Pixel* pixel, const Vec (&sums)[R][C]) {
-  tile.type == Type::bfloat16 ? finish_any<uint16_t, R, C>(tile, pixel, sums) : finish_any<float, R, C>(tile, pixel, sums);
+  tile.type == Type::bfloat16 ? finish_any<uint16_t, R, C>(tile, pixel, sums)
+                              : finish_any<float, R, C>(tile, pixel, sums);
 }
 
 // What is not so often needed: vectors of fewer filters, bfloat16, SiLU.
@@ -182,7 +184,8 @@ struct ForwardTiles {
   }
 
   template <Read read, bool shared, bool fetch>
-  HETCONV_INLINE void sum_up(const Pixel* pixels, const int64_t (&start)[C], Weights& weights, Vec (&sums)[R][C]) const {
+  HETCONV_INLINE void sum_up(const Pixel* pixels, const int64_t (&start)[C], Weights& weights,
+                             Vec (&sums)[R][C]) const {
     const float* pixel[R];
 #pragma GCC unroll 12
     for (int r = 0; r < R; ++r) pixel[r] = tile.strip + pixels[r].input;

@@ -8,8 +8,8 @@
 
 namespace hetconv {
 
-// How the spatial kernels are computed: tap by tap, or 4×4 outputs at once with a quarter of the multiply-adds (Winograd;
-// 3×3 kernels of stride 1, else direct). Weights are packed for one of them.
+// How the spatial kernels are computed: tap by tap, or 4×4 outputs at once with a quarter of the multiply-adds
+// (Winograd; 3×3 kernels of stride 1, else direct). Weights are packed for one of them.
 enum class Algorithm : int32_t { direct, winograd };
 
 struct Shape {
@@ -19,6 +19,8 @@ struct Shape {
   int64_t stride_height, stride_width, padding_height, padding_width, dilation_height, dilation_width;
   bool shifted;  // filter n has its spatial kernels on channels n mod P, n mod P + P, ...; else on its block of M/P
   Algorithm algorithm;
+
+  bool operator==(const Shape&) const = default;
 };
 
 struct Strides {
@@ -76,9 +78,8 @@ bool uses_winograd(const Shape& shape);  // whether it is asked for, and possibl
 Algorithm choose_algorithm(Shape shape, bool input_grad, bool packing);
 void allow_winograd(bool allow);  // to be chosen; it is, unless this says no
 
-// Packed weights depend on the instruction set, the algorithm, channels, p, kernel and stride, and not on the image or the
-// batch.
-// `packed` buffers are aligned to 64 bytes.
+// Packed weights depend on the instruction set, the algorithm, channels, p, kernel and stride, and not on the image or
+// the batch. `packed` buffers are aligned to 64 bytes.
 int64_t packed_size(const Shape& shape);
 void pack(const Shape& shape, const Weights& weights, float* packed, const Threads& threads);
 // Of Winograd's weights, the pointwise ones only.

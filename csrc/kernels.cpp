@@ -1,5 +1,5 @@
-// The kernels, compiled once per instruction set (HETCONV_ISA names it). No standard library here: an inline function of
-// it, compiled for AVX-512, could be the copy that the linker keeps for every processor.
+// The kernels, compiled once per instruction set (HETCONV_ISA names it). No standard library here: an inline function
+// of it, compiled for AVX-512, could be the copy that the linker keeps for every processor.
 #include "kernels.h"
 
 #include "copy.h"

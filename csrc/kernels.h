@@ -7,14 +7,14 @@
 
 namespace hetconv {
 
-constexpr int kMaxLanes = 16;    // of any instruction set
-constexpr int kMaxVectors = 4;   // filter vectors in one tile
-constexpr int kMaxPixels = 12;   // pixels in one tile
+constexpr int kMaxLanes = 16;   // of any instruction set
+constexpr int kMaxVectors = 4;  // filter vectors in one tile
+constexpr int kMaxPixels = 12;  // pixels in one tile
 
 // How the lanes of a filter vector read the channels of one chunk, which starts at p.
 enum class Read : int32_t {
-  broadcast,   // all lanes p[0]
-  repeat2,     // p[0], p[1], p[0], ...
+  broadcast,  // all lanes p[0]
+  repeat2,    // p[0], p[1], p[0], ...
   repeat4,
   repeat8,
   contiguous,  // lane l reads p[l]
@@ -38,9 +38,9 @@ struct FilterVector {
 };
 
 struct Pixel {
-  int64_t input;   // of its first tap in the strip
+  int64_t input;  // of its first tap in the strip
   int64_t output;
-  int64_t place;   // among the strip's pixels
+  int64_t place;  // among the strip's pixels
 };
 
 // R pixels × C filter vectors, `count` times.
@@ -58,12 +58,13 @@ struct Tile {
   const float* weights;
   const float* ahead;  // null, or weights that each chunk asks for, and then `ahead_step` elements further on
   int64_t ahead_step;
-  const float* addend;  // null, or what is added to the sums: of each place in the strip, a vector for each filter vector
+  const float*
+      addend;  // null, or what is added to the sums: of each place in the strip, a vector for each filter vector
   Epilogue epilogue;
   void* output;
-  Type type;  // of the output
-  bool whole;  // all filter vectors are
-  bool far;    // the output is larger than the caches: its lines are fetched ahead
+  Type type;         // of the output
+  bool whole;        // all filter vectors are
+  bool far;          // the output is larger than the caches: its lines are fetched ahead
   const char* next;  // of the next strip's input, what is fetched ahead while this one is computed
   int next_lines;    // cache lines of it for each tile
 };
@@ -77,12 +78,14 @@ struct Kernels {
   void (*tile[kMaxVectors + 1][kMaxPixels + 1])(const Tile&);
   void (*products[kMaxVectors + 1][kMaxPixels + 1])(const Tile&);
   int64_t (*multiply_adds)(int64_t rounds);
-  // Copies `count` pixels of `channels` × `parts` channels; of more than one part, vectors are dealt to the parts in turn.
-  void (*copy)(Type type, const void* from, int64_t from_step, float* to, int64_t to_step, int64_t channels, int64_t parts,
-               int64_t count);
-  // Winograd, 36 positions `to_step` or `from_step` apart. A patch of 6×6 pixels of the input, all channels, up to whole
-  // vectors; one vector's kernel of 9 taps, row by row; and back from one vector of products to 4×4 outputs.
-  void (*winograd_patch)(const float* from, int64_t row_step, int64_t column_step, int64_t channels, float* to, int64_t to_step);
+  // Copies `count` pixels of `channels` × `parts` channels; of more than one part, vectors are dealt to the parts in
+  // turn.
+  void (*copy)(Type type, const void* from, int64_t from_step, float* to, int64_t to_step, int64_t channels,
+               int64_t parts, int64_t count);
+  // Winograd, 36 positions `to_step` or `from_step` apart. A patch of 6×6 pixels of the input, all channels, up to
+  // whole vectors; one vector's kernel of 9 taps, row by row; and back from one vector of products to 4×4 outputs.
+  void (*winograd_patch)(const float* from, int64_t row_step, int64_t column_step, int64_t channels, float* to,
+                         int64_t to_step);
   void (*winograd_kernel)(const float* const* taps, float* to, int64_t to_step);
   void (*winograd_outputs)(const float* from, int64_t from_step, float* to, int64_t row_step, int64_t column_step);
   // to[j][offset + lane] = from[lane][j] for j < count, and back.

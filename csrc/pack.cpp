@@ -128,9 +128,9 @@ class Packer {
   const Place& centre() const { return places_[static_cast<size_t>(natural_.centre)]; }
   bool has_centre() const { return centre().phase != nullptr && centre().phase->has_centre; }
 
-  // Calls visit(filter vector of the block, where the elements of each lane begin in the spatial weights or -1, the packed
-  // vectors of these elements) row by row. A filter's kernels lie in a row; transposed, only the taps of one do. Elements
-  // that have no packed vector find `nowhere`.
+  // Calls visit(filter vector of the block, where the elements of each lane begin in the spatial weights or -1, the
+  // packed vectors of these elements) row by row. A filter's kernels lie in a row; transposed, only the taps of one do.
+  // Elements that have no packed vector find `nowhere`.
   template <class Number, class Visit>
   void for_each_row(const Block& block, Number* packed, Number* nowhere, const Visit& visit) const {
     const int64_t most = plan_.transposed ? 1 : kChunksInRow;
@@ -178,9 +178,8 @@ class Packer {
   void pack_winograd(const Block& block, const Weights& weights, float* packed) const {
     const Phase& phase = plan_.phases[0];
     std::vector<Tap> taps = phase.taps;
-    std::sort(taps.begin(), taps.end(), [](const Tap& a, const Tap& b) {
-      return std::pair(a.row, a.column) < std::pair(b.row, b.column);
-    });
+    std::sort(taps.begin(), taps.end(),
+              [](const Tap& a, const Tap& b) { return std::pair(a.row, a.column) < std::pair(b.row, b.column); });
     float turned[9 * kChunksInRow][kMaxLanes];
     float* to[9 * kChunksInRow];
     for (int64_t i = 0; i < 9 * kChunksInRow; ++i) to[i] = turned[i];
@@ -208,17 +207,19 @@ class Packer {
 
   void unpack_spatial(const Block& block, const float* packed, float* spatial) const {
     std::vector<float> nowhere(zeros_.size());
-    for_each_row(block, packed, zeros_.data(), [&](int c, const int64_t* lane_at, const float* const* from, int64_t count) {
-      float* to[kMaxLanes];
-      for (int i = 0; i < lanes_; ++i) to[i] = lane_at[i] < 0 ? nowhere.data() : spatial + lane_at[i];
-      kernels().lanes_to_rows(from, c * lanes_, count, to);
-    });
+    for_each_row(block, packed, zeros_.data(),
+                 [&](int c, const int64_t* lane_at, const float* const* from, int64_t count) {
+                   float* to[kMaxLanes];
+                   for (int i = 0; i < lanes_; ++i) to[i] = lane_at[i] < 0 ? nowhere.data() : spatial + lane_at[i];
+                   kernels().lanes_to_rows(from, c * lanes_, count, to);
+                 });
   }
 
   // Calls visit(first channel, last channel) for parts of at most kColumns channels.
   template <class Visit>
   void for_each_part(const Visit& visit) const {
-    for (int64_t first = 0; first < plan_.channels; first += kColumns) visit(first, std::min(first + kColumns, plan_.channels));
+    for (int64_t first = 0; first < plan_.channels; first += kColumns)
+      visit(first, std::min(first + kColumns, plan_.channels));
   }
 
   // One filter's row of the pointwise matrix, centre taps filled in; up to 3 elements behind it are overwritten.
@@ -288,7 +289,8 @@ class Packer {
     for (const Block& block : plan_.blocks) {
       float* to = packed + centre().phase->packed + centre().centre(block, first) * lanes_;
       for (int c = 0; c < block.vectors; ++c, to += lanes_) {
-        kernels().copy(Type::float32, rows + vector(block, c).filter, step, to, block.vectors * lanes_, lanes_, 1, count);
+        kernels().copy(Type::float32, rows + vector(block, c).filter, step, to, block.vectors * lanes_, lanes_, 1,
+                       count);
       }
     }
   }

@@ -8,8 +8,8 @@
 
 namespace hetconv {
 
-// Products that one accumulator sums in a row. Longer sums are made of partial ones, since rounding errors grow with the
-// number of terms: for 4608 products (512 channels, P = 1) the error falls to a quarter.
+// Products that one accumulator sums in a row. Longer sums are made of partial ones, since rounding errors grow with
+// the number of terms: for 4608 products (512 channels, P = 1) the error falls to a quarter.
 constexpr int64_t kTerms = 256;
 
 // The convolution that the kernels see. The input gradient is one too, with channels and filters exchanged and, for a
@@ -24,9 +24,9 @@ struct Tap {
   int32_t index;        // in the weights
 };
 
-// Packed weights and sums are in one order: the ring, chunk by chunk and in each tap by tap, so that what is read of the
-// input stays in the L1 cache, and weights are packed as they lie; then the centre tap, channel by channel. With Winograd
-// the ring is 36 positions in place of taps, each chunk by chunk; where P is 1 it has the centre too.
+// Packed weights and sums are in one order: the ring, chunk by chunk and in each tap by tap, so that what is read of
+// the input stays in the L1 cache, and weights are packed as they lie; then the centre tap, channel by channel. With
+// Winograd the ring is 36 positions in place of taps, each chunk by chunk; where P is 1 it has the centre too.
 struct Phase {
   int64_t first_row, first_column, row_step, column_step;  // positions in the output
   int64_t rows, columns;
@@ -35,7 +35,7 @@ struct Phase {
   bool has_centre;
   int64_t ring_chunks;  // of all taps, or of all Winograd positions
   int64_t chunks;       // of these and of the centre
-  int64_t packed;  // where its packed weights begin, in elements
+  int64_t packed;       // where its packed weights begin, in elements
 
   int64_t ring() const { return static_cast<int64_t>(taps.size()) - has_centre; }
 };

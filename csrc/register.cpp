@@ -1,5 +1,5 @@
-// The operators' CPU kernels, for PyTorch: the only file that includes torch, and of it only the stable ABI, so that one
-// binary serves every PyTorch from 2.11 on. Schemas, fake kernels and gradients are in src/hetconv/ops.
+// The operators' CPU kernels, for PyTorch: the only file that includes torch, and of it only the stable ABI, so that
+// one binary serves every PyTorch from 2.11 on. Schemas, fake kernels and gradients are in src/hetconv/ops.
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
@@ -36,9 +36,10 @@ Threads threads() { return {static_cast<int>(torch::stable::get_num_threads()), 
 
 Tensor empty(const Ints& size, const Ints& strides, ScalarType type = ScalarType::Float) {
   AtenTensorHandle handle = nullptr;
-  TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(static_cast<int64_t>(size.size()), size.data(), strides.data(),
-                                                  type == ScalarType::Float ? aoti_torch_dtype_float32() : aoti_torch_dtype_bfloat16(),
-                                                  aoti_torch_device_type_cpu(), 0, &handle));
+  TORCH_ERROR_CODE_CHECK(
+      aoti_torch_empty_strided(static_cast<int64_t>(size.size()), size.data(), strides.data(),
+                               type == ScalarType::Float ? aoti_torch_dtype_float32() : aoti_torch_dtype_bfloat16(),
+                               aoti_torch_device_type_cpu(), 0, &handle));
   return Tensor(handle);
 }
 
@@ -83,7 +84,8 @@ bool is_channels_last(const Tensor& x) {
   return true;
 }
 
-Tensor empty_image(int64_t batch, int64_t channels, int64_t height, int64_t width, bool channels_last, ScalarType type) {
+Tensor empty_image(int64_t batch, int64_t channels, int64_t height, int64_t width, bool channels_last,
+                   ScalarType type) {
   const Ints size{batch, channels, height, width};
   if (channels_last) return empty(size, {height * width * channels, 1, width * channels, channels}, type);
   const auto one = [](int64_t n) { return n > 1 ? n : 1; };  // as for contiguous tensors with an empty dimension
@@ -109,7 +111,9 @@ class Image {
 class Canvas {
  public:
   explicit Canvas(const Tensor& y)
-      : y_(y), drawn_(adjacent_channels(y) ? y : empty_image(y.size(0), y.size(1), y.size(2), y.size(3), true, y.scalar_type())) {}
+      : y_(y),
+        drawn_(adjacent_channels(y) ? y
+                                    : empty_image(y.size(0), y.size(1), y.size(2), y.size(3), true, y.scalar_type())) {}
   Output output() const { return {drawn_.mutable_data_ptr(), strides(drawn_), type_of(drawn_)}; }
   Tensor finish() {
     if (!adjacent_channels(y_)) torch::stable::copy_(y_, drawn_);
@@ -126,7 +130,8 @@ Tensor unstrided(const Tensor& x) { return widened(x.is_contiguous() ? x : torch
 Tensor in_order(const Tensor& spatial, const Shape& shape) {
   if (spatial.is_contiguous()) return widened(spatial);
   const int64_t channels = spatial.size(1), row = spatial.size(3) * channels, filter = spatial.size(2) * row;
-  if (spatial.scalar_type() != ScalarType::Float || spatial.stride(0) != filter || spatial.stride(1) != 1 || spatial.stride(2) != row || spatial.stride(3) != channels) {
+  if (spatial.scalar_type() != ScalarType::Float || spatial.stride(0) != filter || spatial.stride(1) != 1 ||
+      spatial.stride(2) != row || spatial.stride(3) != channels) {
     return widened(torch::stable::contiguous(spatial));
   }
   const Tensor ordered = empty(spatial.numel());
@@ -135,7 +140,8 @@ Tensor in_order(const Tensor& spatial, const Shape& shape) {
 }
 
 void check_weights(const Tensor& x, const Tensor& spatial, const Tensor& pointwise) {
-  STD_TORCH_CHECK(x.dim() == 4 && spatial.dim() == 4 && pointwise.dim() == 2, "hetconv: x and weight_spatial must have 4 dimensions, weight_pointwise 2");
+  STD_TORCH_CHECK(x.dim() == 4 && spatial.dim() == 4 && pointwise.dim() == 2,
+                  "hetconv: x and weight_spatial must have 4 dimensions, weight_pointwise 2");
   STD_TORCH_CHECK(spatial.scalar_type() == x.scalar_type() && pointwise.scalar_type() == x.scalar_type(),
                   "hetconv: weights must have the dtype of x");
   STD_TORCH_CHECK(spatial.is_cpu() && pointwise.is_cpu(), "hetconv: weights must be on the CPU, as x is");
@@ -145,12 +151,14 @@ void check_weights(const Tensor& x, const Tensor& spatial, const Tensor& pointwi
 
 Shape make_shape(int64_t in_channels, int64_t out_channels, int64_t p, int64_t kernel_height, int64_t kernel_width,
                  const Ints& stride, const Ints& padding, const Ints& dilation, bool shifted) {
-  STD_TORCH_CHECK(p > 0 && in_channels % p == 0 && out_channels % p == 0, "hetconv: p=", p, " must divide in_channels=",
-                  in_channels, " and out_channels=", out_channels);
+  STD_TORCH_CHECK(p > 0 && in_channels % p == 0 && out_channels % p == 0, "hetconv: p=", p,
+                  " must divide in_channels=", in_channels, " and out_channels=", out_channels);
   STD_TORCH_CHECK(kernel_height % 2 == 1 && kernel_width % 2 == 1, "hetconv: kernel sizes must be odd");
-  for (const Ints* pair : {&stride, &padding, &dilation}) STD_TORCH_CHECK(pair->size() == 2, "hetconv: two numbers expected");
-  STD_TORCH_CHECK(stride[0] > 0 && stride[1] > 0 && dilation[0] > 0 && dilation[1] > 0 && padding[0] >= 0 && padding[1] >= 0,
-                  "hetconv: stride and dilation must be positive, padding not negative");
+  for (const Ints* pair : {&stride, &padding, &dilation})
+    STD_TORCH_CHECK(pair->size() == 2, "hetconv: two numbers expected");
+  STD_TORCH_CHECK(
+      stride[0] > 0 && stride[1] > 0 && dilation[0] > 0 && dilation[1] > 0 && padding[0] >= 0 && padding[1] >= 0,
+      "hetconv: stride and dilation must be positive, padding not negative");
   Shape shape{};
   shape.in_channels = in_channels;
   shape.out_channels = out_channels;
@@ -172,8 +180,8 @@ Shape shape_of_weights(const Tensor& spatial, const Tensor& pointwise, const Int
   const int64_t in_channels = spatial.size(1) + pointwise.size(1);
   STD_TORCH_CHECK(spatial.size(1) > 0 && in_channels % spatial.size(1) == 0, "hetconv: weight_spatial has ",
                   spatial.size(1), " of ", in_channels, " channels; it must have M/P");
-  return make_shape(in_channels, spatial.size(0), in_channels / spatial.size(1), spatial.size(2), spatial.size(3), stride,
-                    padding, dilation, shifted);
+  return make_shape(in_channels, spatial.size(0), in_channels / spatial.size(1), spatial.size(2), spatial.size(3),
+                    stride, padding, dilation, shifted);
 }
 
 void set_images(Shape& shape, int64_t batch, int64_t in_height, int64_t in_width) {
@@ -181,9 +189,11 @@ void set_images(Shape& shape, int64_t batch, int64_t in_height, int64_t in_width
   shape.in_height = in_height;
   shape.in_width = in_width;
   shape.out_height = (in_height + 2 * shape.padding_height - shape.dilation_height * (shape.kernel_height - 1) - 1) /
-                         shape.stride_height + 1;
-  shape.out_width = (in_width + 2 * shape.padding_width - shape.dilation_width * (shape.kernel_width - 1) - 1) /
-                        shape.stride_width + 1;
+                         shape.stride_height +
+                     1;
+  shape.out_width =
+      (in_width + 2 * shape.padding_width - shape.dilation_width * (shape.kernel_width - 1) - 1) / shape.stride_width +
+      1;
   STD_TORCH_CHECK(shape.out_height > 0 && shape.out_width > 0, "hetconv: the kernel is larger than the padded input");
 }
 
@@ -204,16 +214,18 @@ Tensor het_conv2d(Tensor x, Tensor weight_spatial, Tensor weight_pointwise, std:
   Shape shape = shape_of_weights(weight_spatial, weight_pointwise, stride, padding, dilation, shifted);
   STD_TORCH_CHECK(x.size(1) == shape.in_channels, "hetconv: x has ", x.size(1), " channels, not ", shape.in_channels);
   STD_TORCH_CHECK(!bias.has_value() || (bias->dim() == 1 && bias->size(0) == shape.out_channels &&
-                                        bias->scalar_type() == x.scalar_type()), "hetconv: bias must have one number for each filter");
+                                        bias->scalar_type() == x.scalar_type()),
+                  "hetconv: bias must have one number for each filter");
   set_images(shape, x.size(0), x.size(2), x.size(3));
   const Tensor spatial = in_order(weight_spatial, shape), pointwise = unstrided(weight_pointwise);
   if (bias.has_value()) bias = unstrided(*bias);
   shape.algorithm = hetconv::choose_algorithm(shape, false, true);
   float* const packed = scratch(hetconv::packed_size(shape));
   hetconv::pack(shape, {spatial.const_data_ptr<float>(), pointwise.const_data_ptr<float>()}, packed, threads());
-  Canvas y(empty_image(shape.batch, shape.out_channels, shape.out_height, shape.out_width, is_channels_last(x), x.scalar_type()));
-  hetconv::forward(shape, Image(x).input(), packed, {data_or_null(bias), nullptr, Activation::none},
-                   y.output(), threads());
+  Canvas y(empty_image(shape.batch, shape.out_channels, shape.out_height, shape.out_width, is_channels_last(x),
+                       x.scalar_type()));
+  hetconv::forward(shape, Image(x).input(), packed, {data_or_null(bias), nullptr, Activation::none}, y.output(),
+                   threads());
   return y.finish();
 }
 
@@ -223,23 +235,28 @@ Tensor het_conv2d_input_grad(Tensor grad_output, Tensor weight_spatial, Tensor w
   Shape shape = shape_of_weights(weight_spatial, weight_pointwise, stride, padding, dilation, shifted);
   STD_TORCH_CHECK(input_size.size() == 2, "hetconv: input_size must be two numbers");
   set_images(shape, grad_output.size(0), input_size[0], input_size[1]);
-  Canvas grad_x(empty_image(shape.batch, shape.in_channels, shape.in_height, shape.in_width, is_channels_last(grad_output), grad_output.scalar_type()));
+  Canvas grad_x(empty_image(shape.batch, shape.in_channels, shape.in_height, shape.in_width,
+                            is_channels_last(grad_output), grad_output.scalar_type()));
   STD_TORCH_CHECK(grad_output.size(1) == shape.out_channels && grad_output.size(2) == shape.out_height &&
                       grad_output.size(3) == shape.out_width,
                   "hetconv: grad_output has not the output's shape");
   const Tensor spatial = in_order(weight_spatial, shape), pointwise = unstrided(weight_pointwise);
   shape.algorithm = hetconv::choose_algorithm(shape, true, true);
   float* const packed = scratch(hetconv::packed_size_input_grad(shape));
-  hetconv::pack_input_grad(shape, {spatial.const_data_ptr<float>(), pointwise.const_data_ptr<float>()}, packed, threads());
+  hetconv::pack_input_grad(shape, {spatial.const_data_ptr<float>(), pointwise.const_data_ptr<float>()}, packed,
+                           threads());
   hetconv::input_grad(shape, Image(grad_output).input(), packed, grad_x.output(), threads());
   return grad_x.finish();
 }
 
-std::tuple<Tensor, Tensor> het_conv2d_weight_grad(Tensor grad_output, Tensor x, Ints kernel_size, int64_t p, Ints stride,
-                                                  Ints padding, Ints dilation, bool shifted) {
-  STD_TORCH_CHECK(grad_output.dim() == 4 && x.dim() == 4 && kernel_size.size() == 2, "hetconv: x and grad_output must have 4 dimensions, kernel_size 2 numbers");
-  STD_TORCH_CHECK(x.scalar_type() == grad_output.scalar_type() && x.is_cpu(), "hetconv: x and grad_output must have one dtype and device");
-  Shape shape = make_shape(x.size(1), grad_output.size(1), p, kernel_size[0], kernel_size[1], stride, padding, dilation, shifted);
+std::tuple<Tensor, Tensor> het_conv2d_weight_grad(Tensor grad_output, Tensor x, Ints kernel_size, int64_t p,
+                                                  Ints stride, Ints padding, Ints dilation, bool shifted) {
+  STD_TORCH_CHECK(grad_output.dim() == 4 && x.dim() == 4 && kernel_size.size() == 2,
+                  "hetconv: x and grad_output must have 4 dimensions, kernel_size 2 numbers");
+  STD_TORCH_CHECK(x.scalar_type() == grad_output.scalar_type() && x.is_cpu(),
+                  "hetconv: x and grad_output must have one dtype and device");
+  Shape shape =
+      make_shape(x.size(1), grad_output.size(1), p, kernel_size[0], kernel_size[1], stride, padding, dilation, shifted);
   set_images(shape, x.size(0), x.size(2), x.size(3));
   check_images(shape, x, grad_output);
   const int64_t own = shape.in_channels / p, rest = shape.in_channels - own, taps = kernel_size[0] * kernel_size[1];
@@ -248,14 +265,14 @@ std::tuple<Tensor, Tensor> het_conv2d_weight_grad(Tensor grad_output, Tensor x, 
   const Ints pointwise_size{shape.out_channels, rest}, pointwise_strides{rest > 1 ? rest : 1, 1};
   const Tensor spatial = empty(spatial_size, spatial_strides), pointwise = empty(pointwise_size, pointwise_strides);
   float* const packed = scratch(hetconv::packed_size(shape));
-  hetconv::weight_grad(shape, Image(grad_output).input(), Image(x).input(), packed,
-                       spatial.mutable_data_ptr<float>(), pointwise.mutable_data_ptr<float>(), threads());
+  hetconv::weight_grad(shape, Image(grad_output).input(), Image(x).input(), packed, spatial.mutable_data_ptr<float>(),
+                       pointwise.mutable_data_ptr<float>(), threads());
   return {rounded(spatial, x.scalar_type(), spatial_size, spatial_strides),
           rounded(pointwise, x.scalar_type(), pointwise_size, pointwise_strides)};
 }
 
-// Packed weights begin with a header of one cache line, which says for which instruction set and algorithm they are. Winograd
-// ones end with the spatial weights as the layer has them, since transformed ones do not tell their last bits.
+// Packed weights begin with a header of one cache line, which says for which instruction set and algorithm they are.
+// Winograd ones end with the spatial weights as the layer has them, since transformed ones do not tell their last bits.
 constexpr int64_t kHeader = 16;
 
 float instruction_set_code() { return static_cast<float>(hetconv::instruction_set()[3]); }
@@ -277,37 +294,43 @@ bool is_packed_for(Shape& shape, const float* packed, int64_t elements) {
 
 // layer: out_channels, p, kernel size, stride, padding, dilation (2 numbers each), shifted, activation. One list, since
 // unpacking each argument costs time at every call.
-Tensor het_conv2d_packed(Tensor x, Tensor packed, std::optional<Tensor> bias, std::optional<Tensor> residual, Ints layer) {
+Tensor het_conv2d_packed(Tensor x, Tensor packed, std::optional<Tensor> bias, std::optional<Tensor> residual,
+                         Ints layer) {
   STD_TORCH_CHECK(x.dim() == 4 && layer.size() == 12, "hetconv: x must have 4 dimensions, layer 12 numbers");
   const int64_t activation = layer[11];
   STD_TORCH_CHECK((x.scalar_type() == ScalarType::Float || x.scalar_type() == ScalarType::BFloat16) &&
                       packed.scalar_type() == ScalarType::Float && packed.is_cpu() && packed.is_contiguous(),
                   "hetconv: packed layers take float32 or bfloat16 tensors on the CPU, and float32 weights");
   STD_TORCH_CHECK(activation >= 0 && activation <= 3, "hetconv: unknown activation");
-  Shape shape = make_shape(x.size(1), layer[0], layer[1], layer[2], layer[3], {layer[4], layer[5]}, {layer[6], layer[7]},
-                           {layer[8], layer[9]}, layer[10] != 0);
+  Shape shape = make_shape(x.size(1), layer[0], layer[1], layer[2], layer[3], {layer[4], layer[5]},
+                           {layer[6], layer[7]}, {layer[8], layer[9]}, layer[10] != 0);
   set_images(shape, x.size(0), x.size(2), x.size(3));
   const float* const weights = packed.const_data_ptr<float>();
   STD_TORCH_CHECK(is_packed_for(shape, weights, packed.numel()),
                   "hetconv: the weights were packed for another layer or instruction set; pack them here");
   STD_TORCH_CHECK(!bias.has_value() || (bias->numel() == shape.out_channels && bias->is_contiguous() &&
-                                        bias->scalar_type() == ScalarType::Float), "hetconv: bias must have one number for each filter");
+                                        bias->scalar_type() == ScalarType::Float),
+                  "hetconv: bias must have one number for each filter");
   const bool channels_last = is_channels_last(x);
-  Canvas y(empty_image(shape.batch, shape.out_channels, shape.out_height, shape.out_width, channels_last, x.scalar_type()));
+  Canvas y(
+      empty_image(shape.batch, shape.out_channels, shape.out_height, shape.out_width, channels_last, x.scalar_type()));
   std::optional<Tensor> added;  // laid out as the canvas
   if (residual.has_value()) {
     check_images(shape, x, *residual);
     STD_TORCH_CHECK(residual->scalar_type() == x.scalar_type() && residual->is_cpu(), "hetconv: residual must be as x");
     const Strides want = y.output().strides, have = strides(*residual);
-    const bool same = adjacent_channels(*residual) && want.batch == have.batch && want.row == have.row && want.column == have.column;
+    const bool same =
+        adjacent_channels(*residual) && want.batch == have.batch && want.row == have.row && want.column == have.column;
     added = *residual;
     if (!same) {
       added = empty_image(shape.batch, shape.out_channels, shape.out_height, shape.out_width, true, x.scalar_type());
       torch::stable::copy_(*added, *residual);
     }
   }
-  hetconv::forward(shape, Image(x).input(), weights + kHeader,
-                   {data_or_null(bias), added.has_value() ? added->const_data_ptr() : nullptr, static_cast<Activation>(activation)}, y.output(), threads());
+  hetconv::forward(
+      shape, Image(x).input(), weights + kHeader,
+      {data_or_null(bias), added.has_value() ? added->const_data_ptr() : nullptr, static_cast<Activation>(activation)},
+      y.output(), threads());
   return y.finish();
 }
 
@@ -362,8 +385,8 @@ __attribute__((visibility("default"))) int64_t hetconv_multiply_adds(int64_t rou
 
 __attribute__((visibility("default"))) void hetconv_allow_winograd(int allow) { hetconv::allow_winograd(allow != 0); }
 
-// layer: in_channels, out_channels, p, kernel height, kernel width, shifted; then stride, padding and dilation (2 numbers
-// each), batch, height and width. Returns the algorithm.
+// layer: in_channels, out_channels, p, kernel height, kernel width, shifted; then stride, padding and dilation (2
+// numbers each), batch, height and width. Returns the algorithm.
 __attribute__((visibility("default"))) int hetconv_choose_algorithm(const int64_t* layer) {
   Shape shape = make_shape(layer[0], layer[1], layer[2], layer[3], layer[4], {layer[6], layer[7]}, {layer[8], layer[9]},
                            {layer[10], layer[11]}, layer[5] != 0);

@@ -1,5 +1,6 @@
 // One vector of float32 and what the kernels do with it, per instruction set. Included by kernels.cpp only, which is
-// compiled once per instruction set; everything is in an unnamed namespace so that no two of them can be linked together.
+// compiled once per instruction set; everything is in an unnamed namespace so that no two of them can be linked
+// together.
 #pragma once
 
 #include <cstddef>
@@ -22,7 +23,8 @@
 #else
 #define HETCONV_TOUCH(kind, v) asm kind("" : "+w"(v))
 #endif
-// A value that many multiply-adds read is loaded once: GCC would load it anew for each of them, and loads are what limits.
+// A value that many multiply-adds read is loaded once: GCC would load it anew for each of them, and loads are what
+// limits.
 #define HETCONV_IN_REGISTER(v) HETCONV_TOUCH(, v)
 
 namespace {
@@ -60,8 +62,10 @@ HETCONV_INLINE Vec load_bfloat16(const uint16_t* p) {
 HETCONV_INLINE void store_bfloat16(uint16_t* p, Vec v) {
   const __m512i bits = _mm512_castps_si512(v);
   const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-  const __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
-  const __m512i half = _mm512_mask_mov_epi32(rounded, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), _mm512_set1_epi32(0x7fc0));
+  const __m512i rounded =
+      _mm512_srli_epi32(_mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
+  const __m512i half =
+      _mm512_mask_mov_epi32(rounded, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), _mm512_set1_epi32(0x7fc0));
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(half));
 }
 // lanes l -> p[index[l]], p holding n <= 16 elements
@@ -109,7 +113,8 @@ HETCONV_INLINE Vec load_bfloat16(const uint16_t* p) {
 HETCONV_INLINE void store_bfloat16(uint16_t* p, Vec v) {
   const __m256i bits = _mm256_castps_si256(v);
   const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
-  const __m256i rounded = _mm256_srli_epi32(_mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
+  const __m256i rounded =
+      _mm256_srli_epi32(_mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
   const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
   const __m256i half = _mm256_blendv_epi8(rounded, _mm256_set1_epi32(0x7fc0), nan);
   const __m128i packed = _mm_packus_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
@@ -154,7 +159,9 @@ HETCONV_INLINE Vec round(Vec a) {  // to nearest for |a| < 2^22
   const Vec magic = set1(12582912.0f);
   return (a + magic) - magic;
 }
-HETCONV_INLINE Vec power_of_two(Vec n) { return reinterpret_cast<Vec>((__builtin_convertvector(n, VecInt) + 127) << 23); }
+HETCONV_INLINE Vec power_of_two(Vec n) {
+  return reinterpret_cast<Vec>((__builtin_convertvector(n, VecInt) + 127) << 23);
+}
 HETCONV_INLINE Vec repeat2(const float* p) { return Vec{p[0], p[1], p[0], p[1]}; }
 HETCONV_INLINE Vec load_bfloat16(const uint16_t* p) {
   Vec v;

@@ -18,7 +18,7 @@ int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t unit) { return divide_up(a, unit) * unit; }
 
 // `line` and `positions` say where a tap is and how many positions a phase has along the axis.
-Axis make_axis(const Plan& plan, int64_t stride, int64_t in_size, int32_t Tap::*line, int64_t Phase::*positions) {
+Axis make_axis(const Plan& plan, int64_t stride, int64_t in_size, int32_t Tap::* line, int64_t Phase::* positions) {
   int64_t least = 0, most = 0, apart = 0, largest = 0;
   bool any = false;
   for (const Phase& phase : plan.phases) {
@@ -38,11 +38,14 @@ Axis make_axis(const Plan& plan, int64_t stride, int64_t in_size, int32_t Tap::*
   return {classes, whole, step, span, in_size, apart, stride, least};
 }
 
+const char* bytes(const Input& input, int64_t element) {
+  return static_cast<const char*>(input.data) + element * (input.type == Type::bfloat16 ? 2 : 4);
+}
+
 }  // namespace
 
-Strips::Strips(const Plan& plan, const Input& input, int threads)
+Strips::Strips(const Plan& plan, int threads)
     : plan_(plan),
-      input_(input),
       row_(make_axis(plan, plan.phases[0].in_row_step, plan.in_height, &Tap::row, &Phase::rows)),
       column_(make_axis(plan, plan.phases[0].in_column_step, plan.in_width, &Tap::column, &Phase::columns)),
       unit_(plan.winograd ? kSquare : 1),
@@ -97,21 +100,17 @@ void Strips::choose_extent(int threads) {
 }
 
 Strips::Extent Strips::begin(int64_t strip) const {
-  return {strip / (counts_.rows * counts_.columns) * extent_.maps, strip / counts_.columns % counts_.rows * extent_.rows,
-          strip % counts_.columns * extent_.columns};
+  return {strip / (counts_.rows * counts_.columns) * extent_.maps,
+          strip / counts_.columns % counts_.rows * extent_.rows, strip % counts_.columns * extent_.columns};
 }
 
-// Filters of one vector read the same vector of every chunk: they find their channels side by side, and touch half of the
-// cache lines or fewer.
+// Filters of one vector read the same vector of every chunk: they find their channels side by side, and touch half of
+// the cache lines or fewer.
 int64_t Strips::place(int64_t channel) const {
   const int64_t lanes = kernels().lanes;
   if (parts_ == 1) return channel;
   const int64_t chunk = channel / plan_.p, part = channel % plan_.p / lanes;
   return (part * (plan_.channels / plan_.p) + chunk) * lanes + channel % lanes;
-}
-
-const char* Strips::bytes(int64_t element) const {
-  return static_cast<const char*>(input_.data) + element * (input_.type == Type::bfloat16 ? 2 : 4);
 }
 
 Strips::Map Strips::map(int64_t index) const {
@@ -144,8 +143,8 @@ Sums Strips::sums(const Phase& phase) const {
   return made;
 }
 
-void Strips::copy(int64_t strip, float* to) const {
-  const Strides& in = input_.strides;
+void Strips::copy(const Input& input, int64_t strip, float* to) const {
+  const Strides& in = input.strides;
   const Extent first = begin(strip);
   const int64_t maps = std::min(extent_.maps, maps_ - first.maps);
   const int64_t rows = row_.lines(std::min(extent_.rows, row_.positions - first.rows));
@@ -168,13 +167,13 @@ void Strips::copy(int64_t strip, float* to) const {
       std::fill(line, line + inside * pixel_, 0.0f);
       std::fill(line + outside * pixel_, line + columns * pixel_, 0.0f);
       const int64_t from = at.image * in.batch + y * in.row + (left + inside * column_.in_step) * in.column;
-      kernels().copy(input_.type, bytes(from), column_.in_step * in.column, line + inside * pixel_, pixel_,
+      kernels().copy(input.type, bytes(input, from), column_.in_step * in.column, line + inside * pixel_, pixel_,
                      plan_.channels / parts_, parts_, outside - inside);
     }
   }
 }
 
-Strips::Piece Strips::next(int64_t strip) const {
+Strips::Piece Strips::next(const Input& input, int64_t strip) const {
   const bool in_one_piece = counts_.columns == 1 && row_.classes * column_.classes == 1;
   if (strip + 1 >= count() || row_.in_size == 0 || !in_one_piece) return {nullptr, 0};
   const auto end_row = [&](const Extent& first) {  // counted over all images
@@ -184,8 +183,10 @@ Strips::Piece Strips::next(int64_t strip) const {
     return last * row_.in_size + std::clamp<int64_t>(row, 0, row_.in_size);
   };
   const int64_t from = end_row(begin(strip)), to = end_row(begin(strip + 1));
-  const auto at = [&](int64_t row) { return row / row_.in_size * input_.strides.batch + row % row_.in_size * input_.strides.row; };
-  return {bytes(at(from)), std::max<int64_t>(0, bytes(at(to)) - bytes(at(from)))};
+  const auto at = [&](int64_t row) {
+    return row / row_.in_size * input.strides.batch + row % row_.in_size * input.strides.row;
+  };
+  return {bytes(input, at(from)), std::max<int64_t>(0, bytes(input, at(to)) - bytes(input, at(from)))};
 }
 
 std::vector<Pixel> Strips::pixels(int64_t strip, const Phase& phase, const Strides& out) const {

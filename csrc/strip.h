@@ -9,15 +9,15 @@
 
 namespace hetconv {
 
-// Rows or columns. Taps are `in_step` apart in the input, and a strip holds those lines only that are read: for a dilated
-// layer the positions fall into classes, which read different lines and are maps of their own.
+// Rows or columns. Taps are `in_step` apart in the input, and a strip holds those lines only that are read: for a
+// dilated layer the positions fall into classes, which read different lines and are maps of their own.
 struct Axis {
-  int64_t classes;     // position = class + classes * (position in the class)
-  int64_t positions;   // of the largest class
-  int64_t step;        // from one position of a class to the next, in lines of the strip
-  int64_t span;        // lines that one position reads, less one
+  int64_t classes;                          // position = class + classes * (position in the class)
+  int64_t positions;                        // of the largest class
+  int64_t step;                             // from one position of a class to the next, in lines of the strip
+  int64_t span;                             // lines that one position reads, less one
   int64_t in_size, in_step, in_class_step;  // lines of the input; between lines of the strip; between classes
-  int64_t least;       // first line that position 0 reads, in the input
+  int64_t least;                            // first line that position 0 reads, in the input
 
   int64_t lines(int64_t count) const { return (count - 1) * step + 1 + span; }
   int64_t first_line(int64_t of_class, int64_t position) const {
@@ -41,7 +41,7 @@ class Sums {
 
 class Strips {
  public:
-  Strips(const Plan& plan, const Input& input, int threads);
+  Strips(const Plan& plan, int threads);
 
   int64_t count() const { return counts_.maps * counts_.rows * counts_.columns; }
   int64_t elements() const { return extent_.maps * height_ * width_ * pixel_ + kMaxLanes; }
@@ -49,14 +49,14 @@ class Strips {
   // What a phase sums up in a strip; it holds for every strip. With Winograd, only the centre.
   Sums sums(const Phase& phase) const;
 
-  void copy(int64_t strip, float* to) const;
+  void copy(const Input& input, int64_t strip, float* to) const;
 
   // Where the input of the next strip is that this one has not read; empty where it is not in one piece.
   struct Piece {
     const char* data;
     int64_t bytes;
   };
-  Piece next(int64_t strip) const;
+  Piece next(const Input& input, int64_t strip) const;
 
   // Where a channel is in a pixel of a strip.
   int64_t place(int64_t channel) const;
@@ -80,7 +80,6 @@ class Strips {
   };
 
   const Plan& plan_;
-  const Input input_;
   const Axis row_, column_;
   int64_t unit_;            // positions are computed in squares of this many
   int64_t maps_;            // images × classes
@@ -91,7 +90,6 @@ class Strips {
 
   Extent begin(int64_t strip) const;
   Map map(int64_t index) const;
-  const char* bytes(int64_t element) const;  // of the input
   void choose_extent(int threads);
 };
 

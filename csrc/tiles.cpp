@@ -14,7 +14,8 @@ void run_tiles(const Tiles* of_size, Tile tile, int vectors, const Pixel* pixels
   const int most = kernels().max_pixels[vectors];
   const int64_t all = (count + most - 1) / most, chunk = vectors * kernels().lanes;
   int64_t chunks = 0;
-  for (int i = 0; i < tile.partial_sum_count; ++i) chunks += tile.partial_sums[i].spatial + tile.partial_sums[i].pointwise;
+  for (int i = 0; i < tile.partial_sum_count; ++i)
+    chunks += tile.partial_sums[i].spatial + tile.partial_sums[i].pointwise;
   tile.ahead = all <= kFewTiles ? then : nullptr;
   tile.ahead_step = (chunk + all - 1) / all;  // all tiles together ask for all of them
   tile.pixel = pixels;

@@ -1,5 +1,5 @@
-// Rows of weights turned into vectors of lanes and back: how weights are packed and their gradients unpacked. Whole squares
-// are turned in registers; masked stores, which are slow with AVX2, are not needed.
+// Rows of weights turned into vectors of lanes and back: how weights are packed and their gradients unpacked. Whole
+// squares are turned in registers; masked stores, which are slow with AVX2, are not needed.
 #pragma once
 
 #include "simd.h"

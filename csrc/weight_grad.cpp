@@ -1,31 +1,37 @@
-// The weight gradients: output gradient times input, summed over pixels. The tile of the forward pass computes them, with
-// the roles exchanged: its "pixels" are the weights' places, and what it sums over are the output's pixels. Threads share
-// the filters, so that sums do not depend on their number.
+// The weight gradients: output gradient times input, summed over pixels. The tile of the forward pass computes them,
+// with the roles exchanged: its "pixels" are the weights' places, and what it sums over are the output's pixels.
+// Threads share the filters, so that sums do not depend on their number.
 #include <algorithm>
 #include <vector>
 
 #include "bfloat16.h"
 #include "pack.h"
 #include "parallel.h"
-#include "plan.h"
+#include "prepared.h"
 #include "scratch.h"
-#include "strip.h"
 
 namespace hetconv {
 namespace {
 
-// Pixels that are summed in a row: their output gradients stay in the L1 cache, and partial sums keep rounding errors small.
+// Pixels that are summed in a row: their output gradients stay in the L1 cache, and partial sums keep rounding errors
+// small.
 constexpr int64_t kGradTerms = 128;
 
 class WeightGrad {
  public:
-  WeightGrad(const Plan& plan, const Strips& strips, const Input& grad_y, float* packed_grad)
-      : plan_(plan), phase_(plan.phases[0]), strips_(strips), grad_y_(grad_y), packed_grad_(packed_grad),
-        sums_(strips.sums(phase_)) {
-    for (const Sum& sum : sums_.partial()) spatial_ += sum.spatial;
-    for (int vectors = 1; vectors <= kMaxVectors; ++vectors) {
-      for (size_t i = 0; i < sums_.at().size(); ++i) {
-        places_[vectors].push_back({sums_.at()[i], static_cast<int64_t>(i) * vectors * kernels().lanes, 0});
+  WeightGrad(const Prepared& layer, const Input& x, const Input& grad_y, float* packed_grad)
+      : plan_(layer.plan),
+        phase_(layer.plan.phases[0]),
+        strips_(layer.strips),
+        x_(x),
+        grad_y_(grad_y),
+        packed_grad_(packed_grad) {
+    for (const Sum& sum : layer.sums[0].partial()) spatial_ += sum.spatial;
+    const std::vector<int32_t>& at = layer.sums[0].at();
+    for (const Block& block : plan_.blocks) {
+      std::vector<Pixel>& places = places_[block.vectors];
+      for (size_t i = places.size(); i < at.size(); ++i) {
+        places.push_back({at[i], static_cast<int64_t>(i) * block.vectors * kernels().lanes, 0});
       }
     }
   }
@@ -36,10 +42,10 @@ class WeightGrad {
   const Plan& plan_;
   const Phase& phase_;
   const Strips& strips_;
+  const Input& x_;
   const Input& grad_y_;
   float* const packed_grad_;
-  const Sums sums_;
-  int64_t spatial_ = 0;                        // chunks of the ring; the others are of the centre tap
+  int64_t spatial_ = 0;                         // chunks of the ring; the others are of the centre tap
   std::vector<Pixel> places_[kMaxVectors + 1];  // of the weights in the strip and in the packed gradient
 
   void add(const Block& block, const float* strip, const Pixel* pixels, int64_t count, bool first) const;
@@ -51,7 +57,7 @@ void WeightGrad::run(int64_t first_block, int64_t last_block) const {
   float* const strip = scratch.get(strips_.elements());
   bool first = true;
   for (int64_t s = 0; s < strips_.count(); ++s) {
-    strips_.copy(s, strip);
+    strips_.copy(x_, s, strip);
     const std::vector<Pixel> pixels = strips_.pixels(s, phase_, grad_y_.strides);
     const int64_t count = static_cast<int64_t>(pixels.size()), parts = (count + kGradTerms - 1) / kGradTerms;
     for (int64_t part = 0; part < parts; ++part) {
@@ -116,7 +122,8 @@ void WeightGrad::add(const Block& block, const float* strip, const Pixel* pixels
   tile.partial_sums = &ring;
   run_tiles(k.tile[block.vectors], tile, block.vectors, places.data(), spatial_, nullptr);
   tile.partial_sums = &centre;
-  run_tiles(k.tile[block.vectors], tile, block.vectors, places.data() + spatial_, static_cast<int64_t>(places.size()) - spatial_, nullptr);
+  run_tiles(k.tile[block.vectors], tile, block.vectors, places.data() + spatial_,
+            static_cast<int64_t>(places.size()) - spatial_, nullptr);
 }
 
 Shape summed_directly(Shape shape) {
@@ -128,15 +135,16 @@ Shape summed_directly(Shape shape) {
 
 void weight_grad(const Shape& shape, const Input& grad_y, const Input& x, float* packed_grad, float* grad_spatial,
                  float* grad_pointwise, const Threads& threads) {
-  const Plan plan = plan_forward(summed_directly(shape));
+  const Shape direct = summed_directly(shape);
   if (shape.batch * shape.out_height * shape.out_width == 0) {
-    std::fill(packed_grad, packed_grad + plan.packed_size, 0.0f);
-  } else {
-    const Strips strips(plan, x, 1);
-    const WeightGrad grad(plan, strips, grad_y, packed_grad);
-    parallel(threads, static_cast<int64_t>(plan.blocks.size()), [&](int64_t begin, int64_t end) { grad.run(begin, end); });
+    std::fill(packed_grad, packed_grad + packed_size(direct), 0.0f);
+    return unpack(direct, packed_grad, grad_spatial, grad_pointwise, threads);
   }
-  unpack(plan, shape, packed_grad, grad_spatial, grad_pointwise, threads);
+  const Prepared& layer = prepare(direct, Direction::forward, 1);
+  const WeightGrad grad(layer, x, grad_y, packed_grad);
+  parallel(threads, static_cast<int64_t>(layer.plan.blocks.size()),
+           [&](int64_t begin, int64_t end) { grad.run(begin, end); });
+  unpack(layer.plan, shape, packed_grad, grad_spatial, grad_pointwise, threads);
 }
 
 }  // namespace hetconv

@@ -73,17 +73,20 @@ void WinogradRing::multiply(const Block& block, int64_t position, const float* t
 // All positions of the squares' patches.
 void WinogradRing::transform(const float* strip, const std::vector<Pixel>& squares, float* transformed) const {
   for (const Pixel& square : squares) {
-    kernels().winograd_patch(strip + square.input, strips_.row(), strips_.pixel(), plan_.channels, transformed, position_);
+    kernels().winograd_patch(strip + square.input, strips_.row(), strips_.pixel(), plan_.channels, transformed,
+                             position_);
     transformed += square_;
   }
 }
 
 // A block's outputs of the squares from their products.
-void WinogradRing::place(const Block& block, const float* products, const std::vector<Pixel>& squares, float* sums) const {
+void WinogradRing::place(const Block& block, const float* products, const std::vector<Pixel>& squares,
+                         float* sums) const {
   const int64_t size = block.vectors * lanes_;
   for (const Pixel& square : squares) {
     for (int64_t at = 0; at < size; at += lanes_) {
-      kernels().winograd_outputs(products + at, product_, sums + square.place * size + at, strips_.places_in_row() * size, size);
+      kernels().winograd_outputs(products + at, product_, sums + square.place * size + at,
+                                 strips_.places_in_row() * size, size);
     }
     products += size;
   }

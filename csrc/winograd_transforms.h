@@ -1,6 +1,6 @@
-// Winograd's transforms for 4×4 outputs of 3×3 kernels, one vector of channels or filters at a time. The polynomials are
-// evaluated at 0, ±3/4, ±3/2 and infinity: with these points rounding errors are less than half of those with the usual
-// 0, ±1, ±2, and two to four times those of summing tap by tap.
+// Winograd's transforms for 4×4 outputs of 3×3 kernels, one vector of channels or filters at a time. The polynomials
+// are evaluated at 0, ±3/4, ±3/2 and infinity: with these points rounding errors are less than half of those with the
+// usual 0, ±1, ±2, and two to four times those of summing tap by tap.
 #pragma once
 
 #include "simd.h"
@@ -24,7 +24,8 @@ HETCONV_INLINE void transform_line(const Vec (&d)[6], Vec (&to)[6]) {
   to[5] = fma(product, d[1], fma(both, d[3], d[5]));
 }
 
-void winograd_patch(const float* from, int64_t row_step, int64_t column_step, int64_t channels, float* to, int64_t to_step) {
+void winograd_patch(const float* from, int64_t row_step, int64_t column_step, int64_t channels, float* to,
+                    int64_t to_step) {
   for (int64_t channel = 0; channel < channels; channel += kLanes, from += kLanes, to += kLanes) {
     Vec half[6][6];
     for (int column = 0; column < 6; ++column) {

@@ -56,8 +56,8 @@ using GetConstantInput = Function<249, Status*(const KernelInfo*, size_t index, 
 using CountCallInputs = Function<88, Status*(const KernelContext*, size_t*)>;
 using GetInput = Function<90, Status*(const KernelContext*, size_t index, const Value**)>;
 using GetOutput = Function<91, Status*(KernelContext*, size_t index, const int64_t* sizes, size_t dims, Value**)>;
-using ParallelFor =
-    Function<274, Status*(const KernelContext*, void (*)(void* data, size_t part), size_t parts, size_t batches, void* data)>;
+using ParallelFor = Function<274, Status*(const KernelContext*, void (*)(void* data, size_t part), size_t parts,
+                                          size_t batches, void* data)>;
 
 using GetData = Function<51, Status*(Value*, void**)>;
 using CountDimensions = Function<61, Status*(const TensorInfo*, size_t*)>;

@@ -46,15 +46,17 @@ Shape shape_of_node(const Node& node) {
 }
 
 Activation activation_of_node(const Node& node) {
-  return chosen<Activation>(
-      "activation", node.text("activation"),
-      {{"none", Activation::none}, {"relu", Activation::relu}, {"relu6", Activation::relu6}, {"silu", Activation::silu}});
+  return chosen<Activation>("activation", node.text("activation"),
+                            {{"none", Activation::none},
+                             {"relu", Activation::relu},
+                             {"relu6", Activation::relu6},
+                             {"silu", Activation::silu}});
 }
 
 void set_weights(Shape& shape, const Tensor& spatial, const std::optional<Tensor>& pointwise) {
   if (spatial.sizes.size() != 4 || spatial.sizes[1] < 1 || spatial.sizes[0] < 1 || spatial.sizes[0] % shape.p != 0) {
-    throw Error("weight_spatial is " + words(spatial.sizes) + "; it must be (N, M/P, K, K), with N divisible by p=" +
-                std::to_string(shape.p));
+    throw Error("weight_spatial is " + words(spatial.sizes) +
+                "; it must be (N, M/P, K, K), with N divisible by p=" + std::to_string(shape.p));
   }
   shape.out_channels = spatial.sizes[0];
   shape.in_channels = spatial.sizes[1] * shape.p;
@@ -76,7 +78,8 @@ int64_t positions(int64_t size, int64_t window, int64_t stride) {
 
 void set_images(Shape& shape, const Tensor& x) {
   if (x.sizes.size() != 4 || x.sizes[3] != shape.in_channels) {
-    throw Error("x is " + words(x.sizes) + "; it must be (batch, height, width, " + std::to_string(shape.in_channels) + ")");
+    throw Error("x is " + words(x.sizes) + "; it must be (batch, height, width, " + std::to_string(shape.in_channels) +
+                ")");
   }
   shape.batch = x.sizes[0];
   shape.in_height = x.sizes[1];
@@ -100,7 +103,8 @@ class HetConv2d : public Kernel {
     const Value* const spatial = node.constant(kSpatial);
     const Value* const pointwise = shape_.p > 1 ? node.constant(kPointwise) : nullptr;
     if (spatial == nullptr || (shape_.p > 1 && pointwise == nullptr)) return;
-    constant_.emplace(Weights{tensor(api, spatial), pointwise == nullptr ? std::nullopt : std::optional(tensor(api, pointwise))});
+    constant_.emplace(
+        Weights{tensor(api, spatial), pointwise == nullptr ? std::nullopt : std::optional(tensor(api, pointwise))});
     set_weights(shape_, constant_->spatial, constant_->pointwise);
   }
 
@@ -150,8 +154,9 @@ void HetConv2d::run(const Call& call) const {
   set_images(shape, x);
   shape.algorithm = choose_algorithm(shape, false, !constant_.has_value());
   static thread_local Scratch scratch;
-  const float* const weights = constant_.has_value() ? packed(shape, call.threads())
-                                                     : pack(shape, given.spatial, given.pointwise, scratch, call.threads());
+  const float* const weights = constant_.has_value()
+                                   ? packed(shape, call.threads())
+                                   : pack(shape, given.spatial, given.pointwise, scratch, call.threads());
   const std::optional<Tensor> bias = call.tensor(kBias), residual = call.tensor(kResidual);
   const Ints sizes{shape.batch, shape.out_height, shape.out_width, shape.out_channels};
   if (bias.has_value() && bias->sizes != Ints{shape.out_channels}) {

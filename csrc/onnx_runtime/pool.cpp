@@ -2,7 +2,8 @@
 // would cost two transpositions.
 //
 //   input       x (B, H, W, C)
-//   attributes  kernel, stride, padding: two integers each; ceil: 1 if a last window may reach beyond the padding, which
+//   attributes  kernel, stride, padding: two integers each; ceil: 1 if a last window may reach beyond the padding,
+//   which
 //               MaxPool2d allows; count_padding: 1 if AveragePool2d counts the zeros of the padding
 //   output      (B, H', W', C)
 #include <algorithm>

@@ -49,7 +49,8 @@ Status* create(const CustomOp* op, Table api, const KernelInfo* info, void** ker
 
 Status* compute(void* kernel, KernelContext* context) {
   const Loaded& loaded = *static_cast<Loaded*>(kernel);
-  return status_of(loaded.api, loaded.op.type, [&] { loaded.kernel->run(Call(loaded.api, context, loaded.op.threads)); });
+  return status_of(loaded.api, loaded.op.type,
+                   [&] { loaded.kernel->run(Call(loaded.api, context, loaded.op.threads)); });
 }
 
 Operator make_operator(const char* type, Make make, size_t required, size_t inputs, int threads) {
@@ -129,7 +130,6 @@ extern "C" __attribute__((visibility("default"))) hetconv::ort::Status* Register
     return CreateStatus::of(base->get_api(1))(
         Code::fail, ("hetconv: ONNX Runtime " + found + " is too old; its operators need 1.17 or newer").c_str());
   }
-  return status_of(api, "hetconv", [&] {
-    call<AddCustomOpDomain>(api, options, domain_for(api, threads_of(api, options)));
-  });
+  return status_of(api, "hetconv",
+                   [&] { call<AddCustomOpDomain>(api, options, domain_for(api, threads_of(api, options))); });
 }

@@ -82,31 +82,35 @@ inline Floats shuffle_f32x4(Floats a, Floats b, int control) {
 #define _mm512_cvtps_epi32(a) emulated::each_int([&](int i) { return static_cast<int32_t>(std::nearbyint((a)[i])); })
 #define _mm512_add_epi32(a, b) ((a) + (b))
 #define _mm512_and_si512(a, b) ((a) & (b))
-#define _mm512_slli_epi32(a, n) emulated::each_int([&](int i) { return static_cast<int32_t>(static_cast<uint32_t>((a)[i]) << n); })
-#define _mm512_srli_epi32(a, n) emulated::each_int([&](int i) { return static_cast<int32_t>(static_cast<uint32_t>((a)[i]) >> n); })
+#define _mm512_slli_epi32(a, n) \
+  emulated::each_int([&](int i) { return static_cast<int32_t>(static_cast<uint32_t>((a)[i]) << n); })
+#define _mm512_srli_epi32(a, n) \
+  emulated::each_int([&](int i) { return static_cast<int32_t>(static_cast<uint32_t>((a)[i]) >> n); })
 #define _mm512_castsi512_ps(a) emulated::cast<emulated::Floats>(a)
 #define _mm512_castps_si512(a) emulated::cast<emulated::Ints>(a)
 #define _mm512_broadcast_f32x4(v) emulated::each([&, four = (v)](int i) { return four[i % 4]; })
 #define _mm512_broadcast_f32x8(v) emulated::each([&, eight = (v)](int i) { return eight[i % 8]; })
 #define _mm512_loadu_si512(p) emulated::each_int([&](int i) { return (p)[i]; })
-#define _mm512_permutexvar_ps(index, v) emulated::each([&, at = (index), from = (v)](int i) { return from[at[i] & 15]; })
+#define _mm512_permutexvar_ps(index, v) \
+  emulated::each([&, at = (index), from = (v)](int i) { return from[at[i] & 15]; })
 #define _mm512_cvtepu16_epi32(half) \
-  emulated::each_int([&, from = emulated::cast<__m256i>(half)](int i) { return reinterpret_cast<const uint16_t*>(&from)[i]; })
-#define _mm512_cmp_ps_mask(a, b, what)                                         \
-  [&] { /* _CMP_UNORD_Q is the only one in use */                              \
-    emulated::Mask mask = 0;                                                   \
-    for (int i = 0; i < 16; ++i) {                                             \
-      if ((a)[i] != (a)[i] || (b)[i] != (b)[i]) mask |= static_cast<emulated::Mask>(1 << i); \
-    }                                                                          \
-    return mask;                                                               \
+  emulated::each_int(               \
+      [&, from = emulated::cast<__m256i>(half)](int i) { return reinterpret_cast<const uint16_t*>(&from)[i]; })
+#define _mm512_cmp_ps_mask(a, b, what)                                                           \
+  [&] { /* _CMP_UNORD_Q is the only one in use */                                                \
+        emulated::Mask mask = 0;                                                                 \
+        for (int i = 0; i < 16; ++i) {                                                           \
+          if ((a)[i] != (a)[i] || (b)[i] != (b)[i]) mask |= static_cast<emulated::Mask>(1 << i); \
+        }                                                                                        \
+        return mask;                                                                             \
   }()
 #define _mm512_mask_mov_epi32(rest, mask, v) \
   emulated::each_int([&, m = (mask)](int i) { return m >> i & 1 ? (v)[i] : (rest)[i]; })
-#define _mm512_cvtepi32_epi16(v)                                                        \
-  [&, from = (v)] {                                                                     \
-    uint16_t half[16];                                                                  \
-    for (int i = 0; i < 16; ++i) half[i] = static_cast<uint16_t>(from[i]);              \
-    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(half));                  \
+#define _mm512_cvtepi32_epi16(v)                                           \
+  [&, from = (v)] {                                                        \
+    uint16_t half[16];                                                     \
+    for (int i = 0; i < 16; ++i) half[i] = static_cast<uint16_t>(from[i]); \
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(half));     \
   }()
 #define _mm512_unpacklo_ps(a, b) emulated::unpack(a, b, 0)
 #define _mm512_unpackhi_ps(a, b) emulated::unpack(a, b, 1)

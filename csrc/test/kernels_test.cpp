@@ -1,5 +1,6 @@
-// Every entry point on random layers of small integers, where sums are exact and compared with ==, for every instruction
-// set and 1 to 3 threads; Winograd, whose fractions round, within a budget. Buffers are exactly as large as needed, so that AddressSanitizer sees each access outside.
+// Every entry point on random layers of small integers, where sums are exact and compared with ==, for every
+// instruction set and 1 to 3 threads; Winograd, whose fractions round, within a budget. Buffers are exactly as large as
+// needed, so that AddressSanitizer sees each access outside.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -86,7 +87,8 @@ Shape random_shape(bool for_winograd) {
 
 std::string describe(const Shape& s) {
   char text[256];
-  std::snprintf(text, sizeof text, "M%ld N%ld P%ld %s B%ld %ldx%ld kernel %ldx%ld stride %ld,%ld padding %ld,%ld dilation %ld,%ld",
+  std::snprintf(text, sizeof text,
+                "M%ld N%ld P%ld %s B%ld %ldx%ld kernel %ldx%ld stride %ld,%ld padding %ld,%ld dilation %ld,%ld",
                 s.in_channels, s.out_channels, s.p, s.shifted ? "shifted" : "blocked", s.batch, s.in_height, s.in_width,
                 s.kernel_height, s.kernel_width, s.stride_height, s.stride_width, s.padding_height, s.padding_width,
                 s.dilation_height, s.dilation_width);
@@ -223,7 +225,8 @@ struct Case {
     });
     Buffer packed(packed_size(fast), kNan), packed_grad(packed_size_input_grad(fast), kNan);
     pack(fast, {spatial.data, pointwise.data}, packed.data, threads);
-    forward(fast, {x.data, x_strides}, packed.data, {bias.data, nullptr, Activation::none}, {got_y.data, y_strides}, threads);
+    forward(fast, {x.data, x_strides}, packed.data, {bias.data, nullptr, Activation::none}, {got_y.data, y_strides},
+            threads);
     pack_input_grad(fast, {spatial.data, pointwise.data}, packed_grad.data, threads);
     input_grad(fast, {y.data, y_strides}, packed_grad.data, {got_x.data, x_strides}, threads);
     return close("y, Winograd", got_y, expected, shape, shape.in_channels) &&
@@ -234,10 +237,11 @@ struct Case {
   bool check_winograd_memory(const Shape& fast) const {
     if (y.size == 0) return true;
     const Plan plan = plan_forward(fast);
-    const Strips strips(plan, {x.data, x_strides}, 1);
+    const Strips strips(plan, 1);
     const int64_t most = most_squares(plan), vectors = static_cast<int64_t>(plan.vectors.size()) * kernels().lanes;
     const int64_t elements = WinogradRing(plan, strips).elements();
-    if (elements <= most * (kPositions * (shape.in_channels + vectors) + 16 * vectors) + kPositions * 32 * (most + 2)) return true;
+    if (elements <= most * (kPositions * (shape.in_channels + vectors) + 16 * vectors) + kPositions * 32 * (most + 2))
+      return true;
     std::printf("%s: Winograd needs %ld elements\n", describe(shape).c_str(), elements);
     return false;
   }
@@ -246,7 +250,7 @@ struct Case {
   bool check_memory() const {
     if (y.size == 0) return true;
     const Plan plan = plan_forward(shape);
-    const Strips strips(plan, {x.data, x_strides}, 1);
+    const Strips strips(plan, 1);
     const int64_t channels = shape.in_channels, pixel = shape.kernel_height * shape.kernel_width * channels;
     const int64_t most = std::max<int64_t>(96 * 1024, pixel);
     if (strips.elements() <= most + most / channels * 16 + 16) return true;
@@ -274,8 +278,8 @@ struct Case {
     }
     pack(shape, {spatial.data, pointwise.data}, packed.data, threads);
     forward(shape, {x.data, x_strides}, packed.data,
-            {with_bias ? bias.data : nullptr, with_residual ? residual.data : nullptr, activation}, {got.data, y_strides},
-            threads);
+            {with_bias ? bias.data : nullptr, with_residual ? residual.data : nullptr, activation},
+            {got.data, y_strides}, threads);
     if (activation == Activation::silu) {
       for (int64_t i = 0; i < y.size; ++i) {
         if (std::fabs(got.data[i] - expected.data[i]) <= 3e-7f * std::fabs(expected.data[i]) + 1e-35f) {
@@ -298,7 +302,8 @@ int main(int argc, char** argv) {
     const Threads& threads = kThreads[i % 3];
     for (const char* name : {"avx512", "avx2", "portable"}) {
       if (!choose_instruction_set(name)) continue;
-      const bool right = layer.check_gradients(threads) && layer.check_forward(threads, false, false, Activation::none) &&
+      const bool right = layer.check_gradients(threads) &&
+                         layer.check_forward(threads, false, false, Activation::none) &&
                          layer.check_forward(threads, true, i % 2 == 0, static_cast<Activation>(i % 4)) &&
                          layer.check_bfloat16(threads) && layer.check_winograd(threads) && layer.check_memory();
       failures += !right;

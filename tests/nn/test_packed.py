@@ -69,6 +69,14 @@ def test_keeps_its_own_weights_and_copies():
     assert packed.state_dict() == {}
 
 
+@pytest.mark.parametrize("filters", [8, 6], ids=["whole vectors", "others"])
+@pytest.mark.parametrize("activation", ["relu", "relu6", "silu"])
+def test_activations_keep_what_is_not_a_number(instruction_set, activation, filters):
+    packed = pack(HetConv2d(filters, filters, 1, p=1), activation)
+    y = packed(torch.full((1, filters, 1, 1), float("nan")))
+    assert bool(y.isnan().all())
+
+
 def test_compiles_and_exports():
     packed, x = pack(HetConv2d(8, 8, 3, padding=1, p=2), "relu"), torch.randn(2, 8, 5, 5)
     torch._dynamo.reset()

@@ -3,13 +3,27 @@
 import pytest
 
 from hetconv.ops import check as module
+from hetconv.ops import native
 from hetconv.ops.check import NAMES, check
+
+BEST = None if native.why_not_loaded() else native.instruction_set()
 
 
 def test_passes():
     rows = list(check())
     assert [row for row in rows if not row.passed] == []
     assert {row.tensor for row in rows} == set(NAMES)
+
+
+@pytest.mark.skipif(native.why_not_loaded() is not None, reason="the native kernels are not built")
+def test_checks_every_instruction_set_and_leaves_the_one_that_was():
+    native.choose_instruction_set("portable")
+    try:
+        backends = {row.backend for row in check()}
+        assert native.instruction_set() == "portable"
+    finally:
+        native.choose_instruction_set(BEST)
+    assert {"native (portable)", f"native ({BEST})"} <= backends
 
 
 @pytest.mark.parametrize(("fault", "error"), [(1.001, None), (float("nan"), float("inf"))])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from hetconv.ops import native
 from hetconv.ops.explain import explain
 from hetconv.ops.functional import het_conv2d
 from hetconv.pattern import Arrangement, HetPattern
@@ -38,7 +39,19 @@ class CheckRow:
 
 
 def check(dtype: torch.dtype = torch.float32, device: str = "cpu") -> Iterator[CheckRow]:
-    """Compare what `het_conv2d` runs here, forward and gradients, with the masked dense convolution in float64."""
+    """Compare what `het_conv2d` runs here, forward and gradients, with the masked dense convolution in float64.
+
+    On a CPU with the native kernels, on every instruction set that it has.
+    """
+    if device != "cpu" or native.why_not_loaded() is not None:
+        yield from _check_shapes(dtype, device, "")
+        return
+    with native.each_instruction_set() as names:
+        for name in names:
+            yield from _check_shapes(dtype, device, f" ({name})")
+
+
+def _check_shapes(dtype: torch.dtype, device: str, instruction_set: str) -> Iterator[CheckRow]:
     generator = torch.Generator().manual_seed(0)
     arrangements: tuple[Arrangement, ...] = ("shifted", "blocked")
     for shape, p, arrangement in itertools.product(SHAPES, (1, 2, 3, 4, 8, 16), arrangements):
@@ -47,7 +60,8 @@ def check(dtype: torch.dtype = torch.float32, device: str = "cpu") -> Iterator[C
             continue
         for memory_format in (torch.channels_last, torch.contiguous_format):
             pattern = HetPattern(in_channels, out_channels, rest[0], p, arrangement)
-            yield from _check_case(pattern, rest[1], rest[2], memory_format, dtype, device, generator)
+            for row in _check_case(pattern, rest[1], rest[2], memory_format, dtype, device, generator):
+                yield replace(row, backend=row.backend + instruction_set)
 
 
 def _check_case(

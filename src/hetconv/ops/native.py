@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache, lru_cache
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -79,6 +81,22 @@ def choose_instruction_set(name: InstructionSet) -> None:
     """
     if not _kernels().hetconv_choose_instruction_set(name.encode()):
         raise UsageError(f"instruction set {name!r} is not one that this processor has (avx512, avx2, portable)")
+
+
+@contextmanager
+def each_instruction_set() -> Iterator[Iterator[InstructionSet]]:
+    """The instruction sets that this processor has, each chosen while it is the next one; then today's again."""
+    before = _kernels().hetconv_instruction_set()
+
+    def chosen() -> Iterator[InstructionSet]:
+        for name in get_args(InstructionSet):
+            if _kernels().hetconv_choose_instruction_set(name.encode()):
+                yield name
+
+    try:
+        yield chosen()
+    finally:
+        _kernels().hetconv_choose_instruction_set(before)
 
 
 def allow_winograd(allow: bool) -> None:
