@@ -44,13 +44,14 @@ def export(
     num_classes: Classes = 10,
     width: Width = 1.0,
     batch_size: Annotated[int, typer.Option(min=1, help="Images in the batch that forms are timed with.")] = 1,
-    threads: Annotated[int, typer.Option(min=1, help="ONNX Runtime's threads while forms are timed.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="The runtime's threads while forms are timed.")] = 1,
+    runtime: Annotated[str, typer.Option(help="On which forms are timed: onnxruntime or openvino.")] = "onnxruntime",
 ) -> None:
     """Write a network as ONNX, compared with the network before it is kept; standard operators, but for native."""
     from hetconv.export import export_onnx
 
     network, size = network_of(model, variant, num_classes, width, weights, input_size)
-    typer.echo(export_onnx(network, example_of(batch_size, size), out, form, threads=threads))
+    typer.echo(export_onnx(network, example_of(batch_size, size), out, form, threads=threads, runtime=runtime))
 
 
 def quantize(
