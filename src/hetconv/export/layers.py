@@ -19,7 +19,7 @@ from hetconv.nn import HetConv2d
 
 ROUNDS = 7
 FAR_SLOWER = 1.5
-"""More than a layer's time alone and its time within a network, where images stay in the runtime's own layout, differ."""
+"""Times alone tell less than that: within a network, images stay in the runtime's own layout between layers."""
 Open = Callable[[bytes], Callable[[Any], Any]]
 """Loads an ONNX model into the runtime that it is for."""
 

@@ -64,9 +64,12 @@ class ExportReport:
             return []
         forms = list(dict.fromkeys(form for layer in self.layer_forms for form in layer.timed_ms))
         rows = [
-            (layer.names[0] + f" and {len(layer.names) - 1} more" * (len(layer.names) > 1), layer.layer)
-            + tuple(f"{layer.timed_ms[form]:.3f}" if form in layer.timed_ms else "–" for form in forms)
-            + (layer.form,)
+            (
+                layer.names[0] + f" and {len(layer.names) - 1} more" * (len(layer.names) > 1),
+                layer.layer,
+                *(f"{layer.timed_ms[form]:.3f}" if form in layer.timed_ms else "–" for form in forms),
+                layer.form,
+            )
             for layer in self.layer_forms
         ]
         head = ("layer", "sizes, input", *(f"{form}, ms" for form in forms), "fastest")
