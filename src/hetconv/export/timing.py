@@ -13,6 +13,9 @@ from hetconv.runtimes.session import Array
 WARMUP_CALLS = 3
 SAMPLE_SECONDS = 0.01
 ROUNDS = 15
+ENOUGH_ROUNDS = 5
+LONGEST_SECONDS = 5.0
+"""Beyond this, `ENOUGH_ROUNDS` are enough: a call that takes long varies little."""
 
 Name = TypeVar("Name", bound=str)
 
@@ -21,7 +24,10 @@ def interleaved_medians(sessions: Mapping[Name, Session], x: Array, rounds: int 
     """Median milliseconds of a call of each, all in turns, so that the machine's drift hits all alike."""
     repeats = {name: _repeats(session, x) for name, session in sessions.items()}
     times: dict[Name, list[float]] = {name: [] for name in sessions}
-    for _ in range(rounds):
+    start = time.perf_counter()
+    for done in range(rounds):
+        if done >= ENOUGH_ROUNDS and time.perf_counter() - start > LONGEST_SECONDS:
+            break
         for name, session in sessions.items():
             begin = time.perf_counter()
             for _ in range(repeats[name]):
