@@ -113,6 +113,28 @@ def test_networks_without_het_layers(tmp_path):
     assert operators(report.path) == ["Conv"]
 
 
+class Reads(nn.Module):
+    """What it computes depends on values: no exporter can capture it."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = HetConv2d(3, 3, 3, padding=1, p=3)
+
+    def forward(self, x):
+        return self.layer(x) if float(x.sum()) > 0 else x
+
+
+def test_networks_that_cannot_be_exported(tmp_path):
+    model = Reads().eval()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(UsageError, match=r"^Reads cannot be exported by torch.onnx: ") as error:
+        export_onnx(model, image(), tmp_path / "x.onnx", "grouped")
+    assert "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert isinstance(model.layer, HetConv2d)
+
+
 class Pair(nn.Module):
     def forward(self, x):
         return x, x
@@ -209,6 +231,21 @@ def test_a_missing_package_says_how_to_install_it(tmp_path, monkeypatch):
     )
     with pytest.raises(UsageError, match="pip install onnx onnxscript onnxruntime"):
         export_onnx(small(), image(), tmp_path / "x.onnx")
+
+
+@pytest.mark.parametrize("package", ["onnxruntime", "openvino"])
+def test_a_package_that_is_too_old_is_one_line(tmp_path, monkeypatch, package):
+    if why_not(package) is not None:
+        pytest.skip(why_not(package))
+    version = session.importlib.metadata.version
+    monkeypatch.setattr(
+        session.importlib.metadata, "version", lambda name: "1.2.3+local" if name == package else version(name)
+    )
+    needed = session.OLDEST[package]
+    message = f"^{package} 1.2.3[+]local is too old, {needed} is needed: pip install --upgrade {package}$"
+    with pytest.raises(UsageError, match=message):
+        export_onnx(small(), image(), tmp_path / "x.onnx", runtime=package)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_model_is_left_as_it_was(tmp_path):
