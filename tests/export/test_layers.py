@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from hetconv import HetConv2d, export_onnx
+from hetconv import HetConv2d
 from hetconv.errors import HetconvError
-from hetconv.export import candidate, layers
+from hetconv.export import candidate
 from hetconv.export.layers import LayerForm, choose, layer_kinds, slow_forms
 from hetconv.runtimes import open_session
 
@@ -79,26 +79,6 @@ def test_far_slower_forms_need_no_whole_network():
 
 
 MIXED = "mixed: dense 1, grouped 1"
-
-
-def test_a_form_for_each_layer(tmp_path, monkeypatch):
-    of_layers = iter([{"grouped": 1.0, "sliced": 2.0, "dense": 1.1}, {"grouped": 1.2, "sliced": 2.0, "dense": 1.0}])
-    monkeypatch.setattr(layers, "interleaved_medians", lambda sessions, x, rounds: next(of_layers))
-    whole = {"grouped": 2.0, "dense": 3.0, MIXED: 1.0}
-    monkeypatch.setattr(candidate, "interleaved_medians", lambda sessions, x: {name: whole[name] for name in sessions})
-    torch.manual_seed(0)
-    model, x = small(), image(3)
-    report = export_onnx(model, image(), tmp_path / "x.onnx")
-    assert report.form == MIXED
-    assert report.timed_ms == whole
-    assert report.refused == {"sliced": "its layers alone take 1.9 times as long as the fastest form's"}
-    assert [(layer.names, layer.form) for layer in report.layer_forms] == [(("3",), "grouped"), (("6",), "dense")]
-    assert [node.op_type for node in onnx.load(report.path).graph.node].count("Conv") == 4
-    output = open_session("onnxruntime", report.path.read_bytes(), 1)(x.numpy())
-    with torch.no_grad():
-        np.testing.assert_allclose(output, model(x).numpy(), rtol=1e-4, atol=1e-5)
-    text = str(report)
-    assert "6      het P4 16→8 3×3, stride 2, 8×8  1.200        2.000       1.000      dense" in text
 
 
 def test_one_form_for_all_where_the_whole_network_is_faster_so(monkeypatch):
