@@ -117,16 +117,26 @@ def memory(results: BenchResults) -> Iterable[tuple[str, float, float]]:
             yield variant, peaks[OURS[0], variant], peaks["PyTorch", variant]
 
 
-def times(every: Sequence[BenchResults]) -> list[str]:
+CELLS: dict[str, Callable[[BenchEntry], str]] = {
+    "milliseconds": lambda entry: f"{milliseconds(entry):.1f}",
+    "first output, ms": lambda entry: "–" if entry.cold_start_ms is None else f"{entry.cold_start_ms:.0f}",
+    "memory, MB": lambda entry: f"{entry.peak_bytes / 1e6:.0f}" if entry.peak_bytes else "–",
+    "error": lambda entry: "–" if entry.error is None else f"{entry.error:.0e}",
+}
+"""What the tables show: the median; from starting a process to its first output; the most memory it had held by then;
+how far that output was from the network's own in float64, over the largest."""
+
+
+def grid(every: Sequence[BenchResults], what: str) -> list[str]:
     """One row a runtime, one column a network's variant."""
     columns = [(results, variant) for results in every for variant in results.variants]
     head = [f"{title(results)}, {variant}" for results, variant in columns]
-    lines = [f"| milliseconds | {' | '.join(head)} |", f"|---|{'---:|' * len(columns)}"]
+    lines = [f"| {what} | {' | '.join(head)} |", f"|---|{'---:|' * len(columns)}"]
     for runtime in dict.fromkeys(entry.runtime for results in every for entry in results.entries):
         cells = []
         for results, variant in columns:
             found = next((e for e in results.entries if (e.runtime, e.variant) == (runtime, variant)), None)
-            cells.append("–" if found is None or found.latency is None else f"{found.latency.median_ms:.1f}")
+            cells.append("–" if found is None or found.latency is None else CELLS[what](found))
         lines.append(f"| {runtime} | {' | '.join(cells)} |")
     return lines
 
@@ -143,7 +153,9 @@ def page(every: Sequence[BenchResults]) -> str:
     for threads in sorted({results.circumstances.threads for results in every}):
         alike = [results for results in every if results.circumstances.threads == threads]
         at = alike[0].circumstances
-        lines += ["", f"{threads} thread(s), batch {at.batch_size}, {at.processor}, {at.date}:", "", *times(alike)]
+        lines += ["", f"{threads} thread(s), batch {at.batch_size}, {at.processor}, {at.date}:"]
+        for what in CELLS:
+            lines += ["", *grid(alike, what)]
     return "\n".join([*lines, ""])
 
 
