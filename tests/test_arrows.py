@@ -24,7 +24,7 @@ MAY_KNOW = {
     "convert": {"plain_text", *LAYER},
     "layout": {"ops", *LAYER},
     "runtimes": {"built", "errors"},
-    "export": {"layout", "runtimes", "ops", "files", *LAYER},
+    "export": {"layout", "runtimes", "ops", "files", "plain_text", *LAYER},
     "quantize": {"export", "runtimes", "files", "errors"},
     "models": {"convert", *LAYER},
     "compress": {"cost", "export", "quantize", "runtimes", "train", "records", *LAYER},

@@ -1,11 +1,12 @@
 """Measuring in fresh processes: the figures' form, and every way in which a runtime may fail."""
 
 import types
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from hetconv.bench import RUNNERS, Bench, bench, registry
+from hetconv.bench import RUNNERS, Bench, bench, bench_in_turns, registry
 from hetconv.bench import measure as module
 from hetconv.bench.network import Network
 from hetconv.errors import UsageError
@@ -16,7 +17,8 @@ SMALL = {"model": "resnet20_cifar", "input_size": (3, 16, 16), "width": 0.25, "r
 
 @pytest.fixture(scope="module")
 def results():
-    return bench(Bench(variants=("dense", "het-p4"), runtimes=("torch_eager", "onnx_runtime"), **SMALL))
+    network = {"model": "vgg16_cifar", "input_size": (3, 32, 32), "width": 0.125, "rounds": 2}  # exported the soonest
+    return bench(Bench(variants=("dense", "het-p4"), runtimes=("torch_eager", "onnx_runtime"), **network))
 
 
 def test_every_runtime_runs_every_variant(results):
@@ -38,10 +40,21 @@ def test_an_onnx_process_holds_no_torch(results):
     assert peaks["ONNX Runtime"] < peaks["PyTorch"] / 2
 
 
+def test_numbers_of_threads_in_the_same_turns():
+    one = Bench(variants=("het-p4",), runtimes=("torch_eager",), **SMALL)
+    found = bench_in_turns((one, replace(one, threads=2)))
+    assert [results.circumstances.threads for results in found] == [1, 2]
+    for results in found:
+        (entry,) = results.entries
+        assert (entry.reason, entry.latency.samples) == (None, 2)
+    with pytest.raises(UsageError, match="must have the same rounds"):
+        bench_in_turns((one, replace(one, rounds=3)))
+
+
 def test_forms_and_formats_are_remarked(results):
     remarks = {(entry.runtime, entry.variant): entry.remark for entry in results.entries}
     assert remarks["ONNX Runtime", "dense"] == ""
-    assert remarks["ONNX Runtime", "het-p4"] in ("grouped", "sliced", "dense")
+    assert remarks["ONNX Runtime", "het-p4"].partition(":")[0] in ("grouped", "sliced", "dense", "mixed")
     assert remarks["PyTorch", "dense"] in ("channels last", "contiguous")
 
 

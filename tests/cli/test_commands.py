@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from hetconv.bench import Bench
 from hetconv.cli import run
-from hetconv.records import Run, load_record
+from hetconv.records import BenchEntry, BenchResults, Circumstances, Latency, Run, load_record
 
 SMALL = ["--width", "0.25", "--train-limit", "64", "--epochs", "2", "--batch-size", "32"]
 
@@ -100,6 +101,23 @@ def test_bench_ends_in_a_table_and_a_picture(tmp_path: Path, capsys: pytest.Capt
     assert sorted(file.name for file in tmp_path.iterdir()) == ["bench.json", "bench.md", "bench.png"]
 
 
+def test_bench_with_several_numbers_of_threads_keeps_each_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("hetconv.bench.bench_in_turns", lambda several, notice: tuple(map(measured, several)))
+    assert run(["bench", "resnet20_cifar", "--threads", "1,3,1", "--out", str(tmp_path)]) == 0
+    names = [f"bench-threads-{count}.{kind}" for count in (1, 3) for kind in ("json", "md", "png")]
+    assert sorted(file.name for file in tmp_path.iterdir()) == names
+    assert "1 thread" in (tmp_path / "bench-threads-1.md").read_text()
+    assert capsys.readouterr().out.count("Times as fast") == 2
+
+
+def measured(settings: Bench) -> BenchResults:
+    at = Circumstances("2026-01-01", "a processor", 4, settings.threads, "cpu", "float32", "own", 1, {})
+    entries = (BenchEntry("PyTorch", "dense", latency=Latency(1.0, 0.9, 1.1, 20, "own"), error=1e-7),)
+    return BenchResults(settings.model, settings.input_size, 10, 1.0, ("dense",), {"dense": 1000}, at, entries)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -126,6 +144,8 @@ def test_bench_ends_in_a_table_and_a_picture(tmp_path: Path, capsys: pytest.Capt
         (["export", "resnet20_cifar", "--out", "x.onnx", "--weights", "/no/such"], "looked for the weights /no/such"),
         (["quantize", "/no/such.onnx", "--out", "x.onnx"], "looked for the ONNX file /no/such.onnx"),
         (["bench", "resnet20_cifar", "--runtimes", "tvm"], "runtime 'tvm' is not known"),
+        (["bench", "resnet20_cifar", "--threads", "1,0"], "--threads '1,0' must be numbers of at least 1, or all"),
+        (["bench", "resnet20_cifar", "--threads", "many"], "--threads 'many' must be whole numbers"),
         (["bench", "resnet20_cifar", "--out", "/tmp/unused", "--input", "1,8,8"], "the model does not take this input"),
         (["report", "/no/such"], "looked for /no/such/results.json"),
         (["frobnicate"], "No such command 'frobnicate'"),

@@ -2,6 +2,7 @@
 
 import json
 import struct
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 
-from hetconv import create_model, deploy, load_deployed
+from hetconv import HetConv2d, create_model, deploy, load_deployed
 from hetconv.deployment import graph_json
 from hetconv.deployment.files import _checksum
 from hetconv.errors import DamagedFileError, UsageError
@@ -199,3 +200,31 @@ def test_values_that_json_has_no_word_for():
     assert graph_json.decode_value(encoded) == values
     with pytest.raises(TypeError, match=r"a object cannot be saved"):
         graph_json.encode_value(object(), lambda node: {})
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="the kernel does not tell what is mapped")
+def test_loading_holds_one_layer_of_the_file_at_a_time(tmp_path, monkeypatch):
+    """What is held of the file itself while weights are packed: of six layers, one, and what pages of 2 MB add."""
+    path, layers = tmp_path / "six.safetensors", [HetConv2d(256, 256, 3, padding=1, p=2) for _ in range(6)]
+    deploy(nn.Sequential(*layers), torch.randn(1, 256, 6, 6)).save(path)
+    held, pack = [], native.pack_weights
+
+    def packing(spatial, *args):
+        held.append(resident(path))
+        return pack(spatial, *args)
+
+    monkeypatch.setattr(native, "pack_weights", packing)
+    load_deployed(path)
+    assert len(held) == 6
+    assert max(held) < 0.7 * path.stat().st_size
+
+
+def resident(path):
+    """Bytes of the file that this process has in memory."""
+    found, inside = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.split()[0]:
+            inside = line.endswith(str(path))
+        elif inside and line.startswith("Rss:"):
+            found += 1024 * int(line.split()[1])
+    return found

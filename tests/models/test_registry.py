@@ -51,6 +51,17 @@ def test_a_residual_shortcut_is_the_subsampled_input_with_zero_channels() -> Non
     assert not shortcut[:, 24:].any()
 
 
+def test_the_convolutional_part_of_a_network() -> None:
+    with torch.device("meta"):
+        model = create_model("vgg16_features", "het-p8")
+        assert model(torch.empty(1, 3, 64, 64)).shape == (1, 512, 2, 2)
+    assert count(model, HetConv2d) == 12
+    with pytest.raises(UsageError, match="resnet18 has no part called features; take resnet18"):
+        create_model("resnet18_features")
+    with pytest.raises(UsageError, match="unknown network 'vgg_features'"):
+        create_model("vgg_features")
+
+
 @pytest.mark.parametrize(("name", "replaced"), [("resnet18", 16), ("resnet50", 16), ("vgg16_bn", 12)])
 def test_torchvision_networks(name: str, replaced: int) -> None:
     with torch.device("meta"):

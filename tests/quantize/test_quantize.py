@@ -103,6 +103,20 @@ def test_refusals_leave_nothing(trained, tmp_path, changes, message):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_a_file_cut_short_is_one_line(trained, tmp_path, backend):
+    if why_not(backend) is not None or (backend == "openvino" and why_not("nncf") is not None):
+        pytest.skip(f"{backend} is not installed")
+    path, calibration, test = trained
+    short = tmp_path / "short.onnx"
+    short.write_bytes(path.read_bytes()[:-1000])
+    out = tmp_path / {"onnxruntime": "int8.onnx", "openvino": "int8.xml"}[backend]
+    with pytest.raises(HetconvError, match=rf"^{backend} cannot load .*short.onnx: ") as error:
+        quantize_onnx(short, out, calibration, test, backend=backend)
+    assert "\n" not in str(error.value)
+    assert not out.exists()
+
+
 def test_a_runtime_that_fails_leaves_nothing(trained, tmp_path, monkeypatch):
     path, calibration, test = trained
     monkeypatch.setattr(TestImages, "accuracy", None)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
+import shutil
 import statistics
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -82,40 +83,75 @@ def bench(settings: Bench, notice: Callable[[str], None] = SAY_NOTHING) -> Bench
     Raises:
         UsageError: the network cannot be made, or does not take the input.
     """
+    return bench_in_turns((settings,), notice)[0]
+
+
+def bench_in_turns(several: Sequence[Bench], notice: Callable[[str], None] = SAY_NOTHING) -> tuple[BenchResults, ...]:
+    """As `bench`, for several settings (numbers of threads, say) whose networks are all timed in the same turns.
+
+    Raises:
+        UsageError: they differ in rounds, or as `bench`.
+    """
+    if len({settings.rounds for settings in several}) != 1:
+        raise UsageError("settings that are timed in the same turns must have the same rounds")
     with tempfile.TemporaryDirectory(prefix="hetconv-bench-") as scratch, ExitStack() as stack:
-        macs: dict[str, int] = {}
-        entries: list[BenchEntry] = []
-        running: dict[tuple[str, str], Worker] = {}
-        for variant, network in settings.networks().items():
-            folder = Path(scratch) / variant
-            model = network.create()
-            macs[variant] = complexity(model, settings.input_size).macs
-            network.save(model, folder)
-            np.save(folder / "input.npy", network.example().numpy())
-            expected = reference(model, network.example())
-            for name in settings.runtimes:
-                runner = find_runner(name)
-                notice(f"{runner.title}, {variant}: preparing and starting")
-                entry, worker = _started(runner, network, folder, expected, settings.threads)
-                entries.append(entry)
-                if worker is not None:
-                    stack.callback(worker.close)
-                    running[name, variant] = worker
-        notice(f"timing {len(running)} networks in turns, {settings.rounds} rounds")
-        times = _timed(running, settings.rounds)
-    found = (
-        replace(entry, latency=times.get((entry.runtime, entry.variant))) if entry.reason is None else entry
-        for entry in entries
+        made: dict[Network, _Made] = {}
+        started = []
+        for at, settings in enumerate(several):
+            for variant, network in settings.networks().items():
+                folder = Path(scratch) / f"{at}-{variant}"
+                made[network] = made[network].again(folder) if network in made else _Made.of(network, folder)
+                for name in settings.runtimes:
+                    runner = find_runner(name)
+                    notice(f"{runner.title}, {variant}, {settings.threads} thread(s): preparing and starting")
+                    entry, worker = _started(runner, network, folder, made[network].expected, settings.threads)
+                    started.append((at, entry, worker))
+                    if worker is not None:
+                        stack.callback(worker.close)
+        running = {index: worker for index, (_, _, worker) in enumerate(started) if worker is not None}
+        notice(f"timing {len(running)} networks in turns, {several[0].rounds} rounds")
+        times = _timed(running, several[0].rounds)
+    entries = [(at, replace(entry, latency=times.get(index))) for index, (at, entry, _) in enumerate(started)]
+    macs = {network: made[network].macs for network in made}
+    return tuple(
+        _results(settings, macs, [entry for of, entry in entries if of == at]) for at, settings in enumerate(several)
     )
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A network in a folder, for runtimes to prepare it there."""
+
+    folder: Path
+    macs: int
+    expected: NDArray[Any]
+
+    @classmethod
+    def of(cls, network: Network, folder: Path) -> _Made:
+        model = network.create()
+        network.save(model, folder)
+        np.save(folder / "input.npy", network.example().numpy())
+        return cls(folder, complexity(model, network.input_size).macs, reference(model, network.example()))
+
+    def again(self, folder: Path) -> _Made:
+        """The same network in another folder, with the forms that were exported, which take long."""
+        names = ("network.json", "weights.safetensors", "input.npy", "form-*.onnx", "layer*")
+        folder.mkdir(parents=True)
+        for file in (file for name in names for file in self.folder.glob(name)):
+            shutil.copy(file, folder)
+        return replace(self, folder=folder)
+
+
+def _results(settings: Bench, macs: dict[Network, int], entries: list[BenchEntry]) -> BenchResults:
     titles = {name: find_runner(name).title for name in settings.runtimes}
-    ordered = sorted(found, key=lambda entry: settings.runtimes.index(entry.runtime))
+    ordered = sorted(entries, key=lambda entry: settings.runtimes.index(entry.runtime))
     return BenchResults(
         settings.model,
         settings.input_size,
         settings.num_classes,
         settings.width,
         settings.variants,
-        macs,
+        {variant: macs[network] for variant, network in settings.networks().items()},
         _circumstances(settings),
         tuple(replace(entry, runtime=titles[entry.runtime]) for entry in ordered),
     )
@@ -146,9 +182,9 @@ def _started(
     return entry, worker
 
 
-def _timed(running: dict[tuple[str, str], Worker], rounds: int) -> dict[tuple[str, str], Latency]:
+def _timed(running: dict[int, Worker], rounds: int) -> dict[int, Latency]:
     calls = {key: max(1, round(SAMPLE_MS / worker.milliseconds(WARMUP_CALLS))) for key, worker in running.items()}
-    times: dict[tuple[str, str], list[float]] = {key: [] for key in running}
+    times: dict[int, list[float]] = {key: [] for key in running}
     for _ in range(rounds):
         for key, worker in running.items():
             worker.milliseconds(1)  # its caches and its threads are the others' until now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,6 +55,15 @@ def numbers(option: str, text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(",") if part)
     except ValueError as error:
         raise UsageError(f"--{option} {text!r} must be whole numbers separated by commas") from error
+
+
+def thread_counts(text: str) -> tuple[int, ...]:
+    """Numbers of threads, each once; "all" is as many as this process may run on."""
+    every = str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    counts = numbers("threads", ",".join(every if part == "all" else part for part in text.split(",")))
+    if not counts or min(counts) < 1:
+        raise UsageError(f"--threads {text!r} must be numbers of at least 1, or all, separated by commas: 1,all")
+    return tuple(dict.fromkeys(counts))
 
 
 def sizes_of(text: str) -> tuple[int, int, int]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from hetconv.cli.arguments import console, example_of, network_of, set_threads, sizes_of
+from hetconv.cli.arguments import console, example_of, network_of, set_threads, sizes_of, thread_counts
 from hetconv.cli.options import Classes, DataSet, ImageSize, InputSize, ModelName, Threads, Variant, Weights, Width
 
 
@@ -44,13 +44,14 @@ def export(
     num_classes: Classes = 10,
     width: Width = 1.0,
     batch_size: Annotated[int, typer.Option(min=1, help="Images in the batch that forms are timed with.")] = 1,
-    threads: Annotated[int, typer.Option(min=1, help="ONNX Runtime's threads while forms are timed.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="The runtime's threads while forms are timed.")] = 1,
+    runtime: Annotated[str, typer.Option(help="On which forms are timed: onnxruntime or openvino.")] = "onnxruntime",
 ) -> None:
     """Write a network as ONNX, compared with the network before it is kept; standard operators, but for native."""
     from hetconv.export import export_onnx
 
     network, size = network_of(model, variant, num_classes, width, weights, input_size)
-    typer.echo(export_onnx(network, example_of(batch_size, size), out, form, threads=threads))
+    typer.echo(export_onnx(network, example_of(batch_size, size), out, form, threads=threads, runtime=runtime))
 
 
 def quantize(
@@ -81,11 +82,11 @@ def bench_command(
     num_classes: Classes = 10,
     width: Width = 1.0,
     batch_size: Annotated[int, typer.Option(min=1, help="Images in the batch that is timed.")] = 1,
-    threads: Annotated[int, typer.Option(min=1, help="Of every runtime.")] = 1,
+    threads: Annotated[str, typer.Option(help="Of every runtime; several, such as 1,all, in the same turns.")] = "1",
     rounds: Annotated[int, typer.Option(min=1, help="Timed turns.")] = 20,
 ) -> None:
     """Time a network, dense and with HetConv layers, in every runtime that is installed, in turns."""
-    from hetconv.bench import RUNNERS, Bench, bench
+    from hetconv.bench import RUNNERS, Bench, bench_in_turns
     from hetconv.files import write_atomically
     from hetconv.models import input_size_of
     from hetconv.records import save_record
@@ -96,10 +97,15 @@ def bench_command(
     names = tuple(dict.fromkeys(["dense", *variants.split(",")]))
     chosen = tuple(runtimes.split(",")) if runtimes else RUNNERS
     progress = Console(stderr=True)
-    settings = Bench(model, names, size, num_classes, width, batch_size, threads, rounds, chosen)
-    results = bench(settings, lambda text: progress.print(text, highlight=False, markup=False))
-    save_record(results, out / "bench.json")
-    write_atomically(out / "bench.md", bench_markdown(results).encode())
-    print_bench(results, console())
-    draw_bench(results, out / "bench.png")
+    settings = [
+        Bench(model, names, size, num_classes, width, batch_size, count, rounds, chosen)
+        for count in thread_counts(threads)
+    ]
+    found = bench_in_turns(settings, lambda text: progress.print(text, highlight=False, markup=False))
+    for results in found:
+        stem = "bench" if len(found) == 1 else f"bench-threads-{results.circumstances.threads}"
+        save_record(results, out / f"{stem}.json")
+        write_atomically(out / f"{stem}.md", bench_markdown(results).encode())
+        print_bench(results, console())
+        draw_bench(results, out / f"{stem}.png")
     typer.echo(f"table, picture and records: {out}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal
 
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hetconv.errors import HetconvError, UsageError
-from hetconv.export.forms import AnyForm, forms_to_try
+from hetconv.export.forms import AnyForm, Mixed, forms_to_try
+from hetconv.export.layers import LayerForm, choose, layer_kinds, mixed, slow_forms, summary
 from hetconv.export.native import DOMAIN, Rewritten, rewrite_
 from hetconv.export.onnx_model import to_onnx
 from hetconv.export.prepare import Prepared, prepare
@@ -25,18 +26,20 @@ class Choice:
 
     Attributes:
         name: as the report tells it.
+        form: of all layers, or of each by its name.
         convolutions: in the native form, whether standard convolutions run on the native kernels too.
     """
 
     name: str
-    form: str
+    form: AnyForm | Mixed
     convolutions: bool = False
 
 
 EVERY, HET_ONLY = "every convolution", "HetConv layers only"
+PER_LAYER = "a form for each layer"
 
 
-def choices(model: nn.Module, form: str) -> tuple[Choice, ...]:
+def choices(model: nn.Module, form: AnyForm | Literal["auto"]) -> tuple[Choice, ...]:
     """What is tried for a form; "auto" means standard operators."""
     has_layers = any(isinstance(module, HetConv2d) for module in model.modules())
     if form == "native":
@@ -48,28 +51,34 @@ def choices(model: nn.Module, form: str) -> tuple[Choice, ...]:
 
 
 class Candidate:
-    """A network in one form, exported, loaded into ONNX Runtime and compared with the model.
+    """A network in one form, exported, loaded into a runtime and compared with the model.
 
     Attributes:
         rewritten: what became of it in the native form.
 
     Raises:
         UsageError: it cannot be exported so.
-        HetconvError: ONNX Runtime computes something else than the model.
+        HetconvError: the runtime computes something else than the model.
     """
 
     def __init__(
-        self, model: nn.Module, choice: Choice, tried: tuple[Tensor, ...], references: list[NDArray[Any]], threads: int
+        self,
+        model: nn.Module,
+        choice: Choice,
+        tried: tuple[Tensor, ...],
+        references: list[NDArray[Any]],
+        threads: int,
+        runtime: str = "onnxruntime",
     ) -> None:
-        self.prepared: Prepared = prepare(model, cast(AnyForm, choice.form))
+        self.prepared: Prepared = prepare(model, choice.form)
         self.rewritten: Rewritten | None = None
         native = choice.form == "native"
         if native:
             self.onnx = to_onnx(self.prepared.network, tried[0], self._rewrite(choice.convolutions), DOMAIN)
         else:
             self.onnx = to_onnx(self.prepared.network, tried[0])
-        self.session = open_session("onnxruntime", self.onnx, threads, native)
-        self.checked: tuple[Checked, ...] = compare("onnxruntime", self.session, tried, references)
+        self.session = open_session(runtime, self.onnx, threads, native)
+        self.checked: tuple[Checked, ...] = compare(runtime, self.session, tried, references)
 
     def _rewrite(self, convolutions: bool) -> Any:
         def rewrite(onnx_ir_model: Any) -> None:
@@ -85,28 +94,49 @@ class Fastest:
     Attributes:
         timed_ms: median time of every way, if there are several.
         refused: ways that were not taken, and why.
+        layers: the forms of single layers, if they were timed.
     """
 
     name: str
     candidate: Candidate
     timed_ms: dict[str, float]
     refused: dict[str, str]
+    layers: tuple[LayerForm, ...] = ()
 
 
 def fastest(
-    model: nn.Module, form: str, tried: tuple[Tensor, ...], references: list[NDArray[Any]], threads: int
+    model: nn.Module,
+    form: AnyForm | Literal["auto"],
+    tried: tuple[Tensor, ...],
+    references: list[NDArray[Any]],
+    threads: int,
+    runtime: str = "onnxruntime",
 ) -> Fastest:
-    """Export a network in every way that a form has, and time them in turns on ONNX Runtime.
+    """Export a network in every way that a form has, and time them in turns on the runtime.
+
+    "auto" times the layers first, and tries each layer in its own fastest form beside all layers in one form.
 
     Raises:
         UsageError, HetconvError: none can be exported.
     """
     candidates: dict[str, Candidate] = {}
     refused: dict[str, str] = {}
+    layers: tuple[LayerForm, ...] = ()
     ways = choices(model, form)
-    for choice in ways:
+    if form == "auto" and len(ways) > 1:
         try:
-            candidates[choice.name] = Candidate(model, choice, tried, references, threads)
+            layers = choose(layer_kinds(model, tried[0]), lambda onnx: open_session(runtime, onnx, threads))
+        except (HetconvError, UsageError) as error:
+            refused[PER_LAYER] = str(error)
+        forms = mixed(layers)
+        refused |= slow_forms(layers)
+        if len(set(forms.values())) > 1:
+            ways = (*ways, Choice(summary(forms), forms))
+    for choice in ways:
+        if choice.name in refused:
+            continue
+        try:
+            candidates[choice.name] = Candidate(model, choice, tried, references, threads, runtime)
         except (HetconvError, UsageError) as error:
             if len(ways) == 1 or form == "native":
                 raise
@@ -118,4 +148,4 @@ def fastest(
         sessions = {name: candidate.session for name, candidate in candidates.items()}
         timed = interleaved_medians(sessions, tried[0].numpy())
     taken = min(timed or candidates, key=lambda name: timed.get(name, 0.0))
-    return Fastest(taken, candidates[taken], timed, refused)
+    return Fastest(taken, candidates[taken], timed, refused, layers)

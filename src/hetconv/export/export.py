@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import torch
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hetconv.errors import UsageError
 from hetconv.export.candidate import Candidate, fastest
-from hetconv.export.forms import FORMS
+from hetconv.export.forms import FORMS, AnyForm
 from hetconv.export.native import DOMAIN
 from hetconv.export.onnx_model import versions
 from hetconv.export.report import ExportReport
@@ -22,7 +22,13 @@ from hetconv.runtimes import RUNTIMES, open_session, require, why_not
 
 
 def export_onnx(
-    model: nn.Module, example: Tensor, path: str | Path, form: str = "auto", *, threads: int = 1
+    model: nn.Module,
+    example: Tensor,
+    path: str | Path,
+    form: str = "auto",
+    *,
+    threads: int = 1,
+    runtime: str = "onnxruntime",
 ) -> ExportReport:
     """Write a network as ONNX, in evaluation mode, for any batch size; with standard operators, but for "native".
 
@@ -35,9 +41,11 @@ def export_onnx(
 
     Args:
         example: (B, C, H, W), float32, as the network will be given; height and width are fixed by it.
-        form: "auto" times the forms of standard operators on ONNX Runtime with this example and takes the fastest;
+        form: "auto" times the forms of standard operators with this example: of each distinct layer alone, then the
+            whole network with each layer in its fastest form and with all in one, and takes what is fastest there;
             "native" is tried with every convolution on the native kernels and with HetConv layers only.
         threads: with which forms are timed.
+        runtime: on which forms are timed, "onnxruntime" or "openvino"; any runtime can read the file.
 
     Returns:
         what was done, forms' times and every comparison among it.
@@ -51,13 +59,13 @@ def export_onnx(
     """
     require("onnx", "onnxscript", "onnxruntime")
     path = Path(path)
-    _check(model, example, form, threads)
+    form = _check(model, example, form, threads, runtime)
     has_layers = any(isinstance(module, HetConv2d) for module in model.modules())
     tried = inputs(example.detach().cpu())
     references = [reference(model, x) for x in tried]
-    found = fastest(model, form, tried, references, threads)
+    found = fastest(model, form, tried, references, threads, runtime)
     chosen = found.candidate
-    others, unchecked = _compared_elsewhere(chosen, tried, references, threads)
+    others, unchecked = _compared_elsewhere(chosen, tried, references, threads, runtime)
     write_atomically(path, chosen.onnx)
     opset, ir_version = versions(chosen.onnx)
     return ExportReport(
@@ -74,17 +82,19 @@ def export_onnx(
         chosen.checked + others,
         unchecked,
         chosen.rewritten,
+        runtime,
+        found.layers,
     )
 
 
 def _compared_elsewhere(
-    chosen: Candidate, tried: tuple[Tensor, ...], references: list[NDArray[Any]], threads: int
+    chosen: Candidate, tried: tuple[Tensor, ...], references: list[NDArray[Any]], threads: int, timed_on: str
 ) -> tuple[tuple[Checked, ...], dict[str, str]]:
     """Comparisons on the other runtimes, and why there is none on some."""
     checked: tuple[Checked, ...] = ()
     unchecked: dict[str, str] = {}
     for runtime in RUNTIMES:
-        if runtime == "onnxruntime":
+        if runtime == timed_on:
             continue
         reason = why_not(runtime) if chosen.rewritten is None else f"it has no operators of {DOMAIN}"
         if reason is None:
@@ -94,7 +104,8 @@ def _compared_elsewhere(
     return checked, unchecked
 
 
-def _check(model: object, example: object, form: str, threads: int) -> None:
+def _check(model: object, example: object, form: str, threads: int, runtime: str) -> AnyForm | Literal["auto"]:
+    """The form, where export can begin."""
     if not isinstance(model, nn.Module):
         raise UsageError(f"model is a {type(model).__name__}; it must be an nn.Module")
     if not isinstance(example, Tensor) or example.dim() != 4 or example.shape[0] < 1:
@@ -102,6 +113,11 @@ def _check(model: object, example: object, form: str, threads: int) -> None:
         raise UsageError(f"example={got} must be one tensor, (batch, channels, height, width)")
     if form != "auto" and form not in FORMS:
         raise UsageError(f"form={form!r} must be auto, {', '.join(FORMS)}")
+    if runtime not in RUNTIMES:
+        raise UsageError(f"runtime={runtime!r} must be one of {', '.join(RUNTIMES)}")
+    if form == "native" and runtime != "onnxruntime":
+        raise UsageError(f"form='native' is for runtime='onnxruntime'; {runtime} has no operators of {DOMAIN}")
+    require(runtime)
     if threads < 1:
         raise UsageError(f"threads={threads} must be at least 1")
     others = {tensor.dtype for tensor in (example, *model.parameters())} - {torch.float32}
@@ -111,3 +127,4 @@ def _check(model: object, example: object, form: str, threads: int) -> None:
         )
     if any(parameter.device.type != "cpu" for parameter in model.parameters()):
         raise UsageError("the model is not on the CPU; export a copy of it: copy.deepcopy(model).cpu()")
+    return cast(AnyForm, form)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, get_args
 
 import torch
@@ -19,6 +20,8 @@ Form = Literal["grouped", "sliced", "dense"]
 """Of standard operators."""
 AnyForm = Form | Literal["native"]
 FORMS: tuple[str, ...] = (*get_args(Form), "native")
+Mixed = Mapping[str, Form]
+"""A form for each layer, by its name."""
 
 MOST_SLICES = 16
 """Parts up to which the sliced form is tried: it makes a convolution of each."""
@@ -118,8 +121,9 @@ def in_form(layer: HetConv2d, form: AnyForm) -> nn.Module:
 
 
 def forms_to_try(model: nn.Module) -> tuple[Form, ...]:
-    """The forms that differ for this network and may be the fastest."""
-    parts = max((module.p for module in model.modules() if isinstance(module, HetConv2d)), default=1)
+    """The forms that differ for this network, or for this layer, and may be the fastest."""
+    layers = [module for module in model.modules() if isinstance(module, HetConv2d)]
+    parts = max((layer.p for layer in layers if layer.pattern.taps > 1), default=1)
     if parts == 1:
         return ("dense",)
     return ("grouped", "sliced", "dense") if parts <= MOST_SLICES else ("grouped", "dense")

@@ -6,7 +6,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -33,7 +33,9 @@ def to_onnx(
     """
     import onnx
 
-    program = _exported(network, example)
+    pair = example if example.shape[0] > 1 else torch.cat((example, example))  # a batch of 1 would be taken as fixed
+    batch = ({0: torch.export.Dim(BATCH)},)
+    program = _exported(network, (pair,), input_names=[INPUT], output_names=[OUTPUT], dynamic_shapes=batch)
     if rewrite is not None:
         rewrite(program.model)
     proto = program.model_proto
@@ -50,6 +52,40 @@ def to_onnx(
     return proto.SerializeToString()  # type: ignore[no-any-return]
 
 
+def layers_to_onnx(layers: Sequence[nn.Module], examples: Sequence[Tensor]) -> tuple[bytes, ...]:
+    """Each layer as a small ONNX model for a batch of its example's size.
+
+    They are exported as one network and then cut apart, since an export takes seconds however small it is.
+
+    Raises:
+        UsageError: the exporter cannot capture one of them.
+    """
+    import onnx
+    from onnx.utils import Extractor
+
+    numbers = range(len(layers))
+    inputs, outputs = [f"{INPUT}{at}" for at in numbers], [f"{OUTPUT}{at}" for at in numbers]
+    program = _exported(_Apart(layers), tuple(examples), input_names=inputs, output_names=outputs)
+    proto = program.model_proto
+    _strip(proto)
+    extractor = Extractor(onnx.shape_inference.infer_shapes(proto))
+    return tuple(
+        extractor.extract_model([name], [output]).SerializeToString()
+        for name, output in zip(inputs, outputs, strict=True)
+    )
+
+
+class _Apart(nn.Module):
+    """Layers that have nothing to do with each other, each with an input and an output of its own."""
+
+    def __init__(self, layers: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return tuple(layer(x) for layer, x in zip(self.layers, inputs, strict=True))
+
+
 def versions(model: bytes) -> tuple[int, int]:
     """Opset and IR version of an ONNX model."""
     import onnx
@@ -58,18 +94,14 @@ def versions(model: bytes) -> tuple[int, int]:
     return next(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), proto.ir_version
 
 
-def _exported(network: nn.Module, example: Tensor) -> Any:
-    pair = example if example.shape[0] > 1 else torch.cat((example, example))  # a batch of 1 would be taken as fixed
+def _exported(network: nn.Module, args: tuple[Tensor, ...], **options: Any) -> Any:
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                network, (pair,), dynamo=True, verbose=False, input_names=[INPUT], output_names=[OUTPUT],
-                dynamic_shapes=({0: torch.export.Dim(BATCH)},),
-            )  # fmt: skip
+            program = torch.onnx.export(network, args, dynamo=True, verbose=False, **options)
     except Exception as error:
         raise UsageError(f"{type(network).__name__} cannot be exported by torch.onnx: {_first(error)}") from error
     finally:

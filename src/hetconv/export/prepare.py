@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import nn
 
 from hetconv.errors import UsageError
 from hetconv.export.fold import Folding, fold_batch_norms
-from hetconv.export.forms import FORMS, AnyForm, in_form
+from hetconv.export.forms import FORMS, AnyForm, Mixed, in_form
 from hetconv.layout import Relayout
 from hetconv.layout.capture import copied
 from hetconv.nn import HetConv2d
@@ -37,38 +38,54 @@ def folded_copy(model: nn.Module) -> tuple[nn.Module, Folding]:
     return fold_batch_norms(copied(model).eval().requires_grad_(False))
 
 
-def prepare(model: nn.Module, form: AnyForm) -> Prepared:
+def prepare(model: nn.Module, form: AnyForm | Mixed) -> Prepared:
     """Make a network ready; the model is left as it was.
 
     The native form takes either arrangement. Split forms want the blocked one: a network that cannot be brought there
     gathers channels around each shifted layer, and `notes` says so.
 
+    Args:
+        form: of all layers, or of each by the name that it has in `blocked`; one that has none there is dense.
+
     Raises:
         UsageError: the form is not known.
     """
-    if form not in FORMS:
+    forms = set(form.values()) if isinstance(form, Mapping) else {form}
+    if not forms <= set(FORMS):
         raise UsageError(f"form={form!r} must be auto, {', '.join(FORMS)}")
-    network, folding = folded_copy(model)
-    notes: tuple[str, ...] = ()
-    if form in SPLIT:
-        try:
-            plan = Relayout(network, "blocked")
-            notes = plan.reasons
-            network = plan.result(gather=True)
-        except UsageError as error:
-            notes = (f"around every shifted layer, since {error}",)
-    layers = tuple(name for name, module in network.named_modules() if isinstance(module, HetConv2d))
+    if forms & set(SPLIT):
+        network, folding, notes = blocked(model)
+    else:
+        (network, folding), notes = folded_copy(model), ()
+    layers = tuple(layers_of(network))
     return Prepared(replace_layers_(network, form), folding, notes, layers)
 
 
-def replace_layers_(network: nn.Module, form: AnyForm) -> nn.Module:
+def blocked(model: nn.Module) -> tuple[nn.Module, Folding, tuple[str, ...]]:
+    """A folded copy with its HetConv layers blocked, where it can be; and where channels are gathered, and why."""
+    network, folding = folded_copy(model)
+    try:
+        plan = Relayout(network, "blocked")
+        return plan.result(gather=True), folding, plan.reasons
+    except UsageError as error:
+        return network, folding, (f"around every shifted layer, since {error}",)
+
+
+def layers_of(network: nn.Module) -> dict[str, HetConv2d]:
+    """HetConv layers, each by its first name."""
+    return {name: module for name, module in network.named_modules() if isinstance(module, HetConv2d)}
+
+
+def replace_layers_(network: nn.Module, form: AnyForm | Mixed) -> nn.Module:
     """Put each HetConv layer into a form, in place; a layer used in several places stays one."""
-    if isinstance(network, HetConv2d):
-        return in_form(network, form)
-    made: dict[nn.Module, nn.Module] = {}
+    made: dict[nn.Module, nn.Module] = {
+        layer: in_form(layer, form.get(name, "dense") if isinstance(form, Mapping) else form)
+        for name, layer in layers_of(network).items()
+    }
+    if network in made:
+        return made[network]
     for parent in list(network.modules()):
         for key, child in parent._modules.items():
-            if isinstance(child, HetConv2d):
-                parent._modules[key] = made[child] if child in made else in_form(child, form)
-                made[child] = parent._modules[key]  # type: ignore[assignment]
+            if child in made:
+                parent._modules[key] = made[child]
     return network

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hetconv.export.fold import Folding
+from hetconv.export.layers import LayerForm
 from hetconv.export.native import Rewritten
 from hetconv.export.verify import Checked
+from hetconv.plain_text import table
 
 
 @dataclass(frozen=True)
@@ -16,13 +18,15 @@ class ExportReport:
 
     Attributes:
         form: of the HetConv layers; None in a network without such.
-        timed_ms: median time of each form on ONNX Runtime, if they were timed.
+        timed_ms: median time of the network in each form, if they were timed.
         refused: forms that were tried and not taken, and why.
         layers: names of the HetConv layers.
         gathers: where channels are gathered, and why.
         checked: every comparison with the model.
         unchecked: runtimes it could not be compared on, and why.
         rewritten: what runs on the native kernels, in the native form.
+        timed_on: the runtime that forms were timed on.
+        layer_forms: distinct layers alone, what each form takes and which is the fastest, if they were timed.
     """
 
     path: Path
@@ -38,19 +42,39 @@ class ExportReport:
     checked: tuple[Checked, ...]
     unchecked: dict[str, str]
     rewritten: Rewritten | None = None
+    timed_on: str = "onnxruntime"
+    layer_forms: tuple[LayerForm, ...] = ()
 
     def __str__(self) -> str:
         return "\n".join([
             f"{self.path}: {self.bytes:,} bytes, opset {self.opset}, IR version {self.ir_version}, any batch size",
             f"HetConv layers: {len(self.layers)}" + ("" if self.form is None else f", {self.form}"),
             *([] if self.rewritten is None else [str(self.rewritten)]),
-            _listed("timed on ONNX Runtime", [f"{form} {ms:.3g} ms" for form, ms in self.timed_ms.items()], ", "),
+            _listed(f"timed on {self.timed_on}", [f"{form} {ms:.3g} ms" for form, ms in self.timed_ms.items()]),
+            *self._layer_lines(),
             _listed("forms not taken", [f"{form}: {why}" for form, why in self.refused.items()]),
             _listed("channels gathered", list(self.gathers)),
             f"batch norms folded: {len(self.folding.folded)}; " + _listed("left", self._left()),
             _listed("compared with the model", [self._checked(runtime) for runtime in self._runtimes()]),
             _listed("not compared on", [f"{runtime}: {why}" for runtime, why in self.unchecked.items()]),
         ])  # fmt: skip
+
+    def _layer_lines(self) -> list[str]:
+        if not self.layer_forms:
+            return []
+        forms = list(dict.fromkeys(form for layer in self.layer_forms for form in layer.timed_ms))
+        rows = [
+            (
+                layer.names[0] + f" and {len(layer.names) - 1} more" * (len(layer.names) > 1),
+                layer.layer,
+                *(f"{layer.timed_ms[form]:.3f}" if form in layer.timed_ms else "–" for form in forms),
+                layer.form,
+            )
+            for layer in self.layer_forms
+        ]
+        head = ("layer", "sizes, input", *(f"{form}, ms" for form in forms), "fastest")
+        refused = dict.fromkeys(why for layer in self.layer_forms for why in layer.refused.values())
+        return ["distinct layers, each timed alone:", *table(head, rows), *(f"  not timed: {why}" for why in refused)]
 
     def _left(self) -> list[str]:
         by_reason: dict[str, list[str]] = {}

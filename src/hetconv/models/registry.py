@@ -30,6 +30,9 @@ OWN_MODELS: dict[str, Callable[..., nn.Module]] = {
 DEFAULT_INPUT_SIZE = {"vgg16_cifar": (3, 32, 32), "resnet20_cifar": (3, 32, 32), "resnet56_cifar": (3, 32, 32)}
 """(channels, height, width) of one example where it is not 3×224×224."""
 
+FEATURES = "_features"
+"""Behind the name of a torchvision network: its part of that name alone."""
+
 
 def input_size_of(name: str) -> tuple[int, int, int]:
     """The input a named network is meant for: (channels, height, width)."""
@@ -40,8 +43,9 @@ def create_model(name: str, variant: str = "dense", num_classes: int = 10, *, wi
     """Build a network, untrained, with one kind of layer in the place of its K×K convolutions.
 
     Args:
-        name: vgg16_cifar, resnet20_cifar, resnet56_cifar, mobilenet_v1, any of torchvision's networks (resnet50, …), or
-            `module:function`, which is called with `num_classes` if it takes one.
+        name: vgg16_cifar, resnet20_cifar, resnet56_cifar, mobilenet_v1, any of torchvision's networks (resnet50, …),
+            the convolutional part of one (vgg16_features, …), or `module:function`, which is called with `num_classes`
+            if it takes one.
         variant: see `hetconv.models.variant.GRAMMAR`. The first convolution always stays standard. In other networks
             than the four named, layers are swapped by `hetconv.convert`'s rules.
         width: the four own networks' channels times this.
@@ -79,6 +83,8 @@ def _from_torchvision(name: str, num_classes: int) -> nn.Module:
     from torchvision import models
 
     known = models.list_models()
+    if name.endswith(FEATURES) and name.removesuffix(FEATURES) in known:
+        return _features(_from_torchvision(name.removesuffix(FEATURES), num_classes), name)
     if name not in known:
         every = [*OWN_MODELS, *known]
         near = difflib.get_close_matches(name, every, n=3) or list(OWN_MODELS)
@@ -90,6 +96,14 @@ def _from_torchvision(name: str, num_classes: int) -> nn.Module:
     if name in ("googlenet", "inception_v3"):
         options |= {"init_weights": True, "aux_logits": False}
     return _called(name, lambda: models.get_model(name, **options))
+
+
+def _features(model: nn.Module, name: str) -> nn.Module:
+    features = getattr(model, "features", None)
+    if not isinstance(features, nn.Module):
+        base = name.removesuffix(FEATURES)
+        raise UsageError(f"network {name!r} cannot be made: {base} has no part called features; take {base}")
+    return features
 
 
 def _from_function(name: str, num_classes: int) -> nn.Module:

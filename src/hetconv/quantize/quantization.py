@@ -42,8 +42,8 @@ def quantize_onnx(
     Raises:
         UsageError: a package, the file or images are missing, the name of `out` does not fit the backend, or the
             network does not take the images.
-        HetconvError: the runtime cannot quantize it, or the file cannot be written. Nothing is left at `out` then but
-            what was there.
+        HetconvError: the runtime cannot load the file, which was cut short, say, or cannot quantize it, or the file
+            cannot be written. Nothing is left at `out` then but what was there.
     """
     if backend not in BACKENDS:
         raise UsageError(f"backend={backend!r} must be one of {', '.join(BACKENDS)}")
@@ -57,7 +57,7 @@ def quantize_onnx(
     if threads < 1:
         raise UsageError(f"threads={threads} must be at least 1")
     images, tested = as_images("calibration", calibration), TestImages.of(test)
-    before = open_session(backend, path.read_bytes(), threads)
+    before = _opened(backend, path, threads)
     expected = _classes(tested, before, path)
     with tempfile.TemporaryDirectory(prefix="hetconv-quantize-") as scratch:
         try:
@@ -93,6 +93,14 @@ def _classes(tested: TestImages, session: Session, path: Path) -> Tensor:
     except Exception as error:
         told = " ".join(str(error).split())[:300]
         raise UsageError(f"{path} does not take images of {tested.images.shape[1:]}: {told}") from error
+
+
+def _opened(backend: str, path: Path, threads: int) -> Session:
+    try:
+        return open_session(backend, path.read_bytes(), threads)
+    except Exception as error:  # whatever a runtime makes of a file that is no whole ONNX model
+        told = " ".join(str(error).split())[:300]
+        raise HetconvError(f"{backend} cannot load {path}: {type(error).__name__}: {told}") from error
 
 
 def _loaded(backend: str, file: Path, threads: int) -> Session:

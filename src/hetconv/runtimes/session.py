@@ -42,11 +42,15 @@ def _openvino(model: bytes, threads: int) -> Session:
 RUNTIMES: dict[str, Callable[[bytes, int], Session]] = {"onnxruntime": _onnxruntime, "openvino": _openvino}
 """Runtimes that read ONNX, by the name of their package."""
 
+OLDEST = {"onnx": "1.16", "onnxscript": "0.5", "onnxruntime": "1.18", "openvino": "2024.0", "nncf": "2.7"}
+"""Versions that are needed."""
+
 
 def why_not(package: str, oldest: str | None = None) -> str | None:
-    """Why a package cannot be used: it is missing, or older than `oldest`; None if it can."""
+    """Why a package cannot be used: it is missing, or older than `oldest` or what is needed; None if it can."""
     if importlib.util.find_spec(package) is None:
         return f"{package} is not installed: pip install {package}"
+    oldest = OLDEST.get(package) if oldest is None else oldest
     if oldest is None:
         return None
     try:
@@ -68,11 +72,14 @@ def require(*packages: str) -> None:
     """Check that these packages are there.
 
     Raises:
-        UsageError: one is not; the message says how to install it.
+        UsageError: one is not, or too old; the message says how to install it.
     """
-    missing = [package for package in packages if why_not(package) is not None]
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
     if missing:
         raise UsageError(f"this needs {' and '.join(missing)}: pip install {' '.join(missing)}")
+    old = [reason for reason in map(why_not, packages) if reason is not None]
+    if old:
+        raise UsageError("; ".join(old))
 
 
 def open_session(runtime: str, model: bytes, threads: int, native: bool = False) -> Session:

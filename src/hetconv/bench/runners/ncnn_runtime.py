@@ -41,13 +41,13 @@ def load(folder: Path, threads: int) -> Callable[[Any], Any]:
 
 def _convert(folder: Path) -> None:
     """Make ncnn's files of the ONNX file; pnnx tells what it does not support, and goes on."""
+    import onnx
     import pnnx
 
-    from hetconv.bench.network import Network
     from hetconv.errors import HetconvError
 
-    network, _ = Network.load(folder)
-    size = ",".join(map(str, (1, *network.input_size)))
+    dims = onnx.load(folder / FILE).graph.input[0].type.tensor_type.shape.dim
+    size = ",".join(map(str, (1, *(dim.dim_value for dim in dims[1:]))))
     done = subprocess.run(
         [pnnx.EXEC_PATH, FILE, f"inputshape=[{size}]", "fp16=0"],
         cwd=folder, capture_output=True, text=True, check=False,
