@@ -10,7 +10,7 @@ from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
 from hetconv.errors import HetconvError
-from hetconv.report.curves import _apart
+from hetconv.report.curves import apart
 from hetconv.report.figures import Chart, accuracy_against_macs, charts, loss_curves, save_picture, speedup
 from hetconv.report.palette import COLOURS, looks
 from hetconv.report.svg import inline_svg
@@ -108,7 +108,7 @@ def luminance(colour: str) -> float:
 
 @pytest.mark.parametrize("heights", [[10, 10, 10], [0, 5, 100], [99, 100, 100], [50]])
 def test_names_of_lines_are_moved_apart(heights: list[float]) -> None:
-    placed = _apart(heights, 0, 100)
+    placed = apart(heights, 0, 100)
     assert placed == sorted(placed)
     assert all(after - before >= 11.49 for before, after in pairwise(placed))
     assert placed[0] >= 0

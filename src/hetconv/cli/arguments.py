@@ -56,6 +56,13 @@ def numbers(option: str, text: str) -> tuple[int, ...]:
         raise UsageError(f"--{option} {text!r} must be whole numbers separated by commas") from error
 
 
+def fractions(option: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(",") if part)
+    except ValueError as error:
+        raise UsageError(f"--{option} {text!r} must be numbers separated by commas") from error
+
+
 def sizes_of(text: str) -> tuple[int, int, int]:
     sizes = numbers("input", text)
     if len(sizes) != 3 or min(sizes) < 1:

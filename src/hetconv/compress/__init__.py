@@ -10,6 +10,7 @@ from hetconv.compress.method import Method
 from hetconv.compress.remove import FilterGroup, Surgery
 from hetconv.compress.result import CompressedModel
 from hetconv.compress.sbp import Bayesian
+from hetconv.compress.sensitivity import plan_probes, sensitivity
 from hetconv.compress.spec import StageSettings, parse_method
 
 __all__ = [
@@ -27,5 +28,7 @@ __all__ = [
     "Training",
     "compress",
     "parse_method",
+    "plan_probes",
+    "sensitivity",
     "sparse",
 ]
