@@ -9,9 +9,9 @@ import argparse
 from pathlib import Path
 
 from hetconv.records import Results, load_record
-from hetconv.report.figures import accuracy_against_time, save_picture
+from hetconv.report.figures import accuracy_against_time, accuracy_against_training_macs, save_picture
 from hetconv.report.table import summarize
-from hetconv.report.training_cost import accuracy_against_training, training_macs, training_seconds
+from hetconv.report.training_cost import training_macs, training_seconds
 
 
 def lines(results: Results) -> list[str]:
@@ -41,7 +41,7 @@ def main() -> None:
     results = load_record(Results, given.results)
     print("\n".join(lines(results)))
     save_picture(accuracy_against_time(results), given.pictures / "compress-time.png")
-    save_picture(accuracy_against_training(results), given.pictures / "compress-training.png")
+    save_picture(accuracy_against_training_macs(results), given.pictures / "compress-training.png")
 
 
 if __name__ == "__main__":

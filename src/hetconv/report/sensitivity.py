@@ -55,11 +55,12 @@ def headline(results: SensitivityResults) -> str:
         f"{found.images:,} training images of {results.data}, {seen[results.seen]}; unchanged it is "
         f"{100 * found.accuracy:.{decimals}f} %."
     )
-    for kind, words in (("p", "P={:g} of {} costs most, {} points."), ("share", "{:.0%} of {} costs most, {} points.")):
+    for kind, words in (("p", "P={:g} of"), ("share", "Removing {:.0%} of")):
         probes = [probe for probe in found.probes if probe.kind == kind]
         if probes:
             worst = min(probes, key=lambda probe: probe.accuracy)
-            text += f" {words.format(worst.value, worst.layer, _points(found, worst, decimals))}"
+            points = 100 * (found.accuracy - worst.accuracy)
+            text += f" {words.format(worst.value)} {worst.layer} costs most, {points:.{decimals}f} points."
     return text
 
 
@@ -120,10 +121,6 @@ def _figure(found: Sensitivity, probes: Sequence[Probe], kind: Kind) -> Figure:
 
 def _heading(kind: str, value: float) -> str:
     return f"P={value:g}" if kind == "p" else f"−{100 * value:g} %"
-
-
-def _points(found: Sensitivity, probe: Probe, decimals: int) -> str:
-    return f"{100 * (found.accuracy - probe.accuracy):.{decimals}f}"
 
 
 def _print(console: Console, text: str) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from hetconv.compress import plan_probes, sensitivity
+from hetconv.compress.sensitivity import keep_silent
 from hetconv.cost.circumstances import circumstances
 from hetconv.errors import UsageError
 from hetconv.models import create_model
@@ -51,7 +52,7 @@ class Probing:
 
 
 def probe(
-    probing: Probing, folder: Path, progress: Progress | None = None, told: Callable[[Probe], None] | None = None
+    probing: Probing, folder: Path, progress: Progress | None = None, told: Callable[[Probe], None] = keep_silent
 ) -> SensitivityResults:
     """Train or load the network, change one layer of it at a time, and keep what was found in sensitivity.json.
 
@@ -76,16 +77,15 @@ def probe(
     torch.manual_seed(probing.seed)
     model = create_model(probing.network, probing.variant, data.num_classes, width=probing.width)
     plan_probes(model, data, parts=probing.parts, shares=probing.shares, layers=probing.layers)
+    seen: bool | None = False
     if probing.weights is None:
-        training, seen = _train(comparison, model, data, folder, progress), False
+        training = _train(comparison, model, data, folder, progress)
     else:
         load_weights(probing.weights, model)
-        training, seen = (
-            f"weights of {probing.weights.name}",
-            _has_seen(probing.weights, data, whole.train_images - apart),
-        )
-    settings = {"parts": probing.parts, "shares": probing.shares, "layers": probing.layers}
-    found = sensitivity(model, data, **settings, **({} if told is None else {"told": told}))  # type: ignore[arg-type]
+        training, seen = _history(probing.weights, data.name, whole.train_images - apart)
+    found = sensitivity(
+        model, data, parts=probing.parts, shares=probing.shares, layers=probing.layers, told=told
+    )  # fmt: skip
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     where = circumstances(device, "float32", "channels_last", data.test_images, torch.get_num_threads())
     network = comparison.settings(data).network
@@ -104,12 +104,15 @@ def _train(comparison: Comparison, model: nn.Module, data: Data, folder: Path, p
     return f"{comparison.recipe.epochs} epochs on {data.train_images:,} images"
 
 
-def _has_seen(weights: Path, data: Data, others: int) -> bool | None:
-    """Whether a checkpoint's network was trained on more of the fixed shuffle than on the images that come before the
-    validation images; None if the file does not say."""
+def _history(weights: Path, data: str, others: int) -> tuple[str, bool | None]:
+    """How a file's network was trained, in words, and whether on more of the fixed shuffle than the images that come
+    before the validation images: None where the file does not say, or it was trained on other data."""
     try:
-        identity = read_header(weights).identity
+        header = read_header(weights)
     except UsageError:
-        return None
-    trained = identity.get("train_images")
-    return trained > others if identity.get("data") == data.name and isinstance(trained, int) else None
+        return f"weights of {weights.name}", None
+    images = header.identity.get("train_images")
+    words = f"{weights.name}, {len(header.epochs)} epochs"
+    if header.identity.get("data") != data or not isinstance(images, int):
+        return words, None
+    return f"{words} on {images:,} images", images > others
