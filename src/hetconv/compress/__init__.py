@@ -4,6 +4,7 @@ from hetconv.compress.afp import AutoBalanced
 from hetconv.compress.connection import Connection, sparse
 from hetconv.compress.course import Training, compress
 from hetconv.compress.depgraph import DepGraph
+from hetconv.compress.float_onnx import FloatOnnx
 from hetconv.compress.int8 import Int8
 from hetconv.compress.l1 import L1
 from hetconv.compress.method import Method
@@ -21,6 +22,7 @@ __all__ = [
     "Connection",
     "DepGraph",
     "FilterGroup",
+    "FloatOnnx",
     "Int8",
     "Method",
     "StageSettings",
