@@ -19,9 +19,9 @@ class GroupSparsity(Objective):
     """½·strength·Σ γ‖w‖² over all weights that make or read a filter, in every layer of its group.
 
     γ is between 1, for the filter of its group that matters most, and `alpha`, for the one that matters least:
-    alpha^((max I − I)/(max I − min I)) with I the root of Torch-Pruning's group magnitude, a number of the step that has
-    no gradient. The penalty's gradient is what Torch-Pruning's GroupNormPruner adds to a step's; HetConv layers take
-    part by the standard convolutions that compute the same.
+    alpha^((max I − I)/(max I − min I)) with I the root of Torch-Pruning's group magnitude, a number of the step
+    without a gradient. The penalty's gradient is what Torch-Pruning's GroupNormPruner adds to a step's; HetConv layers
+    take part by the standard convolutions that compute the same.
 
     Args:
         surgery: of the network that is trained, whose copy it keeps up to date.
