@@ -40,7 +40,7 @@ def test_each_probe_is_the_network_changed_by_hand(model: nn.Module, data: Data)
     found = sensitivity(model, data, parts=(4,), shares=(0.5,), layers=LAYERS)
     assert fingerprint(model) == before
     assert [(probe.layer, probe.kind, probe.value) for probe in found.probes] == [
-        (name, kind, value) for kind, value in (("p", 4), ("share", 0.5)) for name in LAYERS
+        (name, kind, value) for name in LAYERS for kind, value in (("p", 4), ("share", 0.5))
     ]
     assert (found.images, found.skipped) == (60, ())
     assert (found.accuracy, found.loss) == accuracy_and_loss(copy.deepcopy(model), data)

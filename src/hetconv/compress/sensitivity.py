@@ -115,7 +115,7 @@ def plan_probes(
         if (parts if kind == "p" else shares) is not None:
             _check_taken(kind, reasons, by_all=layers is not None)
         steps += [Step(prober, kind, name, value, reason) for (name, value), reason in reasons.items()]
-    return tuple(steps)
+    return tuple(sorted(steps, key=lambda step: names.index(step.layer)))
 
 
 def _check(parts: tuple[int, ...], shares: tuple[float, ...]) -> None:
