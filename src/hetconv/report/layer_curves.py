@@ -1,9 +1,10 @@
-"""One line a layer: those that fall deepest in colours and named at their ends, the others faintly."""
+"""One line a layer: the lowest in colours and named at their ends, the others faintly."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import mean
 from typing import TYPE_CHECKING
 
 from hetconv.report.axes import name_axes, name_ticks, new_axes
@@ -23,19 +24,19 @@ class Curve:
     points: tuple[tuple[float, float], ...]
 
     @property
-    def lowest(self) -> float:
-        return min(y for _, y in self.points)
+    def mean(self) -> float:
+        return mean(y for _, y in self.points)
 
 
 def layer_curves(curves: Sequence[Curve], x_name: str, gid: str, named: int, *, doubling: bool) -> Figure:
     """Accuracy of the whole network against what was done to one layer, within `report_style`.
 
     Args:
-        named: how many of the curves are in colours, those with the lowest points.
+        named: how many of the curves are in colours, those lowest on average.
         doubling: whether the x axis doubles at each step, as P does.
     """
     figure, axes = new_axes(3.3, left=0.5, right=1.25)
-    order = sorted(range(len(curves)), key=lambda index: curves[index].lowest)
+    order = sorted(range(len(curves)), key=lambda index: curves[index].mean)
     chosen = sorted(order[:named])
     for index, curve in enumerate(curves):
         if index not in chosen:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Kind = Literal["p", "share"]
 TITLES: dict[Kind, str] = {"p": "Accuracy against P, one layer at a time", "share": "Accuracy against filters removed"}
 NAMED_LAYERS = 6
-"""So many layers, those that bear least, are drawn in colours and named."""
+"""So many layers, those lowest on average, are drawn in colours and named."""
 
 
 def print_sensitivity(results: SensitivityResults, console: Console) -> None:
@@ -98,9 +98,7 @@ def _chart(results: SensitivityResults, kind: Kind) -> Chart:
     )
     values = ", ".join(_heading(kind, value) for value in values_of(found, kind))
     title = TITLES[kind]
-    caption = (
-        f"Each line is one layer, the others unchanged and nothing retrained. Named: the {NAMED_LAYERS} that fall most."
-    )
+    caption = f"Each line is one layer, the others unchanged and nothing retrained. Named: the {NAMED_LAYERS} lowest on average."
     return Chart(f"sensitivity-{kind}", title, caption, f"{title} ({values}): {words}.", _figure(found, probes, kind))
 
 
