@@ -1,6 +1,9 @@
-"""Print the table of a comparison with compressed variants, and draw its two pictures.
+"""Print the tables of the page on compressing, and draw its pictures.
 
-python benchmarks/compress_page.py benchmarks/results/compress-cifar10.json docs/images
+python benchmarks/compress_page.py benchmarks/results docs/images
+
+Of a comparison with compressed variants (compress-cifar10.json), of 8 bits against float32 in the same runtime
+(int8-vgg16*.json) and of one layer changed at a time (sensitivity-cifar10.json); what is not there is left out.
 """
 
 from __future__ import annotations
@@ -8,10 +11,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from hetconv.records import Results, load_record
-from hetconv.report.figures import accuracy_against_time, save_picture
+from rich.console import Console
+
+from hetconv.records import BenchResults, Results, SensitivityResults, load_record
+from hetconv.report.figures import accuracy_against_time, accuracy_against_training_macs, save_picture
+from hetconv.report.sensitivity import print_sensitivity, sensitivity_charts
 from hetconv.report.table import summarize
-from hetconv.report.training_cost import accuracy_against_training, training_macs, training_seconds
+from hetconv.report.training_cost import training_macs, training_seconds
+
+BASE = "onnxruntime"
 
 
 def lines(results: Results) -> list[str]:
@@ -33,15 +41,45 @@ def lines(results: Results) -> list[str]:
     return found
 
 
+def runtime_lines(results: BenchResults) -> list[str]:
+    """8 bits and float32 by runtime, over ONNX Runtime's float32 of the same network."""
+    found = ["| network | runtime | ms | p20–p80 | over its float32 in ONNX Runtime | off by |", "|---" * 6 + "|"]
+    times = {(entry.runtime, entry.variant): entry.latency for entry in results.entries}
+    for entry in results.entries:
+        base, time = times[BASE, entry.variant], entry.latency
+        if time is None or base is None:
+            found.append(f"| {entry.variant} | {entry.runtime} | – | – | {entry.reason} | – |")
+            continue
+        ratio, error = base.median_ms / time.median_ms, entry.error or 0.0
+        cells = (
+            entry.variant, f"{entry.runtime}, {entry.remark}", f"{time.median_ms:.2f}",
+            f"{time.p20_ms:.2f}–{time.p80_ms:.2f}", f"{ratio:.2f}×", f"{error:.1g}",
+        )  # fmt: skip
+        found.append(f"| {' | '.join(cells)} |")
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path)
     parser.add_argument("pictures", type=Path)
     given = parser.parse_args()
-    results = load_record(Results, given.results)
-    print("\n".join(lines(results)))
-    save_picture(accuracy_against_time(results), given.pictures / "compress-time.png")
-    save_picture(accuracy_against_training(results), given.pictures / "compress-training.png")
+    compared = given.results / "compress-cifar10.json"
+    if compared.exists():
+        results = load_record(Results, compared)
+        print("\n".join(lines(results)))
+        save_picture(accuracy_against_time(results), given.pictures / "compress-time.png")
+        save_picture(accuracy_against_training_macs(results), given.pictures / "compress-training.png")
+    for path in sorted(given.results.glob("int8-vgg16*.json")):
+        bench = load_record(BenchResults, path)
+        print(f"\n{bench.network} × {bench.width:g}, batch {bench.circumstances.batch_size} ({path.name})\n")
+        print("\n".join(runtime_lines(bench)))
+    probed = given.results / "sensitivity-cifar10.json"
+    if probed.exists():
+        found = load_record(SensitivityResults, probed)
+        print_sensitivity(found, Console(width=110))
+        for chart in sensitivity_charts(found):
+            save_picture(chart, given.pictures / f"{chart.name}.png")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ MAY_KNOW = {
     "export": {"layout", "runtimes", "ops", "files", "plain_text", *LAYER},
     "quantize": {"export", "runtimes", "files", "errors"},
     "models": {"convert", *LAYER},
-    "compress": {"cost", "export", "quantize", "runtimes", "train", "records", *LAYER},
+    "compress": {"convert", "cost", "export", "ops", "quantize", "runtimes", "train", "records", *LAYER},
     "cost": {"ops", "records", *LAYER},
     "deployment": {"cost", "ops", "plain_text", "records", "files", *LAYER},
     "bench": {"models", "cost", "deployment", "export", "runtimes", "records", *LAYER},

@@ -293,6 +293,63 @@ class Compression(Record):
         )
 
 
+@dataclass(frozen=True)
+class Probe(Record):
+    """One layer changed, the others as they were, and what that did to the network.
+
+    `kind` says what `value` is: p, of the HetConv layer that took the convolution's place, or the share of its filters
+    that was removed. `changed` of `of` weights (p) or filters (share) are not what they were. `accuracy` and `loss`
+    (mean cross-entropy) are of the changed network, without any training, as `macs` are for one image.
+    """
+
+    layer: str
+    kind: Literal["p", "share"]
+    value: float
+    changed: int
+    of: int
+    accuracy: float
+    loss: float
+    macs: int
+
+
+@dataclass(frozen=True)
+class SkippedProbe(Record):
+    """A layer that was not changed so, and why."""
+
+    layer: str
+    kind: Literal["p", "share"]
+    value: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Sensitivity(Record):
+    """How a trained network bears changes of one layer at a time; `accuracy`, `loss` and `macs` are of it unchanged."""
+
+    accuracy: float
+    loss: float
+    macs: int
+    images: int
+    probes: tuple[Probe, ...]
+    skipped: tuple[SkippedProbe, ...] = ()
+
+
+@dataclass(frozen=True)
+class SensitivityResults(Record):
+    """The sensitivity of one network, and whose it is.
+
+    `seen` is whether the network was trained on the images that accuracies are of; None if that is not known.
+    """
+
+    network: str
+    variant: str
+    data: str
+    training: str
+    seen: bool | None
+    circumstances: Circumstances
+    sensitivity: Sensitivity
+
+
 def save_record(record: Any, path: Path) -> None:
     """Write a record as JSON, whole or not at all."""
     write_atomically(path, TypeAdapter(type(record)).dump_json(record, indent=1) + b"\n")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from hetconv.compress import AutoBalanced
+from hetconv.compress import AutoBalanced, parse_method
 from hetconv.compress.afp import Balance, balance_weights
 from hetconv.compress.filters import Parts, filter_rows, l1_norms
 from hetconv.errors import UsageError
@@ -73,8 +73,22 @@ def test_gradient_is_that_of_the_formula() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "message"), [({"share": 1.0}, r"share=1 must be above 0"), ({"alpha": 0}, "alpha=0")]
+    ("wrong", "message"),
+    [({"share": 1.0}, r"share=1 must be above 0"), ({"alpha": 0}, "alpha=0"), ({"times": 0}, "times=")],
 )
 def test_wrong_settings(wrong: dict[str, float], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         AutoBalanced(**wrong)
+
+
+def test_rounds_come_to_the_share() -> None:
+    """Three quarters in two rounds: 16 filters, then 8, then 4. λ are those of the filters that are left."""
+    method = parse_method("afp-75x2")
+    assert (method.rounds, parse_method("afp-75").rounds) == (2, 1)
+    model = create_model("vgg16_cifar", width=0.25)
+    first, changes = method.prune(model, EXAMPLE, 0)
+    assert (changes[0].before, changes[0].after) == (16, 8)
+    _, changes = method.prune(first, EXAMPLE, 1)
+    assert (changes[0].before, changes[0].after) == (8, 4)
+    weights = method.objective(first, EXAMPLE, 100).weights["features.0.0"]
+    assert (len(weights), int((weights > 0).sum())) == (8, 4)

@@ -15,7 +15,18 @@ from hetconv.train import Data, Progress, Recipe, load_data
 
 RECIPE = Recipe(epochs=2, batch_size=32, learning_rate=0.05)
 STAGES = StageSettings(1, 0.01, 1, 0.001)
-METHODS = ["l1-50", "afp-50", "sbp", "connection-90", "depgraph-50", "int8", "het-p4-l1-50", "het-p4-int8"]
+METHODS = [
+    "l1-50",
+    "afp-50",
+    "sbp",
+    "connection-90",
+    "depgraph-50",
+    "depgraph-sparse-50",
+    "int8",
+    "onnx",
+    "het-p4-l1-50",
+    "het-p4-int8",
+]
 
 
 class StoppedError(Exception):
@@ -53,11 +64,11 @@ def test_every_method_goes_the_course(spec: str, data: Data) -> None:
     found = run(spec, data)
     record = found.record
     names = [stage.name for stage in record.stages]
-    if spec.endswith("int8"):
+    if spec.endswith(("int8", "onnx")):
         assert names == ["train"]
         assert isinstance(found.model, RuntimeNetwork)
     else:
-        assert names == ["train", *(["prepare"] if spec in ("afp-50", "sbp") else []), "retrain"]
+        assert names == ["train", *(["prepare"] if spec in ("afp-50", "sbp", "depgraph-sparse-50") else []), "retrain"]
         assert sum(layer.after for layer in record.layers) <= sum(layer.before for layer in record.layers)
     assert found.cost.epochs == len(names) + 1
     assert found.cost.macs == sum(3 * s.macs * s.images * len(s.epochs) for s in record.stages)
@@ -92,6 +103,7 @@ def test_retraining_is_the_papers_in_proportion() -> None:
 @pytest.mark.parametrize(("text", "message"), [
     ("l1-100", r"l1-100: share=1 must be above 0 and below 1"), ("l1-c", "unknown method 'l1-c'; it must be l1-"),
     ("connection-0", r"connection-0: share=0"), ("magic-3", "unknown method"), ("depgraph", "unknown method"),
+    ("l1-50x2", "only afp and connection go in rounds"), ("afp-50x0", r"afp-50x0: times=0 must be at least 1"),
 ])  # fmt: skip
 def test_wrong_words(text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):

@@ -6,6 +6,7 @@ from hetconv import complexity
 from hetconv.compress import L1
 from hetconv.compress.filters import Parts, keep_largest, kept_in_part, laid_out
 from hetconv.compress.l1 import published_shares
+from hetconv.cost import latency
 from hetconv.errors import UsageError
 from hetconv.models import create_model
 
@@ -122,3 +123,12 @@ def test_a_network_without_filters_of_its_own_is_refused() -> None:
         L1().check(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten()), EXAMPLE)
     with pytest.raises(UsageError, match=r"is set down for ResNet-56"):
         published_shares("b", 13)
+
+
+def test_removed_filters_take_no_time() -> None:
+    """A quarter of the filters leaves a sixteenth of the multiply-adds, and far less than half of the time."""
+    model = create_model("vgg16_cifar", width=0.5).eval()
+    smaller, _ = L1(0.75).prune(model, EXAMPLE, 0)
+    assert complexity(model, (3, 32, 32)).macs > 14 * complexity(smaller, (3, 32, 32)).macs
+    timed = latency({"dense": model, "smaller": smaller}, torch.randn(8, 3, 32, 32), samples=5, threads=1)
+    assert timed.speedup("smaller") > 2

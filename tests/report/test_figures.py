@@ -10,11 +10,21 @@ from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
 from hetconv.errors import HetconvError
-from hetconv.report.curves import _apart
-from hetconv.report.figures import Chart, accuracy_against_macs, charts, loss_curves, save_picture, speedup
+from hetconv.records import Compression, Stage
+from hetconv.report.curves import apart
+from hetconv.report.figures import (
+    Chart,
+    accuracy_against_macs,
+    accuracy_against_training_macs,
+    charts,
+    loss_curves,
+    save_picture,
+    speedup,
+)
 from hetconv.report.palette import COLOURS, looks
 from hetconv.report.svg import inline_svg
 from hetconv.report.table import summarize
+from hetconv.report.training_cost import training_macs
 
 from .example import cost, example
 
@@ -108,7 +118,7 @@ def luminance(colour: str) -> float:
 
 @pytest.mark.parametrize("heights", [[10, 10, 10], [0, 5, 100], [99, 100, 100], [50]])
 def test_names_of_lines_are_moved_apart(heights: list[float]) -> None:
-    placed = _apart(heights, 0, 100)
+    placed = apart(heights, 0, 100)
     assert placed == sorted(placed)
     assert all(after - before >= 11.49 for before, after in pairwise(placed))
     assert placed[0] >= 0
@@ -126,3 +136,18 @@ def test_without_matplotlib_the_error_says_what_to_install(monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(HetconvError, match="pip install matplotlib"):
         accuracy_against_macs(example(epochs=1))
+
+
+def test_the_cost_of_training_counts_three_passes_an_image_and_epoch() -> None:
+    """Of a compressed network, those of all its stages."""
+    results = example(variants=("dense", "het-p4"))
+    chart = accuracy_against_training_macs(results)
+    rows = {row.variant: row for row in summarize(results)}
+    epochs = len(next(run for run in results.runs if run.variant == "het-p4").epochs)
+    spent = 3 * rows["het-p4"].macs * results.settings.train_images * epochs
+    assert training_macs(results, rows["het-p4"]) == spent
+    assert f"for {spent / 1e12:.4g} T MACs" in chart.alternative
+    stage = Stage("train", results.runs[0].epochs, 100, 1000, 1.0)
+    compression = Compression("l1", (stage, stage), (), 0.5, results.costs[0].complexity)
+    compressed = replace(results, runs=tuple(replace(run, compression=compression) for run in results.runs))
+    assert training_macs(compressed, rows["het-p4"]) == 2 * 3 * 1000 * 100 * len(stage.epochs)

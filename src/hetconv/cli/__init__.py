@@ -10,7 +10,7 @@ from typing import Any
 from hetconv.errors import HetconvError, UsageError, WrongFileError
 
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
-RESUMED = ("compare", "study", "train")
+RESUMED = ("compare", "sensitivity", "study", "train")
 """Commands that keep what they have done."""
 
 

@@ -37,6 +37,7 @@ from hetconv.cli.options import (
     WeightDecay,
     Width,
 )
+from hetconv.cli.sensitivity import sensitivity_command
 from hetconv.cli.study import study_app
 from hetconv.errors import HetconvError
 
@@ -152,6 +153,7 @@ def profile(
 for _command in (deploying.deploy, deploying.export, deploying.quantize):
     app.command()(_command)
 app.command("bench")(deploying.bench_command)
+app.command("sensitivity")(sensitivity_command)
 
 
 @app.command()

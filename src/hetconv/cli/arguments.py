@@ -66,6 +66,13 @@ def thread_counts(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(counts))
 
 
+def fractions(option: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(",") if part)
+    except ValueError as error:
+        raise UsageError(f"--{option} {text!r} must be numbers separated by commas") from error
+
+
 def sizes_of(text: str) -> tuple[int, int, int]:
     sizes = numbers("input", text)
     if len(sizes) != 3 or min(sizes) < 1:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from hetconv.compress.filters import Parts, check_share, filter_rows, kept_in_part, l1_norms
 from hetconv.compress.method import Method
 from hetconv.compress.private import keep_by_share, private_groups, remove, shares_by_name
-from hetconv.compress.remove import Surgery
+from hetconv.compress.remove import FilterGroup, Surgery
 from hetconv.errors import UsageError
 from hetconv.records import LayerChange
 from hetconv.train import Objective, Recipe
@@ -27,33 +27,42 @@ class AutoBalanced(Method):
     Attributes:
         share: of each layer's filters that goes.
         by_name: layer or pattern to another share, 0 to leave it whole.
+        times: in how many rounds of its own training, pruning and fine-tuning; each leaves the same fraction of the
+            filters that were left, and a fraction of a filter goes too. λ is that of the round's first weights.
         alpha: weight of the penalty on filters to prune. The paper's value is not at hand; a public re-implementation
             has 5e-4.
 
     The penalty's own training is as long as the first one, at a tenth of its learning rate.
 
     Raises:
-        UsageError: a share is not between 0 and 1, or alpha is not positive.
+        UsageError: a share is not between 0 and 1, alpha is not positive, or there is no round.
     """
 
     share: float = 0.5
     by_name: Mapping[str, float] = field(default_factory=dict)
     alpha: float = 5e-4
+    times: int = 1
 
     def __post_init__(self) -> None:
         check_share(self.share)
         if not self.alpha > 0:
             raise UsageError(f"alpha={self.alpha} must be above 0")
+        if self.times < 1:
+            raise UsageError(f"times={self.times} must be at least 1")
+
+    @property
+    def rounds(self) -> int:
+        return self.times
 
     def check(self, model: nn.Module, example: Tensor) -> None:
-        shares_by_name(private_groups(Surgery(model, example)), self.share, self.by_name)
+        self._shares(private_groups(Surgery(model, example)))
 
     def preparation(self, recipe: Recipe) -> Recipe | None:
         return replace(recipe, learning_rate=0.1 * recipe.learning_rate, warmup_epochs=0.0)
 
     def objective(self, model: nn.Module, example: Tensor, images: int) -> Objective:
         groups = private_groups(Surgery(model, example))
-        shares = shares_by_name(groups, self.share, self.by_name)
+        shares = self._shares(groups)
         with torch.no_grad():
             return Balance(
                 {
@@ -70,8 +79,12 @@ class AutoBalanced(Method):
         surgery = Surgery(model, example)
         groups = private_groups(surgery)
         scores = {group.name: l1_norms(model.get_submodule(group.name)) for group in groups}
+        return remove(surgery, keep_by_share(groups, scores, self._shares(groups)))
+
+    def _shares(self, groups: Sequence[FilterGroup]) -> dict[str, float]:
+        """What goes of each group in one round."""
         shares = shares_by_name(groups, self.share, self.by_name)
-        return remove(surgery, keep_by_share(groups, scores, shares))
+        return {name: 1 - (1 - share) ** (1 / self.times) for name, share in shares.items()}
 
 
 class Balance(Objective):

@@ -30,6 +30,17 @@ class Coupled:
     reason: str | None
 
 
+@dataclass(frozen=True)
+class Reading:
+    """Where the filters of a group lie in the weight of one layer that makes or reads them: in this dimension, filter
+    `roots[i]` at `places[i]`."""
+
+    layer: str
+    dimension: int
+    places: tuple[int, ...]
+    roots: tuple[int, ...]
+
+
 class Graph:
     """The dependency graph of one network, which is changed in place.
 
@@ -80,6 +91,17 @@ class Graph:
             layer = item.dep.layer
             if isinstance(layer, nn.Conv2d | nn.Linear) and not self._is_output(item):
                 layer.weight.data[:, item.idxs] = 0
+
+    def readings(self, name: str) -> tuple[Reading, ...]:
+        """Every weight that makes or reads the filters of a group, those of batch norm included."""
+        found = []
+        for item in self._items(name):
+            layer = item.dep.layer
+            if not isinstance(layer, MADE_OF) or layer.weight is None:
+                continue
+            is_row = self._is_output(item) or isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d)
+            found.append(Reading(self.names[layer], 0 if is_row else 1, tuple(item.idxs), tuple(item.root_idxs)))
+        return tuple(found)
 
     def reorder(self, name: str, order: Sequence[int]) -> None:
         """Put filters, and whatever reads them, in another order, which changes nothing of what is computed."""

@@ -53,14 +53,6 @@ class Int8(Method):
             return RuntimeNetwork(quantized.read_bytes(), threads)
 
 
-def in_onnx_runtime(model: nn.Module, example: Tensor, threads: int) -> RuntimeNetwork:
-    """The float network in the same runtime, for comparing times."""
-    with tempfile.TemporaryDirectory(prefix="hetconv-float-") as scratch:
-        path = Path(scratch) / "float.onnx"
-        export_onnx(model, example, path, threads=threads)
-        return RuntimeNetwork(path.read_bytes(), threads)
-
-
 def calibration(data: Data, count: int) -> Tensor:
     """Training images, always the same ones."""
     with torch.random.fork_rng(devices=[]):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from hetconv.compress.afp import AutoBalanced
 from hetconv.compress.connection import Connection
 from hetconv.compress.depgraph import DepGraph
+from hetconv.compress.float_onnx import FloatOnnx
 from hetconv.compress.int8 import Int8
 from hetconv.compress.l1 import L1
 from hetconv.compress.method import Method
@@ -16,12 +17,13 @@ from hetconv.compress.sbp import Bayesian
 from hetconv.errors import UsageError
 from hetconv.train import Recipe
 
-GRAMMAR = "l1-<%>, l1-a, l1-b, afp-<%>, sbp, sbpa, connection-<%>, depgraph-<%> or int8"
+GRAMMAR = "l1-<%>, l1-a, l1-b, afp-<%>, sbp, sbpa, connection-<%>, depgraph-<%>, depgraph-sparse-<%>, int8 or onnx"
 BY_SHARE: dict[str, Callable[[float], Method]] = {
     "l1": L1,
     "afp": AutoBalanced,
     "connection": Connection,
     "depgraph": DepGraph,
+    "depgraph-sparse": lambda share: DepGraph(share, sparse=True),
 }
 WHOLE: dict[str, Callable[[], Method]] = {
     "l1-a": lambda: L1(setting="a"),
@@ -30,22 +32,29 @@ WHOLE: dict[str, Callable[[], Method]] = {
     "sbp": Bayesian,
     "sbpa": lambda: Bayesian(accelerated=True),
     "int8": Int8,
+    "onnx": FloatOnnx,
 }
 
 
 def parse_method(text: str) -> Method:
-    """Settings of a method by its word; a number is the percentage that is removed: filters, for connection weights.
+    """Settings of a method by its word; a number is the percentage that is removed: filters, for connection weights;
+    x3 behind it, that it is removed in three rounds.
 
     Raises:
         UsageError: there is no such method, or its percentage is not between 0 and 100.
     """
     if text in WHOLE:
         return WHOLE[text]()
-    match = re.fullmatch(r"([a-z0-9]+)-(\d+(?:\.\d+)?)", text)
+    match = re.fullmatch(r"([a-z0-9]+(?:-sparse)?)-(\d+(?:\.\d+)?)(?:x(\d+))?", text)
     if match is None or match[1] not in BY_SHARE:
         raise UsageError(f"unknown method {text!r}; it must be {GRAMMAR}")
     try:
-        return BY_SHARE[match[1]](float(match[2]) / 100)
+        method = BY_SHARE[match[1]](float(match[2]) / 100)
+        if match[3] is None:
+            return method
+        if not isinstance(method, AutoBalanced | Connection):
+            raise UsageError("only afp and connection go in rounds, such as afp-50x3")
+        return replace(method, times=int(match[3]))
     except UsageError as error:
         raise UsageError(f"{text}: {error}") from error
 

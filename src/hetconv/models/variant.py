@@ -14,11 +14,12 @@ Layer = Literal["dense", "het", "gwc-pwc", "dwc-pwc"]
 
 GRAMMAR = (
     "dense, het-p<P>, het-pc, gwc<G>-pwc or dwc-pwc; then, where wanted, -blocked (het only) and -se; then, if it is "
-    "compressed after training, -l1-<%>, -l1-a, -l1-b, -afp-<%>, -sbp, -sbpa, -connection-<%>, -depgraph-<%> or -int8"
+    "compressed after training, -l1-<%>, -l1-a, -l1-b, -afp-<%>, -sbp, -sbpa, -connection-<%>, -depgraph-<%>, "
+    "-depgraph-sparse-<%>, -int8 or -onnx"
 )
 EXAMPLES = (
     "dense", "het-p4", "het-pc", "het-p4-se", "het-p4-blocked", "gwc4-pwc", "dwc-pwc", "l1-a", "l1-50", "afp-50", "sbp",
-    "sbpa", "connection-90", "depgraph-50", "dense-int8", "het-p4-int8", "het-p4-l1-50",
+    "sbpa", "connection-90", "depgraph-50", "dense-int8", "dense-onnx", "het-p4-int8", "het-p4-l1-50",
 )  # fmt: skip
 
 _SPEC = re.compile(
@@ -26,7 +27,7 @@ _SPEC = re.compile(
     r"(?P<se>-se)?"
 )
 _COMPRESSED = re.compile(
-    r"(?:(?P<base>.+)-)?(?P<method>(?:l1|afp|sbp|sbpa|connection|depgraph|int8)(?:-(?:[ab]|[\d.]+))?)"
+    r"(?:(?P<base>.+)-)?(?P<method>(?:l1|afp|sbp|sbpa|connection|depgraph|depgraph-sparse|int8|onnx)(?:-(?:[ab]|[\d.]+(?:x\d+)?))?)"
 )
 
 

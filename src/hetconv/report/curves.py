@@ -87,7 +87,7 @@ def _write_ends(axes: Axes, ends: Sequence[tuple[float, float, str, Look]], gid:
     heights = [float(axes.transData.transform((x, y))[1] / scale) for x, y, _, _ in in_order]
     low, high = axes.bbox.y0 / scale, axes.bbox.y1 / scale
     leader = {"arrowstyle": "-", "linewidth": 0.6, "shrinkA": 1, "shrinkB": 2, "relpos": (0, 0.5)}
-    for (x, y, variant, look), height in zip(in_order, _apart(heights, low, high), strict=True):
+    for (x, y, variant, look), height in zip(in_order, apart(heights, low, high), strict=True):
         axes.annotate(
             short_name(variant),
             (x, y),
@@ -101,7 +101,7 @@ def _write_ends(axes: Axes, ends: Sequence[tuple[float, float, str, Look]], gid:
         )
 
 
-def _apart(heights: Sequence[float], low: float, high: float) -> list[float]:
+def apart(heights: Sequence[float], low: float, high: float) -> list[float]:
     """Increasing heights, moved as little as needed to be a line apart and, where they fit, within low and high."""
     placed: list[float] = []
     for height in heights:

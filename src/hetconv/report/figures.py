@@ -16,6 +16,7 @@ from hetconv.records import Epoch, Results
 from hetconv.report.axes import report_style
 from hetconv.report.numbers import accuracy_decimals, decimals_for, percent_text, ratio_text, scale_for
 from hetconv.report.table import Row, summarize
+from hetconv.report.training_cost import training_macs
 from hetconv.statistics.runs import training_seconds
 
 _Quantity = Callable[[Epoch], float]
@@ -45,6 +46,7 @@ def charts(results: Results) -> tuple[Chart, ...]:
         accuracy_against_macs(results),
         accuracy_against_time(results),
         accuracy_against_training(results),
+        accuracy_against_training_macs(results),
         accuracy_curves(results),
         loss_curves(results),
         speedup(results),
@@ -110,6 +112,26 @@ def accuracy_against_training(results: Results) -> Chart:
     figure = scatter(rows, spots, "accuracy-training", "time of one training, s")
     bars = "Up and to the left is better. Bars: ± 1 standard deviation over seeds, and all runs’ times."
     return Chart("accuracy-training", title, _caption(bars, rows, words), _sentence(title, words), figure)
+
+
+def accuracy_against_training_macs(results: Results) -> Chart:
+    """Mean accuracy against the multiply-adds of all training of one run, that before pruning included."""
+    from hetconv.report.scatter import Spot, scatter
+
+    rows, decimals = summarize(results), accuracy_decimals(results.settings.test_images)
+    spots, words = [], {}
+    for row in rows:
+        spent = training_macs(results, row)
+        if row.accuracy is not None and spent is not None:
+            x = spent / 1e12
+            spots.append(Spot(row.variant, x, (x, x), *_accuracy(row)))
+            words[row.variant] = f"{_percent(row, decimals)} for {x:.4g} T MACs"
+    title = "Accuracy against training cost"
+    if not spots:
+        return _missing("accuracy-training-macs", title, "no variant has both a finished run and a count")
+    figure = scatter(rows, spots, "accuracy-training-macs", "multiply-adds of all training, T")
+    bars = "Up and to the left is better. Bars: ± 1 standard deviation over seeds."
+    return Chart("accuracy-training-macs", title, _caption(bars, rows, words), _sentence(title, words), figure)
 
 
 def speedup(results: Results) -> Chart:

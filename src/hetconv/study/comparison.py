@@ -88,10 +88,11 @@ class Comparison:
         return TypeAdapter(StudySettings).dump_python(settings, mode="json")  # type: ignore[no-any-return]
 
     def check_classifies(self, data: Data) -> None:
-        """Find out before hours of training that a network does not take these images, or is no classifier.
+        """Find out before hours of training that a network does not take these images, is no classifier, or cannot be
+        compressed as it is asked for.
 
         Raises:
-            UsageError: which variant, and what it gives instead.
+            UsageError: which variant, and what it gives instead, or why it cannot be compressed.
         """
         for variant in self.variants:
             model = self.build(variant, data.num_classes)
@@ -103,3 +104,13 @@ class Comparison:
                 raise UsageError(
                     f"{variant}: the network gives {shape}, not (batch, {data.num_classes}); it must be a classifier"
                 )
+            self._check_method(variant, model, data)
+
+    def _check_method(self, variant: str, model: nn.Module, data: Data) -> None:
+        method = parse_variant(variant).method
+        if method is None:
+            return
+        try:
+            parse_method(method).check(model, torch.randn(2, *data.input_size))
+        except UsageError as error:
+            raise UsageError(f"{variant}: {error}") from error

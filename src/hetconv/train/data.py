@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,9 @@ def _whole_batch(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     return batch
 
 
-def load_data(spec: str, *, image_size: int = 224, train_limit: int | None = None) -> Data:
+def load_data(
+    spec: str, *, image_size: int = 224, train_limit: int | None = None, validation_images: int | None = None
+) -> Data:
     """Open a data set.
 
     Args:
@@ -72,6 +74,8 @@ def load_data(spec: str, *, image_size: int = 224, train_limit: int | None = Non
             holds cifar-10-batches-py, or that folder), imagefolder:<folder> (train/<class>/ and val/<class>/).
         image_size: height and width that an image folder's images are brought to.
         train_limit: train on this many images only, the first of a fixed shuffle; the held-out split stays whole.
+        validation_images: hold out this many images of the training split, the last of the same shuffle, in the place
+            of the test split, which is then not looked at: for whatever chooses something by accuracy.
 
     Raises:
         UsageError: the name is unknown, or the data is missing or damaged; the message says what was looked for where.
@@ -85,7 +89,7 @@ def load_data(spec: str, *, image_size: int = 224, train_limit: int | None = Non
         data = _imagefolder(Path(folder).expanduser(), image_size, min(LOADER_WORKERS, _cores()))
     else:
         raise UsageError(f"unknown data set {spec!r}; it must be {KINDS}")
-    return data if train_limit is None else _limited(data, train_limit)
+    return limited(data, train_limit, validation_images)
 
 
 def _digits() -> Data:
@@ -152,11 +156,25 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _limited(data: Data, train_limit: int) -> Data:
-    from dataclasses import replace
+def limited(data: Data, train_limit: int | None = None, validation_images: int | None = None) -> Data:
+    """The same data with fewer training images, and some of them in the place of the test split: see `load_data`.
 
-    if not 1 <= train_limit <= data.train_images:
-        raise UsageError(f"train_limit={train_limit} must be between 1 and the {data.train_images} training images")
-    order = torch.randperm(data.train_images, generator=torch.Generator().manual_seed(0))
+    Raises:
+        UsageError: there are not so many training images.
+    """
+    if train_limit is None and validation_images is None:
+        return data
+    images = data.train_images
+    apart = 0 if validation_images is None else validation_images
+    if validation_images is not None and not 1 <= apart < images:
+        raise UsageError(
+            f"validation_images={apart} must be between 1 and {images - 1}: {images} images are trained on"
+        )
+    limit = images - apart if train_limit is None else train_limit
+    if not 1 <= limit <= images - apart:
+        besides = f"; {apart} more are held out" if apart else ""
+        raise UsageError(f"train_limit={limit} must be between 1 and the {images - apart} training images{besides}")
+    order = torch.randperm(images, generator=torch.Generator().manual_seed(0)).tolist()
     train: Any = data.train
-    return replace(data, train=train.subset(order[:train_limit].tolist()))
+    test = train.plain().subset(order[images - apart :]) if apart else data.test
+    return replace(data, train=train.subset(order[:limit]), test=test)

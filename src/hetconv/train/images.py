@@ -46,6 +46,10 @@ class TensorSplit(Dataset[tuple[Tensor, Tensor]]):
     def subset(self, indices: list[int]) -> Self:
         return replace(self, images=self.images[indices], labels=self.labels[indices])
 
+    def plain(self) -> Self:
+        """The same images without augmentation."""
+        return replace(self, augment=())
+
 
 def random_flip(images: Tensor) -> Tensor:
     """Mirror each image left to right with probability one half."""
@@ -84,6 +88,7 @@ class ImageFolderSplit(Dataset[tuple[Tensor, int]]):
             else [v2.Resize(round(image_size * 256 / 224), antialias=True), v2.CenterCrop(image_size)]
         )
         as_float = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(IMAGENET_MEAN, IMAGENET_STD)]
+        self.folder, self.image_size = folder, image_size
         try:
             self.files = ImageFolder(str(folder), v2.Compose([*resize, *as_float]))
         except (FileNotFoundError, RuntimeError) as error:
@@ -102,3 +107,7 @@ class ImageFolderSplit(Dataset[tuple[Tensor, int]]):
 
     def subset(self, indices: list[int]) -> Dataset[tuple[Tensor, int]]:
         return torch.utils.data.Subset(self, indices)
+
+    def plain(self) -> ImageFolderSplit:
+        """The same images without augmentation."""
+        return ImageFolderSplit(self.folder, self.image_size, augment=False)
