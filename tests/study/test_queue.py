@@ -184,6 +184,29 @@ def test_deaths_with_new_epochs_between_them_are_borne(url: str) -> None:
     assert one.statuses()[KEYS[0]].state == "waiting"
 
 
+def test_a_network_is_compressed_when_its_training_has_ended(url: str) -> None:
+    """Three workers, the compressed runs first: none trains the base a second time, and no other run waits for it."""
+    base, other = RunKey("net", "dense", 0), RunKey("net", "het-p4-l1-50", 0)
+    compressed = [RunKey("net", variant, 0) for variant in ("l1-50", "l1-30")]
+    one, two, three = queue(url), queue(url), queue(url)
+    one.add([*compressed, base, other])
+    training = take(one)
+    assert training.key == base
+    assert take(two).key == other  # its own base is not part of this study
+    assert three.claim() is None
+    one.give_up(training, "the disk is full")
+    assert three.claim() == (again := Claim(base, one.trials.all()[-1]._trial_id, 2))
+    assert three.finish(again, done(base))
+    assert [take(two).key, take(three).key] == compressed
+
+
+def test_a_network_whose_training_failed_keeps_nobody_waiting(url: str) -> None:
+    one = queue(url)
+    one.add([RunKey("net", "l1-50", 0), RunKey("net", "dense", 0)])
+    assert one.finish(take(one), Run("dense", 0, "failed", (), "the loss became nan"))
+    assert take(one).key.variant == "l1-50"
+
+
 def test_a_failed_run_is_kept_and_can_be_tried_again(url: str) -> None:
     one = queue(url)
     one.add(KEYS[:1])

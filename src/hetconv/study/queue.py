@@ -15,13 +15,14 @@ its own monotonic clock, or at once where it sees that the process is gone.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
 from hetconv.errors import HetconvError
+from hetconv.models import parse_variant
 from hetconv.records import Run
 from hetconv.study.owner import Owner, is_known_dead, this_process
 
@@ -48,6 +49,12 @@ class RunKey:
 
     def __str__(self) -> str:
         return f"{self.network} {self.variant} seed {self.seed}"
+
+    @property
+    def base(self) -> RunKey | None:
+        """Of a network that is compressed after training, the run that trains it; None for any other."""
+        variant = parse_variant(self.variant)
+        return None if variant.method is None else replace(self, variant=variant.base)
 
 
 @dataclass(frozen=True)
@@ -168,8 +175,11 @@ class Queue:
                 self._attempt(key, last.number + 1)
 
     def claim(self) -> Claim | None:
-        """Take a run that nobody does; None if there is none at this moment."""
-        for key, last in self._last().items():
+        """Take a run that nobody does; None if there is none at this moment, or all that are left wait for their base."""
+        there = self._last()
+        for key, last in there.items():
+            if _waits_for_base(key, there):
+                continue
             if last.state == "RUNNING" and self._is_dead(last):
                 self._give_up(last.trial_id, DIED)
                 last = self._last()[key]  # it may have ended between our look and our step
@@ -288,6 +298,12 @@ def _attempt_of(trial: FrozenTrial) -> Attempt | None:
     if not {"network", "variant", "seed", "attempt"} <= told.keys():
         return None
     return Attempt(trial, RunKey(told["network"], told["variant"], told["seed"]), told["attempt"])
+
+
+def _waits_for_base(key: RunKey, there: Mapping[RunKey, Attempt]) -> bool:
+    """Whether the run whose network this one compresses has yet to end: if not, both would train it. A failed one has."""
+    base = key.base
+    return base is not None and base in there and not there[base].ended
 
 
 def _status(last: Attempt) -> Status:
