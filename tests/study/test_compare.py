@@ -1,4 +1,3 @@
-import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -136,29 +135,6 @@ def test_a_folder_that_another_process_keeps_is_named(tmp_path: Path) -> None:
     with Store(tmp_path).locked(), pytest.raises(UsageError, match="in use by another hetconv"):  # noqa: SIM117
         with Store(tmp_path).locked(patience_s=0.1):
             pass
-
-
-EVERY_FILE = [
-    "study.json", "costs.json", "results.json", "study-results.json", "runs/dense/seed-0/run.json", "study.db",
-    "runs/het-p4/seed-1/checkpoint.safetensors",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("keep", [0.0, 0.5], ids=["empty", "cut in half"])
-@pytest.mark.parametrize("name", EVERY_FILE)
-def test_a_cut_file_is_named_and_nothing_is_trained_again(
-    undisturbed: tuple[Results, Path], tmp_path: Path, name: str, keep: float
-) -> None:
-    shutil.copytree(undisturbed[1], tmp_path / "copy")
-    path = tmp_path / "copy" / name
-    path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
-    watch = Watch()
-    assert without_times(compare(SMALL, tmp_path / "copy", watch)) == without_times(undisturbed[0])
-    assert watch.epochs == []
-    derived_or_not_needed = ("results.json", "study-results.json", "runs/het-p4/seed-1/checkpoint.safetensors")
-    if name not in derived_or_not_needed:
-        assert f"{name} is damaged" in " ".join(watch.notices)
-        assert path.with_name(f"{path.name}.damaged").exists()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import pytest
 from hetconv.records import Epoch, Run
 from hetconv.study.owner import Owner, is_known_dead, this_process
 from hetconv.study.queue import FRUITLESS, Claim, Queue, RunKey
-from hetconv.study.storage import Trials, open_storage, sqlite_url
+from hetconv.study.sqlite import sqlite_url
+from hetconv.study.storage import Trials, open_storage
 
 KEYS = [RunKey("net", variant, seed) for seed in (0, 1) for variant in ("dense", "het-p4")]
 EPOCHS = (Epoch(1, 0.1, 2.0, 2.0, 0.5, 1.0),)

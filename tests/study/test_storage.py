@@ -6,7 +6,8 @@ from optuna.exceptions import StorageInternalError
 
 from hetconv.errors import HetconvError, UsageError
 from hetconv.study import storage
-from hetconv.study.storage import mend_sqlite, open_storage, patiently, shown_url, sqlite_url
+from hetconv.study.sqlite import mend_sqlite, sqlite_url
+from hetconv.study.storage import Trials, open_storage, patiently, shown_url
 
 
 def test_a_database_that_comes_back_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,11 +19,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from hetconv.errors import HetconvError
 from hetconv.models import parse_variant
-from hetconv.records import Run
+from hetconv.records import Run, adapter
 from hetconv.study.owner import Owner, is_known_dead, this_process
 
 if TYPE_CHECKING:
@@ -118,9 +118,12 @@ class Attempt:
     def run(self) -> Run | None:
         text = self.trial.user_attrs.get("run")
         try:
-            return None if text is None else TypeAdapter(Run).validate_json(text, strict=True)
+            return None if text is None else adapter(Run).validate_json(text, strict=True)
         except ValidationError as error:
-            raise HetconvError(f"{self.key}: the storage holds a run that cannot be read ({error})") from error
+            raise HetconvError(
+                f"{self.key}: what the storage holds of it cannot be read ({error.errors()[0]['msg']}); go on with the "
+                "version of hetconv that wrote it, or move the study's database away: it is made anew from the records"
+            ) from error
 
     @property
     def ended(self) -> bool:
@@ -205,7 +208,7 @@ class Queue:
         """Record what a run found, done or failed; False, and nothing recorded, if it was taken from this process."""
         from optuna.trial import TrialState
 
-        text = TypeAdapter(Run).dump_json(run).decode()
+        text = adapter(Run).dump_json(run).decode()
         if not self.trials.set_attribute(claim.trial_id, "run", text):
             return False
         accuracy = run.accuracy if run.state == "done" else None

@@ -18,7 +18,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from hetconv.errors import DamagedFileError, UsageError
+from hetconv.errors import DamagedFileError, HetconvError, UsageError
+from hetconv.files import FOLDER
 from hetconv.records import Circumstances, Results, Run, StudySettings, VariantCost, load_record, save_record
 
 T = TypeVar("T")
@@ -58,15 +59,25 @@ class Store:
             UsageError: the folder holds another study; the message says what differs.
         """
         path = self.folder / "study.json"
-        old = self._load(StudySettings, path)
+        old = self.check(settings)
         if old is not None:
-            _check_same(old, settings, self.folder)
             settings = replace(
                 settings, variants=_union(old.variants, settings.variants), seeds=_union(old.seeds, settings.seeds)
             )
         if old != settings:
             save_record(settings, path)
         return settings
+
+    def check(self, settings: StudySettings) -> StudySettings | None:
+        """What the folder holds of this study, before anything is written there; None if that is nothing yet.
+
+        Raises:
+            UsageError: the folder holds another study; the message says what differs.
+        """
+        old = self._load(StudySettings, self.folder / "study.json")
+        if old is not None:
+            _check_same(old, settings, self.folder)
+        return old
 
     @contextmanager
     def locked(self, patience_s: float = LOCK_PATIENCE_S) -> Iterator[None]:
@@ -130,8 +141,17 @@ class Store:
 
 
 def set_aside(path: Path) -> None:
-    """Move a damaged file out of the way without losing it."""
-    os.replace(path, path.with_name(f"{path.name}.damaged"))
+    """Move a damaged file out of the way without losing it.
+
+    Raises:
+        HetconvError: the folder cannot be written to.
+    """
+    try:
+        os.replace(path, path.with_name(f"{path.name}.damaged"))
+    except OSError as error:
+        raise HetconvError(
+            f"{path} is damaged, and cannot be set aside: {error.strerror}; nothing is lost; {FOLDER}, run again"
+        ) from error
 
 
 def _lock(descriptor: int) -> bool:
