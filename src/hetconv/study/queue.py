@@ -178,7 +178,7 @@ class Queue:
                 self._attempt(key, last.number + 1)
 
     def claim(self) -> Claim | None:
-        """Take a run that nobody does; None if there is none at this moment, or all that are left wait for their base."""
+        """Take a run that nobody does; None if there is none now, or if all that are left wait for their bases."""
         there = self._last()
         for key, last in there.items():
             if _waits_for_base(key, there):
@@ -304,7 +304,7 @@ def _attempt_of(trial: FrozenTrial) -> Attempt | None:
 
 
 def _waits_for_base(key: RunKey, there: Mapping[RunKey, Attempt]) -> bool:
-    """Whether the run whose network this one compresses has yet to end: if not, both would train it. A failed one has."""
+    """Whether the run whose network this one compresses has yet to end; a failed one has ended. Else both would train it."""
     base = key.base
     return base is not None and base in there and not there[base].ended
 

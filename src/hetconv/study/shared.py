@@ -73,8 +73,8 @@ def _read(text: str) -> StudyDefinition:
         return adapter(StudyDefinition).validate_json(text, strict=True)
     except (ValidationError, UsageError) as error:
         raise HetconvError(
-            f"the storage's study was written by another version of hetconv ({error}); go on with that one, or give this "
-            "study another folder or name"
+            f"the storage's study was written by another version of hetconv ({error}); go on with that one, or give "
+            "this study another folder or name"
         ) from error
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hetconv.errors import HetconvError
-from hetconv.study.store import set_aside
+from hetconv.files import set_aside
 
 TIMEOUT_S = 30
 """How long SQLite itself waits for another process's change."""

@@ -130,7 +130,7 @@ def patiently(call: Callable[[], T], notice: Callable[[str], None], patience_s: 
     """Call the database until it answers.
 
     Raises:
-        HetconvError: it did not within `patience_s` seconds, or it says what no waiting mends, as that the disk is full.
+        HetconvError: it did not within `patience_s` seconds, or says what no waiting mends, as that the disk is full.
     """
     from optuna.exceptions import StorageInternalError
 

@@ -10,7 +10,6 @@ results.json, report.html        everything above, for reading
 from __future__ import annotations
 
 import fcntl
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,8 +17,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from hetconv.errors import DamagedFileError, HetconvError, UsageError
-from hetconv.files import FOLDER
+from hetconv.errors import DamagedFileError, UsageError
+from hetconv.files import set_aside
 from hetconv.records import Circumstances, Results, Run, StudySettings, VariantCost, load_record, save_record
 
 T = TypeVar("T")
@@ -138,20 +137,6 @@ class Store:
             set_aside(path)
             self.notice(f"{path} is damaged: {error.why}; set aside as {path.name}.damaged, and made anew")
             return None
-
-
-def set_aside(path: Path) -> None:
-    """Move a damaged file out of the way without losing it.
-
-    Raises:
-        HetconvError: the folder cannot be written to.
-    """
-    try:
-        os.replace(path, path.with_name(f"{path.name}.damaged"))
-    except OSError as error:
-        raise HetconvError(
-            f"{path} is damaged, and cannot be set aside: {error.strerror}; nothing is lost; {FOLDER}, run again"
-        ) from error
 
 
 def _lock(descriptor: int) -> bool:
