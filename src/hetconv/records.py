@@ -295,7 +295,7 @@ class Compression(Record):
 
 
 def adapter(kind: type[T]) -> TypeAdapter[T]:
-    """What reads and writes values of a type as JSON; kept, because making one takes 15 ms, a small file less than one."""
+    """What reads and writes values of a type as JSON; kept, because making one takes longer than a small file."""
     hashable: Any = kind  # mypy takes no class for that
     return _adapter(hashable)
 

@@ -140,7 +140,7 @@ def test_a_whole_journal_takes_an_unfinished_change_back(copy: Path, trained: An
 
 @pytest.fixture(scope="module")
 def compressed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
-    """A network that was being compressed, cut off after one of two epochs of retraining; and how it ends undisturbed."""
+    """A network being compressed, cut off after one of two epochs of retraining; and how it ends undisturbed."""
     folder = tmp_path_factory.mktemp("compressed")
     begin_and_cut_off(COMPRESSED, folder, EPOCHS + 1)
     return folder, undisturbed(COMPRESSED, tmp_path_factory.mktemp("undisturbed"))

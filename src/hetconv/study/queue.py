@@ -304,7 +304,7 @@ def _attempt_of(trial: FrozenTrial) -> Attempt | None:
 
 
 def _waits_for_base(key: RunKey, there: Mapping[RunKey, Attempt]) -> bool:
-    """Whether the run whose network this one compresses has yet to end; a failed one has ended. Else both would train it."""
+    """Whether the run that trains this one's network has yet to end, as done or failed: else both would train it."""
     base = key.base
     return base is not None and base in there and not there[base].ended
 
