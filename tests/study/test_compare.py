@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 from torch import nn
 
+from hetconv.compress import StageSettings
 from hetconv.errors import UsageError
 from hetconv.records import Epoch, Results
-from hetconv.study import CompareProgress, Comparison, Store, compare
+from hetconv.study import CompareProgress, Store, compare
 from hetconv.train import Recipe
 
-SMALL = Comparison(
-    "resnet20_cifar", ("dense", "het-p4"), (0, 1), "digits", Recipe(epochs=2, batch_size=32), width=0.25,
-    train_limit=64, latency_samples=2,
-)  # fmt: skip
+from .tiny import TINY
+
+SMALL = replace(TINY, seeds=(0, 1), recipe=Recipe(epochs=2, batch_size=32), latency_samples=2)
 
 
 class StoppedError(Exception):
@@ -61,7 +61,7 @@ def test_every_variant_is_trained_from_every_seed_and_costed(undisturbed: tuple[
     assert (dense.variant, dense.speedup_theory, het.variant) == ("dense", 1.0, "het-p4")
     assert het.speedup_theory == dense.complexity.macs / het.complexity.macs
     assert all(layer.latency_ms is not None and layer.latency_ms > 0 for layer in het.complexity.layers)
-    assert results.settings.network == "resnet20_cifar × 0.25"
+    assert results.settings.network == TINY.network
     assert Store(folder).load_results() == results
 
 
@@ -168,7 +168,9 @@ def test_nothing_is_written_for_an_unknown_network(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-COMPRESSED = replace(SMALL, network="vgg16_cifar", width=0.125, variants=("dense", "l1-50"), seeds=(0,))
+COMPRESSED = replace(
+    SMALL, network="vgg16_cifar", width=0.125, variants=("dense", "l1-50"), seeds=(0,), stages=StageSettings()
+)
 
 
 def test_compressed_variants_share_the_training_of_their_base(tmp_path: Path) -> None:

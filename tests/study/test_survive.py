@@ -7,7 +7,6 @@ import os
 import shutil
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -22,15 +21,7 @@ from hetconv.study.definition import definition_of
 from hetconv.study.sqlite import JOURNAL
 from hetconv.train import Recipe
 
-from . import tiny
-from .tiny import COMPRESSED, EPOCHS, NETWORKS, TINY, Watch, begin_and_cut_off, files, outcome
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _network() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, NETWORKS, tiny)
-        yield
+from .tiny import COMPRESSED, EPOCHS, TINY, Watch, begin_and_cut_off, files, outcome
 
 
 def undisturbed(comparison: Any, folder: Path) -> Any:
