@@ -141,14 +141,22 @@ def test_a_database_that_was_gone_makes_nobody_dead(url: str) -> None:
     assert here.claim() is None
 
 
-def test_a_jumping_clock_makes_nobody_dead(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    remote, here = queue(url, host="remote"), queue(url)
+@pytest.mark.parametrize("jump", [10**8, -(10**8)])
+def test_a_jumping_clock_makes_nobody_dead_and_keeps_nobody_alive(
+    url: str, monkeypatch: pytest.MonkeyPatch, jump: int
+) -> None:
+    clock = Clock()
+    remote, here = queue(url, host="remote"), queue(url, clock)
     remote.add(KEYS[:1])
     take(remote)
+    assert here.claim() is None
     real = time.time
-    for jump in (10**8, -(10**8)):
-        monkeypatch.setattr(time, "time", lambda jump=jump: real() + jump)
+    monkeypatch.setattr(time, "time", lambda: real() + jump)
+    for _ in range(15):
+        clock.now += 4
         assert here.claim() is None
+    clock.now += 4
+    assert take(here).attempt == 2
 
 
 def test_what_is_given_up_is_taken_again(url: str) -> None:

@@ -161,4 +161,10 @@ def _settings(settings: StudySettings) -> Iterable[tuple[str, object]]:
 
 
 def _named(pairs: Iterable[tuple[str, object]]) -> list[tuple[str, str]]:
-    return [(name.replace("_", " "), str(value)) for name, value in pairs]
+    return [(name.replace("_", " "), _said(value)) for name, value in pairs]
+
+
+def _said(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) if value else "none"
+    return str(value)
