@@ -3,7 +3,8 @@
 python benchmarks/kill_study.py --kills 30 --out /tmp/killed [--study digits] [--workers 2] [--seed 0]
 
 The study is run once undisturbed by one worker, then by several with `kill -9` of a random one of its processes (the
-one that starts the workers included) at random moments; what was killed is started again by `hetconv study run`.
+one that starts the workers included) at random moments; what was killed is started again by `hetconv study run`. Where
+a study ends before all kills are done, it is begun once more in a new folder. What was found is in kills.json.
 """
 
 from __future__ import annotations
@@ -18,9 +19,14 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from safetensors.numpy import load_file
+
+from hetconv.cost.circumstances import circumstances
+from hetconv.records import Circumstances, Record, save_record
 
 DEFAULT = """
 name = "killed"
@@ -37,6 +43,46 @@ latency_samples = 2
 epochs = EPOCHS
 batch_size = 32
 """
+
+
+@dataclass(frozen=True)
+class Kill(Record):
+    """When a process was killed, in seconds from the beginning of its study, and whether it was the `starter` of the
+    workers or a `worker`."""
+
+    seconds: float
+    process: str
+
+
+@dataclass(frozen=True)
+class Disturbed(Record):
+    """A study that was disturbed until it had ended. `takeovers` are attempts that went on from a dead process's."""
+
+    seconds: float
+    kills: tuple[Kill, ...]
+    runs: int
+    takeovers: int
+    lost: tuple[str, ...]
+    twice: tuple[str, ...]
+    different: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Kills(Record):
+    """All that is kept of it; `seed` draws the moments and the processes."""
+
+    circumstances: Circumstances
+    seed: int
+    workers: int
+    study: str
+    undisturbed_seconds: float
+    seconds: float
+    kills: int
+    takeovers: int
+    runs_lost: int
+    done_twice: int
+    equal_bits: bool
+    studies: tuple[Disturbed, ...]
 
 
 def command(study: str, out: Path, workers: int) -> list[str]:
@@ -56,65 +102,85 @@ def family(parent: int) -> list[int]:
     return found
 
 
-def disturb(study: str, out: Path, workers: int, kills: int, chance: random.Random, pause: tuple[float, float]) -> int:
-    """Run the study to its end; returns how many processes were killed. Orphans are left alone and found by nobody."""
-    done, started = 0, set()
+def disturb(
+    study: str, out: Path, workers: int, kills: int, chance: random.Random, pause: tuple[float, float]
+) -> tuple[Kill, ...]:
+    """Run the study to its end; returns who was killed. Orphans are left alone and found by nobody."""
+    begin = time.monotonic()
+    done: list[Kill] = []
+    started: set[int] = set()
     process = subprocess.Popen(command(study, out, workers), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     while True:
         try:
             _, said = process.communicate(timeout=chance.uniform(*pause))
         except subprocess.TimeoutExpired:
             started |= set(family(process.pid))
-            alive = [pid for pid in started if Path(f"/proc/{pid}").exists()]
-            if done < kills and alive:
-                os.kill(chance.choice(alive), signal.SIGKILL)
-                done += 1
+            alive = [pid for pid in sorted(started) if Path(f"/proc/{pid}").exists()]
+            if len(done) < kills and alive:
+                chosen = chance.choice(alive)
+                os.kill(chosen, signal.SIGKILL)
+                who = "starter" if chosen == process.pid else "worker"
+                done.append(Kill(round(time.monotonic() - begin, 1), who))
             continue
         if process.returncode == 0:
-            return done
+            return tuple(done)
         if process.returncode != -signal.SIGKILL:
             raise SystemExit(f"the study ended with {process.returncode}: {said.decode()[-500:]}")
         process = subprocess.Popen(command(study, out, workers), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
-def differences(reference: Path, killed: Path) -> list[str]:
-    """What the killed study has otherwise than the undisturbed one."""
+def differences(reference: Path, killed: Path) -> tuple[list[str], list[str]]:
+    """Runs that the killed study lost, and what it has otherwise than the undisturbed one."""
     runs, others = (
         {(run["variant"], run["seed"]): run for run in json.loads((folder / "results.json").read_text())["runs"]}
         for folder in (reference, killed)
     )
-    found = []
+    lost, different = [], []
     for key, run in runs.items():
-        other = others.get(key)
+        other, name = others.get(key), f"{key[0]} seed {key[1]}"
         if other is None or other["state"] != "done":
-            found.append(f"{key} is lost")
+            lost.append(name)
             continue
-        for mine, theirs in zip(run["epochs"], other["epochs"], strict=True):
-            if {**mine, "seconds": 0} != {**theirs, "seconds": 0}:
-                found.append(f"{key} differs in epoch {mine['epoch']}")
+        mine, theirs = ([{**epoch, "seconds": 0} for epoch in side["epochs"]] for side in (run, other))
+        if mine != theirs:
+            different.append(f"{name}: epochs")
         path = Path("runs") / key[0] / f"seed-{key[1]}" / "checkpoint.safetensors"
         one, two = load_file(reference / path), load_file(killed / path)
         if one.keys() != two.keys() or any(one[name].tobytes() != two[name].tobytes() for name in one):
-            found.append(f"{key} has other weights")
-    return found
+            different.append(f"{name}: weights")
+    return lost, different
 
 
-def twice(killed: Path) -> list[str]:
-    """Runs that were recorded, or epochs that were reported, more than once."""
+def twice(killed: Path) -> tuple[int, list[str]]:
+    """How many attempts went on from another one, and what was recorded or reported more than once."""
     with sqlite3.connect(killed / "study.db") as database:
         told = dict[int, dict[str, str]]()
         for trial, name, value in database.execute("SELECT trial_id, key, value_json FROM trial_user_attributes"):
             told.setdefault(trial, {})[name] = value
         epochs = database.execute("SELECT trial_id, step FROM trial_intermediate_values").fetchall()
-    key = {trial: (about["variant"], about["seed"]) for trial, about in told.items() if "variant" in about}
+    key = {trial: f"{about['variant']} seed {about['seed']}" for trial, about in told.items() if "variant" in about}
+    attempts = {(key[trial], about["attempt"]) for trial, about in told.items() if trial in key}
     recorded = Counter(key[trial] for trial, about in told.items() if "run" in about)
-    reported = Counter((key[trial], step) for trial, step in epochs)
-    return [f"{item} {count} times" for item, count in (recorded + reported).items() if count > 1]
+    reported = Counter(f"{key[trial]} epoch {step}" for trial, step in epochs)
+    repeated = [f"{item}: {count} times" for item, count in (recorded + reported).items() if count > 1]
+    return len(attempts) - len(recorded), repeated
+
+
+def disturbed(study: str, reference: Path, out: Path, workers: int, kills: int, chance: random.Random,
+              pause: tuple[float, float]) -> Disturbed:  # fmt: skip
+    """Disturb a study to its end, and compare it with the undisturbed one."""
+    begin = time.monotonic()
+    killed = disturb(study, out, workers, kills, chance, pause)
+    seconds = round(time.monotonic() - begin, 1)
+    lost, different = differences(reference, out)
+    takeovers, repeated = twice(out)
+    runs = len(json.loads((reference / "results.json").read_text())["runs"])
+    return Disturbed(seconds, killed, runs, takeovers, tuple(lost), tuple(repeated), tuple(different))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="a new folder")
     parser.add_argument("--study", help="a TOML file or a shipped study; a small one of its own without")
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--workers", type=int, default=2)
@@ -127,13 +193,29 @@ def main() -> None:
     if study is None:
         study = str(options.out / "killed.toml")
         Path(study).write_text(DEFAULT.replace("EPOCHS", str(options.epochs)))
-    reference, killed = options.out / "undisturbed", options.out / "killed"
-    subprocess.run(command(study, reference, 1), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     begin = time.monotonic()
-    kills = disturb(study, killed, options.workers, options.kills, random.Random(options.seed), tuple(options.pause))
-    wrong = differences(reference, killed) + twice(killed)
+    reference = options.out / "undisturbed"
+    subprocess.run(command(study, reference, 1), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    undisturbed_seconds = round(time.monotonic() - begin, 1)
+    chance, left, studies = random.Random(options.seed), options.kills, list[Disturbed]()
+    while left > 0:
+        out = options.out / f"killed-{len(studies) + 1}"
+        if out.exists():
+            raise SystemExit(f"{out} is there already; give a new folder with --out")
+        studies.append(disturbed(study, reference, out, options.workers, left, chance, tuple(options.pause)))
+        left -= len(studies[-1].kills)
+    found = Kills(
+        circumstances(torch.device("cpu"), "float32", "channels_last", 32, 1), options.seed, options.workers,
+        Path(study).read_text() if Path(study).exists() else study, undisturbed_seconds,
+        sum(one.seconds for one in studies), sum(len(one.kills) for one in studies),
+        sum(one.takeovers for one in studies), sum(len(one.lost) for one in studies),
+        sum(len(one.twice) for one in studies), not any(one.different or one.lost for one in studies), tuple(studies),
+    )  # fmt: skip
+    save_record(found, options.out / "kills.json")
+    wrong = [said for one in studies for said in (*one.lost, *one.twice, *one.different)]
     print(
-        f"{kills} kills in {time.monotonic() - begin:.0f} s; {'; '.join(wrong) or 'nothing lost, twice or different'}"
+        f"{found.kills} kills in {found.seconds:.0f} s and {len(studies)} studies, {found.takeovers} takeovers; "
+        f"{'; '.join(wrong) or 'nothing lost, twice or different'}"
     )
     sys.exit(bool(wrong))
 

@@ -35,6 +35,20 @@ def write_atomically(path: Path, data: bytes) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def set_aside(path: Path) -> None:
+    """Move a damaged file out of the way without losing it.
+
+    Raises:
+        HetconvError: the folder cannot be written to.
+    """
+    try:
+        path.replace(path.with_name(f"{path.name}.damaged"))
+    except OSError as error:
+        raise HetconvError(
+            f"{path} is damaged, and cannot be set aside: {error.strerror}; nothing is lost; {FOLDER}, run again"
+        ) from error
+
+
 def _flush_folder(folder: Path) -> None:
     """Bring a renaming to the disk, so that a power cut does not undo it."""
     if os.name != "posix":

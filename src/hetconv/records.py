@@ -7,6 +7,7 @@ multiply-adds (MACs) and parameters as counts for one example.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -350,9 +351,20 @@ class SensitivityResults(Record):
     sensitivity: Sensitivity
 
 
+def adapter(kind: type[T]) -> TypeAdapter[T]:
+    """What reads and writes values of a type as JSON; kept, because making one takes longer than a small file."""
+    hashable: Any = kind  # mypy takes no class for that
+    return _adapter(hashable)
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
 def save_record(record: Any, path: Path) -> None:
     """Write a record as JSON, whole or not at all."""
-    write_atomically(path, TypeAdapter(type(record)).dump_json(record, indent=1) + b"\n")
+    write_atomically(path, adapter(type(record)).dump_json(record, indent=1) + b"\n")
 
 
 def load_record(kind: type[T], path: Path) -> T:
@@ -366,7 +378,7 @@ def load_record(kind: type[T], path: Path) -> T:
     except OSError as error:
         raise HetconvError(f"cannot read {path}: {error.strerror}") from error
     try:
-        return TypeAdapter(kind).validate_json(data, strict=True)
+        return adapter(kind).validate_json(data, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"

@@ -1,4 +1,3 @@
-import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -6,15 +5,15 @@ from pathlib import Path
 import pytest
 from torch import nn
 
+from hetconv.compress import StageSettings
 from hetconv.errors import UsageError
 from hetconv.records import Epoch, Results
-from hetconv.study import CompareProgress, Comparison, Store, compare
+from hetconv.study import CompareProgress, Store, compare
 from hetconv.train import Recipe
 
-SMALL = Comparison(
-    "resnet20_cifar", ("dense", "het-p4"), (0, 1), "digits", Recipe(epochs=2, batch_size=32), width=0.25,
-    train_limit=64, latency_samples=2,
-)  # fmt: skip
+from .tiny import TINY
+
+SMALL = replace(TINY, seeds=(0, 1), recipe=Recipe(epochs=2, batch_size=32), latency_samples=2)
 
 
 class StoppedError(Exception):
@@ -62,7 +61,7 @@ def test_every_variant_is_trained_from_every_seed_and_costed(undisturbed: tuple[
     assert (dense.variant, dense.speedup_theory, het.variant) == ("dense", 1.0, "het-p4")
     assert het.speedup_theory == dense.complexity.macs / het.complexity.macs
     assert all(layer.latency_ms is not None and layer.latency_ms > 0 for layer in het.complexity.layers)
-    assert results.settings.network == "resnet20_cifar × 0.25"
+    assert results.settings.network == TINY.network
     assert Store(folder).load_results() == results
 
 
@@ -138,29 +137,6 @@ def test_a_folder_that_another_process_keeps_is_named(tmp_path: Path) -> None:
             pass
 
 
-EVERY_FILE = [
-    "study.json", "costs.json", "results.json", "study-results.json", "runs/dense/seed-0/run.json", "study.db",
-    "runs/het-p4/seed-1/checkpoint.safetensors",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("keep", [0.0, 0.5], ids=["empty", "cut in half"])
-@pytest.mark.parametrize("name", EVERY_FILE)
-def test_a_cut_file_is_named_and_nothing_is_trained_again(
-    undisturbed: tuple[Results, Path], tmp_path: Path, name: str, keep: float
-) -> None:
-    shutil.copytree(undisturbed[1], tmp_path / "copy")
-    path = tmp_path / "copy" / name
-    path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
-    watch = Watch()
-    assert without_times(compare(SMALL, tmp_path / "copy", watch)) == without_times(undisturbed[0])
-    assert watch.epochs == []
-    derived_or_not_needed = ("results.json", "study-results.json", "runs/het-p4/seed-1/checkpoint.safetensors")
-    if name not in derived_or_not_needed:
-        assert f"{name} is damaged" in " ".join(watch.notices)
-        assert path.with_name(f"{path.name}.damaged").exists()
-
-
 @pytest.mark.parametrize(
     "wrong",
     [{"variants": ()}, {"variants": ("dense", "dense")}, {"seeds": ()}, {"variants": ("het",)}, {"latency_batch": 0}],
@@ -192,20 +168,24 @@ def test_nothing_is_written_for_an_unknown_network(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-COMPRESSED = replace(SMALL, network="vgg16_cifar", width=0.125, variants=("dense", "l1-50"), seeds=(0,))
+COMPRESSED = replace(
+    SMALL, network="vgg16_cifar", width=0.125, variants=("dense", "l1-50"), seeds=(0,), stages=StageSettings()
+)
 
 
 def test_compressed_variants_share_the_training_of_their_base(tmp_path: Path) -> None:
+    """In whichever order they are named, the base is trained first, and once."""
     watch = Watch()
-    results = compare(COMPRESSED, tmp_path, watch)
-    dense, pruned = results.runs
+    backwards = replace(COMPRESSED, variants=("l1-50", "dense"))
+    results = compare(backwards, tmp_path, watch)
+    pruned, dense = results.runs
     assert watch.epochs == [1, 2, 1]
     assert pruned.epochs[:2] == dense.epochs
     assert pruned.compression is not None
     assert pruned.accuracy == pruned.compression.accuracy
     costs = {cost.variant: cost for cost in results.costs}
     assert costs["l1-50"].complexity.macs == pruned.compression.complexity.macs < costs["dense"].complexity.macs / 3
-    assert compare(COMPRESSED, tmp_path) == results
+    assert compare(backwards, tmp_path) == results
 
 
 def test_a_stopped_compression_goes_on(tmp_path: Path) -> None:

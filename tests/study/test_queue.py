@@ -10,7 +10,8 @@ import pytest
 from hetconv.records import Epoch, Run
 from hetconv.study.owner import Owner, is_known_dead, this_process
 from hetconv.study.queue import FRUITLESS, Claim, Queue, RunKey
-from hetconv.study.storage import Trials, open_storage, sqlite_url
+from hetconv.study.sqlite import sqlite_url
+from hetconv.study.storage import Trials, open_storage
 
 KEYS = [RunKey("net", variant, seed) for seed in (0, 1) for variant in ("dense", "het-p4")]
 EPOCHS = (Epoch(1, 0.1, 2.0, 2.0, 0.5, 1.0),)
@@ -140,14 +141,22 @@ def test_a_database_that_was_gone_makes_nobody_dead(url: str) -> None:
     assert here.claim() is None
 
 
-def test_a_jumping_clock_makes_nobody_dead(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    remote, here = queue(url, host="remote"), queue(url)
+@pytest.mark.parametrize("jump", [10**8, -(10**8)])
+def test_a_jumping_clock_makes_nobody_dead_and_keeps_nobody_alive(
+    url: str, monkeypatch: pytest.MonkeyPatch, jump: int
+) -> None:
+    clock = Clock()
+    remote, here = queue(url, host="remote"), queue(url, clock)
     remote.add(KEYS[:1])
     take(remote)
+    assert here.claim() is None
     real = time.time
-    for jump in (10**8, -(10**8)):
-        monkeypatch.setattr(time, "time", lambda jump=jump: real() + jump)
+    monkeypatch.setattr(time, "time", lambda: real() + jump)
+    for _ in range(15):
+        clock.now += 4
         assert here.claim() is None
+    clock.now += 4
+    assert take(here).attempt == 2
 
 
 def test_what_is_given_up_is_taken_again(url: str) -> None:
@@ -182,6 +191,29 @@ def test_deaths_with_new_epochs_between_them_are_borne(url: str) -> None:
         one.reached(claim, epoch, 0.5)
         one.give_up(claim, "its process died")
     assert one.statuses()[KEYS[0]].state == "waiting"
+
+
+def test_a_network_is_compressed_when_its_training_has_ended(url: str) -> None:
+    """Three workers, the compressed runs first: none trains the base a second time, and no other run waits for it."""
+    base, other = RunKey("net", "dense", 0), RunKey("net", "het-p4-l1-50", 0)
+    compressed = [RunKey("net", variant, 0) for variant in ("l1-50", "l1-30")]
+    one, two, three = queue(url), queue(url), queue(url)
+    one.add([*compressed, base, other])
+    training = take(one)
+    assert training.key == base
+    assert take(two).key == other  # its own base is not part of this study
+    assert three.claim() is None
+    one.give_up(training, "the disk is full")
+    assert three.claim() == (again := Claim(base, one.trials.all()[-1]._trial_id, 2))
+    assert three.finish(again, done(base))
+    assert [take(two).key, take(three).key] == compressed
+
+
+def test_a_network_whose_training_failed_keeps_nobody_waiting(url: str) -> None:
+    one = queue(url)
+    one.add([RunKey("net", "l1-50", 0), RunKey("net", "dense", 0)])
+    assert one.finish(take(one), Run("dense", 0, "failed", (), "the loss became nan"))
+    assert take(one).key.variant == "l1-50"
 
 
 def test_a_failed_run_is_kept_and_can_be_tried_again(url: str) -> None:

@@ -1,4 +1,6 @@
+import contextlib
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -6,7 +8,8 @@ from optuna.exceptions import StorageInternalError
 
 from hetconv.errors import HetconvError, UsageError
 from hetconv.study import storage
-from hetconv.study.storage import mend_sqlite, open_storage, patiently, shown_url, sqlite_url
+from hetconv.study.sqlite import mend_sqlite, sqlite_url
+from hetconv.study.storage import open_storage, patiently, shown_url
 
 
 def test_a_database_that_comes_back_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,6 +37,41 @@ def test_a_database_that_stays_away_ends_in_one_line(monkeypatch: pytest.MonkeyP
 
     with pytest.raises(HetconvError, match=r"did not answer for 0 s \(gone\); nothing is lost, run again"):
         patiently(call, lambda _: None, patience_s=0.05)
+
+
+def full(path: Path) -> sqlite3.Error:
+    """What SQLite says when the disk is full."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript("CREATE TABLE a (b); PRAGMA max_page_count = 3")
+        with pytest.raises(sqlite3.Error) as caught:
+            connection.execute("INSERT INTO a VALUES (randomblob(100000))")
+        return caught.value
+
+
+def damaged(path: Path) -> sqlite3.Error:
+    path.write_bytes(bytes(8192))
+    with contextlib.closing(sqlite3.connect(path)) as connection, pytest.raises(sqlite3.Error) as caught:
+        connection.execute("SELECT * FROM sqlite_master")
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (full, "cannot write the study's database: database or disk is full; nothing is lost; make room, run again"),
+        (damaged, "the study's database is damaged (file is not a database); nothing is lost; run again: it is made "
+         "anew from the runs' records"),
+    ],
+)  # fmt: skip
+def test_what_no_waiting_mends_ends_at_once(
+    tmp_path: Path, spoil: Callable[[Path], sqlite3.Error], message: str
+) -> None:
+    def call() -> None:
+        raise StorageInternalError("an exception is raised during the commit") from spoil(tmp_path / "a.db")
+
+    with pytest.raises(HetconvError) as caught:
+        patiently(call, lambda text: pytest.fail(text))
+    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
@@ -73,7 +73,7 @@ def _content(study: StudyResults, command: str | None) -> dict[str, Any]:
 
     script = files("hetconv.report").joinpath("templates/report.js").read_text(encoding="utf-8")
     parts = [_part(results, number, len(study.networks)) for number, results in enumerate(study.networks)]
-    found = verdicts(study)
+    found = [replace(verdict, words=_unbroken(verdict.words)) for verdict in verdicts(study)]
     first = study.networks[0].settings if study.networks else None
     named = f"{first.network} on {first.data}" if first is not None else study.name
     return {
@@ -161,4 +161,10 @@ def _settings(settings: StudySettings) -> Iterable[tuple[str, object]]:
 
 
 def _named(pairs: Iterable[tuple[str, object]]) -> list[tuple[str, str]]:
-    return [(name.replace("_", " "), str(value)) for name, value in pairs]
+    return [(name.replace("_", " "), _said(value)) for name, value in pairs]
+
+
+def _said(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) if value else "none"
+    return str(value)

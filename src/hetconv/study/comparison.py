@@ -6,14 +6,13 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter
 from torch import nn
 
 from hetconv.compress import StageSettings, parse_method
 from hetconv.cost import complexity
 from hetconv.errors import UsageError
 from hetconv.models import create_model, parse_variant
-from hetconv.records import StudySettings
+from hetconv.records import StudySettings, adapter
 from hetconv.train import Data, Recipe, load_data
 
 
@@ -78,14 +77,14 @@ class Comparison:
         network = self.network if self.width == 1.0 else f"{self.network} × {self.width:g}"
         return StudySettings(
             network, data.name, data.num_classes, data.input_size, data.train_images, data.test_images,
-            self.variants, self.seeds, TypeAdapter(Recipe).dump_python(self.recipe, mode="json") | stages,
+            self.variants, self.seeds, adapter(Recipe).dump_python(self.recipe, mode="json") | stages,
         )  # fmt: skip
 
     def identity(self, data: Data, variant: str, seed: int) -> dict[str, Any]:
         """What a run's checkpoint must be of to be gone on from, as JSON gives it back."""
         stages = StageSettings() if parse_variant(variant).method is None else self.stages
         settings = replace(self, variants=(variant,), seeds=(seed,), stages=stages).settings(data)
-        return TypeAdapter(StudySettings).dump_python(settings, mode="json")  # type: ignore[no-any-return]
+        return adapter(StudySettings).dump_python(settings, mode="json")  # type: ignore[no-any-return]
 
     def check_classifies(self, data: Data) -> None:
         """Find out before hours of training that a network does not take these images, is no classifier, or cannot be

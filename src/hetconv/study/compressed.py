@@ -1,7 +1,8 @@
 """Runs whose network is compressed after training, kept in a study's folder like any other run.
 
-The first stage is the run of the base variant from the same seed. Where that has ended, its checkpoint is read, so that
-it is trained once for all methods; else a process may be at it right now, and this run trains a base of its own.
+The first stage is the run of the base variant from the same seed. The queue hands that out first, and its checkpoint is
+read, so that it is trained once for all methods; where the study has no such run, or its checkpoint lies on another
+machine, this run trains a base of its own.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ from hetconv.study.progress import CompareProgress
 from hetconv.study.queue import Queue, RunKey, Status
 from hetconv.study.results import network_results, study_results
 from hetconv.study.shared import join_definition, share_definition
-from hetconv.study.storage import Trials, mend_sqlite, open_storage, sqlite_url
+from hetconv.study.sqlite import mend_sqlite, sqlite_url
+from hetconv.study.storage import Trials, open_storage, patiently
 from hetconv.study.store import Store
 from hetconv.study.worker import Part, work
 from hetconv.train import Data
@@ -98,12 +99,15 @@ def open_study(
     with root.locked():
         if definition.threads is not None:
             torch.set_num_threads(definition.threads)
-        parts, settings = {}, {}
-        for network, comparison in definition.comparisons().items():
-            store = Store(_folder(folder, definition, network), progress.notice)
-            settings[network] = store.open(comparison.settings(loaded[network]))
-            parts[network] = Part(comparison, loaded[network], store)
+        parts = {
+            network: Part(comparison, loaded[network], Store(_folder(folder, definition, network), progress.notice))
+            for network, comparison in definition.comparisons().items()
+        }
+        asked = {network: part.comparison.settings(part.data) for network, part in parts.items()}
+        for network, part in parts.items():
+            part.store.check(asked[network])
         queue = Queue(_trials(definition, folder, storage, progress))
+        settings = {network: part.store.open(asked[network]) for network, part in parts.items()}
         queue.add(
             RunKey(network, variant, seed)
             for seed in definition.seeds
@@ -138,7 +142,8 @@ def join_study(
             raise UsageError(f"looked for the study {folder / FILE}; it is not there. `hetconv study run` makes one")
         mend_sqlite(folder / FILE, progress.notice)
     url = sqlite_url(folder / FILE) if storage is None else storage
-    definition = join_definition(open_storage(url), name, url)
+    opened = open_storage(url)
+    definition = patiently(lambda: join_definition(opened, name, url), progress.notice)
     return open_study(definition, folder, progress, storage=storage, costs=False)
 
 
@@ -147,7 +152,8 @@ def _trials(definition: StudyDefinition, folder: Path, storage: str | None, prog
     if storage is None:
         mend_sqlite(folder / FILE, progress.notice)
     opened = open_storage(sqlite_url(folder / FILE) if storage is None else storage)
-    study_id = share_definition(opened, definition, alone=str(folder) if storage is None else None)
+    alone = str(folder) if storage is None else None
+    study_id = patiently(lambda: share_definition(opened, definition, alone), progress.notice)
     return Trials(opened, study_id, progress.notice)
 
 

@@ -15,14 +15,15 @@ its own monotonic clock, or at once where it sees that the process is gone.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from hetconv.errors import HetconvError
-from hetconv.records import Run
+from hetconv.models import parse_variant
+from hetconv.records import Run, adapter
 from hetconv.study.owner import Owner, is_known_dead, this_process
 
 if TYPE_CHECKING:
@@ -48,6 +49,12 @@ class RunKey:
 
     def __str__(self) -> str:
         return f"{self.network} {self.variant} seed {self.seed}"
+
+    @property
+    def base(self) -> RunKey | None:
+        """Of a network that is compressed after training, the run that trains it; None for any other."""
+        variant = parse_variant(self.variant)
+        return None if variant.method is None else replace(self, variant=variant.base)
 
 
 @dataclass(frozen=True)
@@ -111,9 +118,12 @@ class Attempt:
     def run(self) -> Run | None:
         text = self.trial.user_attrs.get("run")
         try:
-            return None if text is None else TypeAdapter(Run).validate_json(text, strict=True)
+            return None if text is None else adapter(Run).validate_json(text, strict=True)
         except ValidationError as error:
-            raise HetconvError(f"{self.key}: the storage holds a run that cannot be read ({error})") from error
+            raise HetconvError(
+                f"{self.key}: what the storage holds of it cannot be read ({error.errors()[0]['msg']}); go on with the "
+                "version of hetconv that wrote it, or move the study's database away: it is made anew from the records"
+            ) from error
 
     @property
     def ended(self) -> bool:
@@ -168,8 +178,11 @@ class Queue:
                 self._attempt(key, last.number + 1)
 
     def claim(self) -> Claim | None:
-        """Take a run that nobody does; None if there is none at this moment."""
-        for key, last in self._last().items():
+        """Take a run that nobody does; None if there is none now, or if all that are left wait for their bases."""
+        there = self._last()
+        for key, last in there.items():
+            if _waits_for_base(key, there):
+                continue
             if last.state == "RUNNING" and self._is_dead(last):
                 self._give_up(last.trial_id, DIED)
                 last = self._last()[key]  # it may have ended between our look and our step
@@ -195,7 +208,7 @@ class Queue:
         """Record what a run found, done or failed; False, and nothing recorded, if it was taken from this process."""
         from optuna.trial import TrialState
 
-        text = TypeAdapter(Run).dump_json(run).decode()
+        text = adapter(Run).dump_json(run).decode()
         if not self.trials.set_attribute(claim.trial_id, "run", text):
             return False
         accuracy = run.accuracy if run.state == "done" else None
@@ -288,6 +301,12 @@ def _attempt_of(trial: FrozenTrial) -> Attempt | None:
     if not {"network", "variant", "seed", "attempt"} <= told.keys():
         return None
     return Attempt(trial, RunKey(told["network"], told["variant"], told["seed"]), told["attempt"])
+
+
+def _waits_for_base(key: RunKey, there: Mapping[RunKey, Attempt]) -> bool:
+    """Whether the run that trains this one's network has yet to end, as done or failed: else both would train it."""
+    base = key.base
+    return base is not None and base in there and not there[base].ended
 
 
 def _status(last: Attempt) -> Status:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from hetconv.errors import HetconvError, UsageError
+from hetconv.records import adapter
 from hetconv.study.definition import StudyDefinition
 from hetconv.study.storage import shown_url
 
@@ -43,7 +44,7 @@ def share_definition(storage: RDBStorage, definition: StudyDefinition, alone: st
         study_id = storage.get_study_id_from_name(definition.name)
     there = storage.get_study_user_attrs(study_id).get(ATTRIBUTE)
     joined = definition if there is None else _joined(_read(there), definition)
-    storage.set_study_user_attr(study_id, ATTRIBUTE, TypeAdapter(StudyDefinition).dump_json(joined).decode())
+    storage.set_study_user_attr(study_id, ATTRIBUTE, adapter(StudyDefinition).dump_json(joined).decode())
     return int(study_id)
 
 
@@ -69,9 +70,12 @@ def join_definition(storage: RDBStorage, name: str | None, url: str) -> StudyDef
 
 def _read(text: str) -> StudyDefinition:
     try:
-        return TypeAdapter(StudyDefinition).validate_json(text, strict=True)
+        return adapter(StudyDefinition).validate_json(text, strict=True)
     except (ValidationError, UsageError) as error:
-        raise HetconvError(f"the storage's study was written by another version of hetconv ({error})") from error
+        raise HetconvError(
+            f"the storage's study was written by another version of hetconv ({error}); go on with that one, or give "
+            "this study another folder or name"
+        ) from error
 
 
 def _joined(old: StudyDefinition, new: StudyDefinition) -> StudyDefinition:

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hetconv.errors import HetconvError, UsageError
-from hetconv.study.store import keep_silent, set_aside
+from hetconv.study.sqlite import TIMEOUT_S, lasting
+from hetconv.study.store import keep_silent
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial, TrialState
 
 T = TypeVar("T")
-SQLITE_TIMEOUT_S = 30
 PATIENCE_S = 600.0
 """How long a database may be gone until a process gives up; what it has trained is in its checkpoint all the same."""
 PAUSES_S = (0.5, 1, 2, 4, 8)
-
-
-def sqlite_url(path: Path) -> str:
-    return f"sqlite:///{path.absolute()}"
 
 
 def shown_url(url: str) -> str:
@@ -31,28 +25,6 @@ def shown_url(url: str) -> str:
     import re
 
     return re.sub(r"(?<=://)([^:@/]*):[^@]*@", r"\1:…@", url)
-
-
-def mend_sqlite(path: Path, notice: Callable[[str], None]) -> None:
-    """Set a damaged SQLite file aside: all that it says of finished runs is in their own records too."""
-    if not path.exists():
-        return
-    try:
-        with sqlite3.connect(path, timeout=SQLITE_TIMEOUT_S) as connection:
-            found = connection.execute("PRAGMA quick_check").fetchone()[0]
-            tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        connection.close()
-    except sqlite3.OperationalError as error:
-        raise HetconvError(f"cannot read {path}: {error}; nothing is lost; mend that, run again") from error
-    except sqlite3.DatabaseError as error:
-        found, tables = str(error), 1
-    if found != "ok" or not tables:
-        set_aside(path)
-        journal = path.with_name(f"{path.name}-journal")
-        if journal.exists():
-            set_aside(journal)
-        why = found if found != "ok" else "it is empty"
-        notice(f"{path} is damaged: {why}; set aside as {path.name}.damaged, and made anew from the runs' records")
 
 
 def open_storage(url: str) -> RDBStorage:
@@ -72,13 +44,15 @@ def open_storage(url: str) -> RDBStorage:
         raise UsageError(f"storage={shown_url(url)!r} must be postgresql://user@host/database or sqlite:///file")
     options: dict[str, Any] = {"pool_pre_ping": True}
     if is_sqlite:
-        options["connect_args"] = {"timeout": SQLITE_TIMEOUT_S}
+        options["connect_args"] = {"timeout": TIMEOUT_S}
     try:
         storage = optuna.storages.RDBStorage(url, engine_kwargs=options)
     except ImportError as error:
         raise UsageError(f"storage={shown_url(url)!r} needs a driver: pip install 'hetconv[cluster]'") from error
     except (SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError) as error:
-        raise HetconvError(f"cannot open the storage {shown_url(url)}: {_first_line(error)}") from error
+        why = f"cannot open the storage {shown_url(url)}: {_first_line(error)}"
+        mend = lasting(error)
+        raise HetconvError(why) if mend is None else mend from error
     if is_sqlite:
         # Optuna reads a trial's state and then writes it. SQLite has no lock on a row, so that without this two
         # processes that read at the same moment would both believe that they claimed the trial.
@@ -156,7 +130,7 @@ def patiently(call: Callable[[], T], notice: Callable[[str], None], patience_s: 
     """Call the database until it answers.
 
     Raises:
-        HetconvError: it did not within `patience_s` seconds.
+        HetconvError: it did not within `patience_s` seconds, or says what no waiting mends, as that the disk is full.
     """
     from optuna.exceptions import StorageInternalError
 
@@ -165,7 +139,10 @@ def patiently(call: Callable[[], T], notice: Callable[[str], None], patience_s: 
         try:
             found = call()
         except StorageInternalError as error:
-            why = _first_line(error.__cause__ or error)
+            mend = lasting(error)
+            if mend is not None:
+                raise mend from error
+            why = _first_line(error if error.__cause__ is None else error.__cause__)
             if time.monotonic() - begin > patience_s:
                 raise HetconvError(
                     f"the database did not answer for {patience_s:.0f} s ({why}); nothing is lost, run again"

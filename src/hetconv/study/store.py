@@ -10,7 +10,6 @@ results.json, report.html        everything above, for reading
 from __future__ import annotations
 
 import fcntl
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from hetconv.errors import DamagedFileError, UsageError
+from hetconv.files import set_aside
 from hetconv.records import Circumstances, Results, Run, StudySettings, VariantCost, load_record, save_record
 
 T = TypeVar("T")
@@ -58,15 +58,25 @@ class Store:
             UsageError: the folder holds another study; the message says what differs.
         """
         path = self.folder / "study.json"
-        old = self._load(StudySettings, path)
+        old = self.check(settings)
         if old is not None:
-            _check_same(old, settings, self.folder)
             settings = replace(
                 settings, variants=_union(old.variants, settings.variants), seeds=_union(old.seeds, settings.seeds)
             )
         if old != settings:
             save_record(settings, path)
         return settings
+
+    def check(self, settings: StudySettings) -> StudySettings | None:
+        """What the folder holds of this study, before anything is written there; None if that is nothing yet.
+
+        Raises:
+            UsageError: the folder holds another study; the message says what differs.
+        """
+        old = self._load(StudySettings, self.folder / "study.json")
+        if old is not None:
+            _check_same(old, settings, self.folder)
+        return old
 
     @contextmanager
     def locked(self, patience_s: float = LOCK_PATIENCE_S) -> Iterator[None]:
@@ -127,11 +137,6 @@ class Store:
             set_aside(path)
             self.notice(f"{path} is damaged: {error.why}; set aside as {path.name}.damaged, and made anew")
             return None
-
-
-def set_aside(path: Path) -> None:
-    """Move a damaged file out of the way without losing it."""
-    os.replace(path, path.with_name(f"{path.name}.damaged"))
 
 
 def _lock(descriptor: int) -> bool:

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from hetconv.errors import DamagedFileError, UsageError
 from hetconv.files import write_atomically
-from hetconv.records import Epoch
+from hetconv.records import Epoch, adapter
 
 FORMAT = "hetconv-checkpoint-1"
 
@@ -55,7 +55,7 @@ def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
         for index, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{key}": v for key, v in state.items() if isinstance(v, Tensor)}
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    header = TypeAdapter(Header).dump_json(Header(FORMAT, identity, epochs, _checksum(contiguous))).decode()
+    header = adapter(Header).dump_json(Header(FORMAT, identity, epochs, _checksum(contiguous))).decode()
     _keep_previous(path)
     write_atomically(path, save(contiguous, metadata={"hetconv": header}))
 
@@ -151,7 +151,7 @@ def _read(path: Path) -> tuple[Header, dict[str, Tensor]]:
     if header is None:
         raise UsageError(f"{path} is a safetensors file but no checkpoint of hetconv")
     try:
-        read = TypeAdapter(Header).validate_json(header)
+        read = adapter(Header).validate_json(header)
     except ValidationError as error:
         raise DamagedFileError(path, f"its header cannot be read ({error})") from error
     if read.checksum is not None and read.checksum != _checksum(tensors):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from hetconv.errors import DamagedFileError, NotFiniteError, UsageError
+from hetconv.files import set_aside
 from hetconv.records import Epoch
 from hetconv.train.checkpoint import load_checkpoint, previous, save_checkpoint
 from hetconv.train.data import Data
@@ -85,7 +86,10 @@ def train(
         model = synchronized(model, accelerator.device)
     model = model.to(memory_format=torch.channels_last)
     optimizer = objective.optimizer(model, recipe)
-    epochs = _resume(checkpoint, model, optimizer, identity or {}, progress)
+    epochs, damaged = _resume(checkpoint, model, optimizer, identity or {}, progress)
+    accelerator.wait_for_everyone()
+    for path in damaged if accelerator.is_main_process else ():
+        set_aside(path)  # or the next checkpoint would make it the one before
     prepared, optimizer, batches, test = accelerator.prepare(
         model, optimizer, data.train_loader(recipe.batch_size), data.test_loader(EVALUATION_BATCH)
     )
@@ -122,20 +126,23 @@ def evaluate(
 
 
 def _resume(checkpoint: Path | None, model: nn.Module, optimizer: torch.optim.Optimizer, identity: dict[str, Any],
-            progress: Progress) -> tuple[Epoch, ...]:  # fmt: skip
+            progress: Progress) -> tuple[tuple[Epoch, ...], list[Path]]:  # fmt: skip
+    """The epochs of the last checkpoint that can be read, put into the model, and the checkpoints that cannot."""
+    damaged: list[Path] = []
     if checkpoint is None:
-        return ()
+        return (), damaged
     kept = [path for path in (checkpoint, previous(checkpoint)) if path.exists()]
     for path in kept:
         try:
             epochs = load_checkpoint(path, model, optimizer, identity)
         except DamagedFileError as error:
             goes_on = "starting this run afresh" if path == kept[-1] else "going on from the checkpoint before it"
-            progress.notice(f"{path} is damaged: {error.why}; {goes_on}")
+            progress.notice(f"{path} is damaged: {error.why}; set aside as {path.name}.damaged, and {goes_on}")
+            damaged.append(path)
             continue
         progress.resumed(epochs)
-        return epochs
-    return ()
+        return epochs, damaged
+    return (), damaged
 
 
 def _train_epoch(accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer, batches: Any,
