@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from hetconv.cli import deploying
+from hetconv.cli import deploying, sharding
 from hetconv.cli.arguments import console, numbers, set_threads, sizes_of
 from hetconv.cli.options import (
     BatchSize,
@@ -152,6 +152,7 @@ def profile(
 for _command in (deploying.deploy, deploying.export, deploying.quantize):
     app.command()(_command)
 app.command("bench")(deploying.bench_command)
+app.command()(sharding.shards)
 
 
 @app.command()
