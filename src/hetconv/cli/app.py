@@ -12,6 +12,7 @@ from rich.console import Console
 
 from hetconv.cli import deploying, sharding
 from hetconv.cli.arguments import console, numbers, set_threads, sizes_of
+from hetconv.cli.launched import followed
 from hetconv.cli.options import (
     BatchSize,
     Classes,
@@ -203,6 +204,8 @@ def _compare(comparison: object, out: Path, threads: int | None) -> None:
     from hetconv.report import print_results, write_report
     from hetconv.study import Comparison, Store, compare
 
+    if followed():
+        return
     assert isinstance(comparison, Comparison)
     runs = len(comparison.variants) * len(comparison.seeds)
     with TerminalProgress(Console(stderr=True), runs, comparison.recipe.epochs) as progress:

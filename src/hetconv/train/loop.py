@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import set_seed
+from accelerate.utils import broadcast_object_list, set_seed
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -61,7 +61,7 @@ def train(
 
     Args:
         checkpoint: written after every epoch; if it is there already, training goes on from it, or from the one
-            before it where it is damaged.
+            before it where it is damaged. Of many processes only the main one reads and writes it.
         identity: what the checkpoint is of; one of another identity is refused.
         objective: what is asked of the network beside right answers; nothing by default.
 
@@ -85,7 +85,9 @@ def train(
         model = synchronized(model, accelerator.device)
     model = model.to(memory_format=torch.channels_last)
     optimizer = objective.optimizer(model, recipe)
-    epochs = _resume(checkpoint, model, optimizer, identity or {}, progress)
+    epochs = _resume(checkpoint if accelerator.is_main_process else None, model, optimizer, identity or {}, progress)
+    if processes > 1:
+        epochs = _as_main(optimizer, epochs)
     prepared, optimizer = accelerator.prepare(model, optimizer)
     batches, test = data.train_loader(batch_size, share), data.test_loader(EVALUATION_BATCH, share)
     for epoch in range(len(epochs), recipe.epochs):
@@ -145,6 +147,13 @@ def _resume(checkpoint: Path | None, model: nn.Module, optimizer: torch.optim.Op
         progress.resumed(epochs)
         return epochs
     return ()
+
+
+def _as_main(optimizer: torch.optim.Optimizer, epochs: tuple[Epoch, ...]) -> tuple[Epoch, ...]:
+    """Go on where the main process does, which alone reads the checkpoint; DDP brings the weights."""
+    shared: list[Any] = broadcast_object_list([epochs, optimizer.state_dict()], from_process=0)
+    optimizer.load_state_dict(shared[1])
+    return tuple(shared[0])
 
 
 def _train_epoch(accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer, batches: Any,
