@@ -48,9 +48,9 @@ def launched_team() -> Team:
     """The team that this process belongs to, once all of it is there."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Team()
-    from accelerate import PartialState
+    from hetconv.train.processes import joined_processes
 
-    state = PartialState()
+    state = joined_processes()
     return Team(state.process_index, state.num_processes)
 
 

@@ -20,6 +20,7 @@ from hetconv.records import Epoch
 from hetconv.train.checkpoint import load_checkpoint, previous, save_checkpoint
 from hetconv.train.data import Data
 from hetconv.train.objective import Objective
+from hetconv.train.processes import accelerator_of
 from hetconv.train.recipe import Recipe
 from hetconv.train.share import Share
 from hetconv.train.sync_norm import synchronized
@@ -75,7 +76,7 @@ def train(
     progress = progress or Progress()
     objective = Objective() if objective is None else objective
     AcceleratorState._reset_state()  # a run's precision must not bind the next one's in the same process
-    accelerator = Accelerator(mixed_precision=recipe.mixed_precision)
+    accelerator = accelerator_of(recipe.mixed_precision)
     processes = accelerator.num_processes
     share = Share(accelerator.process_index, processes)
     batch_size = min(recipe.batch_size, data.train_images)
