@@ -19,8 +19,9 @@ from hetconv.train.share import BatchShares, Share
 
 KINDS = "digits, cifar10:<folder>, imagefolder:<folder> or shards:<folder>"
 ALL = Share()
-LOADER_WORKERS = 2
-"""Processes that read and augment image files. They live for one epoch, so that their randomness is the epoch's."""
+LOADERS_BESIDE_CPU, LOADERS_BESIDE_GPU = 2, 16
+"""At most so many processes read and augment image files for one that trains. They live for one epoch, so that their
+randomness is the epoch's."""
 CIFAR_FOLDER = "cifar-10-batches-py"
 DIGITS_TEST_IMAGES = 360
 """A fifth of scikit-learn's 1,797 digits is held out; the split is fixed, stratified and independent of any seed."""
@@ -100,9 +101,9 @@ def load_data(spec: str, *, image_size: int = 224, train_limit: int | None = Non
     elif kind == "cifar10" and folder:
         data = _cifar10(Path(folder).expanduser())
     elif kind == "imagefolder" and folder:
-        data = _imagefolder(Path(folder).expanduser(), image_size, min(LOADER_WORKERS, _cores()))
+        data = _imagefolder(Path(folder).expanduser(), image_size, _loaders())
     elif kind == "shards" and folder:
-        data = _shards(Path(folder).expanduser(), image_size, min(LOADER_WORKERS, _cores()))
+        data = _shards(Path(folder).expanduser(), image_size, _loaders())
     else:
         raise UsageError(f"unknown data set {spec!r}; it must be {KINDS}")
     return data if train_limit is None else _limited(data, train_limit)
@@ -177,9 +178,11 @@ def _shards(folder: Path, image_size: int, workers: int) -> Data:
     return Data("shards", train.classes, (3, image_size, image_size), train, val, workers)
 
 
-def _cores() -> int:
-    """The cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _loaders() -> int:
+    """How many processes load image files for this one: not more than its share of the cores it may run on."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = max(cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
+    return min(share, LOADERS_BESIDE_GPU if torch.accelerator.is_available() else LOADERS_BESIDE_CPU)
 
 
 def _limited(data: Data, train_limit: int) -> Data:
