@@ -33,7 +33,9 @@ class SyncBatchNorm(nn.BatchNorm2d):
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
             return super().forward(input)
-        wide = input.to(torch.promote_types(input.dtype, torch.float32))  # sums of bfloat16 would lose small parts
+        wide: Tensor = input.to(
+            torch.promote_types(input.dtype, torch.float32)
+        )  # sums of bfloat16 would lose small parts
         own = wide.sum((0, 2, 3)), wide.square().sum((0, 2, 3)), wide.new_full((1,), input.numel() / input.shape[1])
         summed: Tensor = _Summed.apply(torch.cat(own))
         total, squares, count = summed.split((input.shape[1], input.shape[1], 1))
@@ -44,7 +46,8 @@ class SyncBatchNorm(nn.BatchNorm2d):
         if self.affine:
             scale = scale * self.weight
         shift = -mean * scale + self.bias if self.affine else -mean * scale
-        return (wide * scale[:, None, None] + shift[:, None, None]).to(input.dtype)
+        normalized: Tensor = (wide * scale[:, None, None] + shift[:, None, None]).to(input.dtype)
+        return normalized
 
     def _follow(self, mean: Tensor, variance: Tensor) -> None:
         """Move the running statistics as batch norm does."""
