@@ -54,6 +54,7 @@ HEAVY = {
     "matplotlib",
     "torchvision",
     "sklearn",
+    "webdataset",
     "jinja2",
     "rich",
     "typer",

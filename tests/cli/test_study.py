@@ -64,6 +64,25 @@ def test_status_resume_and_report(study: tuple[str, str], capsys: pytest.Capture
     assert "undecided: needs about 2 more seeds: P2 keeps the accuracy" in " ".join(capsys.readouterr().out.split())
 
 
+def test_report_joins_what_was_done_elsewhere(
+    study: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    definition, out = study
+    lines = (Path(out) / "runs.csv").read_text().splitlines(keepends=True)
+    other = tmp_path / "elsewhere.csv"
+    other.write_text("".join([lines[0], *(line.replace(",0,done", ",1,done") for line in lines[1:])]))
+    assert run(["study", "report", definition, "--out", out, "--join", str(other)]) == 0
+    assert "4 runs joined from elsewhere.csv" in (Path(out) / "report.md").read_text()
+    assert len(read_runs_csv(Path(out) / "runs.csv")["vgg16_cifar × 0.125"]) == 4
+    other.write_text(other.read_text()[:-9])
+    capsys.readouterr()
+    assert run(["study", "report", definition, "--out", out, "--join", str(other)]) == 2
+    error = capsys.readouterr().err
+    assert "elsewhere.csv line 5: " in error
+    assert error.count("\n") == 1
+    assert run(["study", "report", definition, "--out", out]) == 0
+
+
 def test_another_study_in_its_folder_is_refused(
     study: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,13 +1,8 @@
 from dataclasses import replace
-from pathlib import Path
 
-import pytest
-
-from hetconv.errors import UsageError
-from hetconv.records import Claim, Run, StudyResults
+from hetconv.records import Claim, StudyResults
 from hetconv.report.html import study_page
 from hetconv.report.markdown import study_markdown
-from hetconv.report.runs_csv import read_runs_csv, runs_csv
 
 from .example import example
 from .page import Page
@@ -51,27 +46,3 @@ def test_markdown_has_verdicts_and_a_row_for_each_variant() -> None:
     assert text.count("| het-p4 |") == 2
     hostile = replace(study(), title="a | b\n# c <script>")
     assert study_markdown(hostile).splitlines()[0] == "# a \\| b \\# c \\<script\\>"
-
-
-def test_csv_there_and_back(tmp_path: Path) -> None:
-    results = example(seeds=(0, 1), epochs=2)
-    odd = (Run('x,y"z', 7, "failed", (), 'it, "broke"'), Run("new", 8, "running"))
-    both = StudyResults("s", "", (replace(results, runs=(*results.runs, *odd)),))
-    (tmp_path / "runs.csv").write_text(runs_csv(both))
-    assert read_runs_csv(tmp_path / "runs.csv") == {"vgg16_cifar": both.networks[0].runs}
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda text: text.replace("seed,", "sed,", 1), "line 1: the columns must be network,variant,seed"),
-        (lambda text: text.replace(",0,done", ",zero,done", 1), "line 2: invalid literal"),
-        (lambda text: text.replace(",done,", ",over,", 1), "line 2: state='over' must be running, done or failed"),
-        (lambda text: text + "a,b\n", "argument 2 is shorter"),
-    ],
-)
-def test_wrong_csv_names_its_line(tmp_path: Path, change, message: str) -> None:
-    path = tmp_path / "runs.csv"
-    path.write_text(change(runs_csv(StudyResults("s", "", (example(epochs=1),)))))
-    with pytest.raises(UsageError, match=message):
-        read_runs_csv(path)

@@ -125,9 +125,11 @@ def test_train_limit_takes_a_fixed_subset_and_leaves_the_held_out_split() -> Non
     assert torch.equal(data.train.labels, load_data("digits", train_limit=50).train.labels)  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("spec", ["mnist", "digits:folder", "cifar10", "cifar10:", "imagefolder:", ""])
+@pytest.mark.parametrize("spec", ["mnist", "digits:folder", "cifar10", "cifar10:", "imagefolder:", "shards:", ""])
 def test_unknown_sets(spec: str) -> None:
-    with pytest.raises(UsageError, match="it must be digits, cifar10:<folder> or imagefolder:<folder>"):
+    with pytest.raises(
+        UsageError, match="it must be digits, cifar10:<folder>, imagefolder:<folder> or shards:<folder>"
+    ):
         load_data(spec)
 
 
@@ -136,6 +138,7 @@ def test_unknown_sets(spec: str) -> None:
     [
         ("cifar10:/no/such", "looked for the folder /no/such/cifar-10-batches-py"),
         ("imagefolder:/no/such", "looked for /no/such/train/<class>/<image>"),
+        ("shards:/no/such", r"looked for /no/such/train/\*\.tar; there is none"),
     ],
 )
 def test_missing_data_says_what_was_looked_for_where(spec: str, message: str) -> None:

@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from hetconv.cli import deploying
+from hetconv.cli import deploying, sharding
 from hetconv.cli.arguments import console, numbers, set_threads, sizes_of
+from hetconv.cli.launched import followed
 from hetconv.cli.options import (
     BatchSize,
     Classes,
@@ -154,6 +155,7 @@ for _command in (deploying.deploy, deploying.export, deploying.quantize):
     app.command()(_command)
 app.command("bench")(deploying.bench_command)
 app.command("sensitivity")(sensitivity_command)
+app.command()(sharding.shards)
 
 
 @app.command()
@@ -204,6 +206,8 @@ def _compare(comparison: object, out: Path, threads: int | None) -> None:
     from hetconv.report import print_results, write_report
     from hetconv.study import Comparison, Store, compare
 
+    if followed():
+        return
     assert isinstance(comparison, Comparison)
     runs = len(comparison.variants) * len(comparison.seeds)
     with TerminalProgress(Console(stderr=True), runs, comparison.recipe.epochs) as progress:

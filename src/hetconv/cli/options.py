@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 Model = Annotated[str, typer.Option("--model", help="A name (vgg16_cifar, resnet50, …) or module:function.")]
-DataSet = Annotated[str, typer.Option("--data", help="digits, cifar10:<folder> or imagefolder:<folder>.")]
+DataSet = Annotated[str, typer.Option("--data", help="digits, or cifar10:, imagefolder: or shards:<folder>.")]
 Width = Annotated[float, typer.Option(help="Channels of the four own networks, times this.")]
 ImageSize = Annotated[int, typer.Option(min=8, help="Height and width of an image folder's images, in pixels.")]
 TrainLimit = Annotated[int | None, typer.Option(min=1, help="Train on only this many images of a fixed shuffle.")]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from hetconv.cli.launched import followed
 from hetconv.errors import HetconvError
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ def resume_command(
     """Go on with a study that is there already."""
     from hetconv.study import join_study
 
+    if followed():
+        return
     definition = _definition(study, recipe, data, workers, threads)
     folder = _folder(out, definition)
     there = join_study(folder, storage=storage, name=definition.name)
@@ -66,6 +69,8 @@ def worker_command(
     """Do runs of a study that was made before, until every run has ended. Start as many as you like, anywhere."""
     from hetconv.study import join_study
 
+    if followed():
+        return
     with _progress(None) as progress:
         joined = join_study(out, progress, storage=storage, name=study)
         joined.work(threads)
@@ -90,14 +95,19 @@ def status_command(study: Definition, out: Out = None, storage: Storage = None) 
 
 @study_app.command("report")
 def report_command(
-    study: Definition, out: Out = None, storage: Storage = None, tensorboard: TensorBoard = False
-) -> None:
+    study: Definition, out: Out = None, storage: Storage = None, tensorboard: TensorBoard = False,
+    join: Annotated[list[Path] | None, typer.Option(help="A runs.csv of the same study from elsewhere.")] = None,
+) -> None:  # fmt: skip
     """Show what a study has found so far, and write its report.html, report.md and runs.csv."""
+    from hetconv.report import joined
     from hetconv.study import join_study, load_definition
 
     definition = load_definition(study)
     folder = _folder(out, definition)
-    _show(join_study(folder, storage=storage, name=definition.name).results(), folder, tensorboard)
+    results = join_study(folder, storage=storage, name=definition.name).results()
+    for path in join or ():
+        results = joined(results, path.expanduser())
+    _show(results, folder, tensorboard)
 
 
 def _definition(
@@ -113,12 +123,14 @@ def _folder(out: Path | None, definition: StudyDefinition) -> Path:
 
 
 def _run(definition: StudyDefinition, folder: Path, storage: str | None, tensorboard: bool = False) -> None:
-    from hetconv.study import Crew, open_study, supervise
+    from hetconv.study import Crew, launched_team, open_study, supervise
 
+    if followed():
+        return
     console = Console(stderr=True)
     with _progress(definition) as progress:
         opened = open_study(definition, folder, progress, storage=storage)
-        if definition.workers == 1:
+        if definition.workers == 1 or launched_team().of > 1:
             opened.work()
         else:
             crew = Crew(folder, definition.workers, storage, definition.name, definition.threads)

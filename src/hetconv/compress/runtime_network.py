@@ -25,4 +25,4 @@ class RuntimeNetwork(nn.Module):
         self._session = open_session("onnxruntime", onnx, threads)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.from_numpy(self._session(np.ascontiguousarray(x.numpy())))
+        return torch.from_numpy(self._session(np.ascontiguousarray(x.cpu().numpy()))).to(x.device)

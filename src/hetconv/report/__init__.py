@@ -4,8 +4,18 @@ Charts and the page (`hetconv.report.figures`, `hetconv.report.html`) load matpl
 """
 
 from hetconv.report.html import write_report
+from hetconv.report.joined import joined
 from hetconv.report.study import write_study_report
 from hetconv.report.table import Row, summarize
 from hetconv.report.terminal import print_layers, print_results, print_verdicts
 
-__all__ = ["Row", "print_layers", "print_results", "print_verdicts", "summarize", "write_report", "write_study_report"]
+__all__ = [
+    "Row",
+    "joined",
+    "print_layers",
+    "print_results",
+    "print_verdicts",
+    "summarize",
+    "write_report",
+    "write_study_report",
+]

@@ -7,6 +7,7 @@ from hetconv.study.engine import Study, join_study, open_study
 from hetconv.study.progress import CompareProgress
 from hetconv.study.store import Store
 from hetconv.study.supervise import Crew, supervise
+from hetconv.study.team import Team, follow, launched_team
 from hetconv.study.tensorboard import write_tensorboard
 from hetconv.study.toml import load_definition, shipped
 
@@ -17,8 +18,11 @@ __all__ = [
     "Store",
     "Study",
     "StudyDefinition",
+    "Team",
     "compare",
+    "follow",
     "join_study",
+    "launched_team",
     "load_definition",
     "open_study",
     "shipped",

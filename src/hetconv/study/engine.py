@@ -18,6 +18,7 @@ from hetconv.study.shared import join_definition, share_definition
 from hetconv.study.sqlite import mend_sqlite, sqlite_url
 from hetconv.study.storage import Trials, open_storage, patiently
 from hetconv.study.store import Store
+from hetconv.study.team import launched_team
 from hetconv.study.worker import Part, work
 from hetconv.train import Data
 
@@ -43,7 +44,10 @@ class Study:
         return self.queue.statuses()
 
     def work(self, threads: int | None = None) -> None:
-        """Do runs until every one has ended, with so many of PyTorch's threads (None: as the study says)."""
+        """Do runs until every one has ended, with so many of PyTorch's threads (None: as the study says).
+
+        Under a launcher this is for its first process; the others call `follow`.
+        """
         for key, status in self.statuses().items():
             if status.run is not None and key.network in self.parts:
                 epochs = self.parts[key.network].comparison.recipe.epochs
@@ -51,7 +55,11 @@ class Study:
         threads = self.definition.threads if threads is None else threads
         if threads is not None:
             torch.set_num_threads(threads)
-        work(self.queue, self.parts, self.progress, self._save)
+        team = launched_team()
+        if team.of > 1 and any(part.comparison.compressed for part in self.parts.values()):
+            raise UsageError(f"{team.of} processes train each run; variants that are compressed need one process a run")
+        team.share((self.definition, threads))
+        work(self.queue, self.parts, self.progress, self._save, team=team)
 
     def results(self) -> StudyResults:
         """Everything found so far, by any process; results.json and study-results.json are brought up to date."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hetconv.errors import HetconvError, UsageError
+from hetconv.errors import HetconvError
 from hetconv.records import Epoch
 from hetconv.study.comparison import Comparison
 from hetconv.study.heart import BEAT_S, Heart
@@ -15,6 +14,7 @@ from hetconv.study.one_run import TakenOverError, do_run
 from hetconv.study.progress import CompareProgress
 from hetconv.study.queue import Claim, Queue
 from hetconv.study.store import Store
+from hetconv.study.team import END, WAIT, Team
 from hetconv.train import Data
 
 POLL_S = 1.0
@@ -37,46 +37,47 @@ def work(
     *,
     poll_s: float = POLL_S,
     beat_s: float = BEAT_S,
+    team: Team | None = None,
 ) -> None:
     """Do runs until all have ended, waiting for those that other processes do so as to take over if they die.
 
     Args:
         parts: the study's networks by name.
         done: called with the network's name after each of this worker's runs.
+        team: the processes that this one leads, which train each run with it.
 
     Raises:
-        UsageError: a launcher started this as one of many processes.
         HetconvError: the disk is full, the database is gone for too long, …; the run can be gone on with.
     """
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    if processes > 1:
-        raise UsageError(
-            f"a run trains in one process, and a launcher started {processes}; start one worker for each device"
-        )
+    team = Team() if team is None else team
     waits = False
     while True:
         claim = queue.claim()
         if claim is not None:
             waits = False
-            if _do(queue, claim, parts[claim.key.network], progress, beat_s):
+            team.share(claim.key)
+            if _do(queue, claim, parts[claim.key.network], progress, beat_s, team):
                 done(claim.key.network)
         elif queue.is_ended():
+            team.share(END)
             return
         else:
             if not waits:
                 progress.waiting(sum(status.state == "running" for status in queue.statuses().values()))
             waits = True
+            team.share(WAIT)
             time.sleep(poll_s)
 
 
-def _do(queue: Queue, claim: Claim, part: Part, progress: CompareProgress, beat_s: float) -> bool:
+def _do(queue: Queue, claim: Claim, part: Part, progress: CompareProgress, beat_s: float, team: Team) -> bool:
     """Do one run; False if another process took it over, because this one had seemed dead."""
     key = claim.key
     try:
         with Heart(queue, claim, beat_s) as heart:
 
             def reached(found: Epoch) -> None:
-                if heart.lost.is_set() or not queue.reached(claim, found.epoch, found.accuracy):
+                kept = not heart.lost.is_set() and queue.reached(claim, found.epoch, found.accuracy)
+                if not team.share(kept):
                     raise TakenOverError
 
             run = do_run(part.comparison, part.data, part.store, key.variant, key.seed, progress, reached)

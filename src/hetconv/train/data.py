@@ -10,14 +10,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
 
 from hetconv.errors import UsageError
 from hetconv.train.images import ImageFolderSplit, TensorSplit, random_crop, random_flip
+from hetconv.train.shards import ShardSplit
+from hetconv.train.share import BatchShares, Share
 
-KINDS = "digits, cifar10:<folder> or imagefolder:<folder>"
-LOADER_WORKERS = 2
-"""Processes that read and augment image files. They live for one epoch, so that their randomness is the epoch's."""
+KINDS = "digits, cifar10:<folder>, imagefolder:<folder> or shards:<folder>"
+ALL = Share()
+LOADERS_BESIDE_CPU, LOADERS_BESIDE_GPU = 2, 16
+"""At most so many processes read and augment image files for one that trains. They live for one epoch, so that their
+randomness is the epoch's."""
 CIFAR_FOLDER = "cifar-10-batches-py"
 DIGITS_TEST_IMAGES = 360
 """A fifth of scikit-learn's 1,797 digits is held out; the split is fixed, stratified and independent of any seed."""
@@ -30,18 +34,31 @@ class Data:
     name: str
     num_classes: int
     input_size: tuple[int, int, int]
-    train: Dataset[Any]
-    test: Dataset[Any]
+    train: Dataset[Any] | ShardSplit
+    test: Dataset[Any] | ShardSplit
     workers: int = 0
 
-    def train_loader(self, batch_size: int) -> DataLoader[Any]:
+    def train_loader(self, batch_size: int, share: Share = ALL) -> DataLoader[Any]:
         """Batches of augmented images in an order drawn from PyTorch's global generator; the last, partial one is
-        dropped unless it is the only one."""
-        drop_last = self.train_images >= batch_size
-        return self._loader(self.train, batch_size, shuffle=True, drop_last=drop_last)
+        dropped unless it is the only one.
 
-    def test_loader(self, batch_size: int) -> DataLoader[Any]:
-        return self._loader(self.test, batch_size, shuffle=False, drop_last=False)
+        Args:
+            batch_size: of all processes together.
+            share: the part of each batch that this process gets. All of them must have set the same seed.
+        """
+        if isinstance(self.train, ShardSplit):
+            begin, end = share.span(batch_size)
+            return self._streamed(self.train, end - begin, share, shuffle=True)
+        drop_last = self.train_images >= batch_size
+        batches = BatchSampler(RandomSampler(self.train), batch_size, drop_last)  # type: ignore[arg-type]
+        return self._loader(self.train, BatchShares(batches, share))
+
+    def test_loader(self, batch_size: int, share: Share = ALL) -> DataLoader[Any]:
+        """Batches of this process's share of the held-out images, every image once, in no promised order."""
+        if isinstance(self.test, ShardSplit):
+            return self._streamed(self.test, batch_size, share, shuffle=False)
+        batches = BatchSampler(SequentialSampler(range(*share.span(self.test_images))), batch_size, drop_last=False)
+        return self._loader(self.test, batches)
 
     @property
     def train_images(self) -> int:
@@ -51,12 +68,13 @@ class Data:
     def test_images(self) -> int:
         return len(self.test)  # type: ignore[arg-type]
 
-    def _loader(self, split: Dataset[Any], batch_size: int, shuffle: bool, drop_last: bool) -> DataLoader[Any]:
+    def _loader(self, split: Dataset[Any], batches: Any) -> DataLoader[Any]:
         collate: Callable[[Any], Any] | None = _whole_batch if isinstance(split, TensorSplit) else None
         workers = 0 if isinstance(split, TensorSplit) else self.workers
-        return DataLoader(
-            split, batch_size, shuffle=shuffle, drop_last=drop_last, collate_fn=collate, num_workers=workers,
-        )  # fmt: skip
+        return DataLoader(split, batch_sampler=batches, collate_fn=collate, num_workers=workers)
+
+    def _streamed(self, split: ShardSplit, batch_size: int, share: Share, shuffle: bool) -> DataLoader[Any]:
+        return DataLoader(split.stream(batch_size, share, shuffle), batch_size, num_workers=self.workers)
 
 
 def _whole_batch(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -71,8 +89,9 @@ def load_data(
 
     Args:
         spec: digits (scikit-learn's 1,797 real handwritten digits, made 3×32×32), cifar10:<folder> (the folder that
-            holds cifar-10-batches-py, or that folder), imagefolder:<folder> (train/<class>/ and val/<class>/).
-        image_size: height and width that an image folder's images are brought to.
+            holds cifar-10-batches-py, or that folder), imagefolder:<folder> (train/<class>/ and val/<class>/),
+            shards:<folder> (train/*.tar and val/*.tar, as `hetconv shards` makes them of an image folder).
+        image_size: height and width that the images of a folder or of shards are brought to.
         train_limit: train on this many images only, the first of a fixed shuffle; the held-out split stays whole.
         validation_images: hold out this many images of the training split, the last of the same shuffle, in the place
             of the test split, which is then not looked at: for whatever chooses something by accuracy.
@@ -86,7 +105,9 @@ def load_data(
     elif kind == "cifar10" and folder:
         data = _cifar10(Path(folder).expanduser())
     elif kind == "imagefolder" and folder:
-        data = _imagefolder(Path(folder).expanduser(), image_size, min(LOADER_WORKERS, _cores()))
+        data = _imagefolder(Path(folder).expanduser(), image_size, _loaders())
+    elif kind == "shards" and folder:
+        data = _shards(Path(folder).expanduser(), image_size, _loaders())
     else:
         raise UsageError(f"unknown data set {spec!r}; it must be {KINDS}")
     return limited(data, train_limit, validation_images)
@@ -151,9 +172,21 @@ def _imagefolder(folder: Path, image_size: int, workers: int) -> Data:
     return Data("imagefolder", classes, (3, image_size, image_size), splits["train"], splits["val"], workers)
 
 
-def _cores() -> int:
-    """The cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _shards(folder: Path, image_size: int, workers: int) -> Data:
+    train, val = (ShardSplit.open(folder / split, image_size, augment=split == "train") for split in ("train", "val"))
+    if val.classes > train.classes:
+        highest = train.classes - 1
+        raise UsageError(
+            f"shards: {folder}/val has an image of class {val.classes - 1}; the highest of /train is {highest}"
+        )
+    return Data("shards", train.classes, (3, image_size, image_size), train, val, workers)
+
+
+def _loaders() -> int:
+    """How many processes load image files for this one: not more than its share of the cores it may run on."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = max(cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
+    return min(share, LOADERS_BESIDE_GPU if torch.accelerator.is_available() else LOADERS_BESIDE_CPU)
 
 
 def limited(data: Data, train_limit: int | None = None, validation_images: int | None = None) -> Data:
@@ -164,6 +197,11 @@ def limited(data: Data, train_limit: int | None = None, validation_images: int |
     """
     if train_limit is None and validation_images is None:
         return data
+    if isinstance(data.train, ShardSplit):
+        argument, value = (
+            ("train_limit", train_limit) if train_limit is not None else ("validation_images", validation_images)
+        )
+        raise UsageError(f"{argument}={value} is not for shards; leave it out and make shards of fewer images")
     images = data.train_images
     apart = 0 if validation_images is None else validation_images
     if validation_images is not None and not 1 <= apart < images:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -75,22 +75,29 @@ class DamagedImageError(UsageError):
         super().__init__(message.rsplit("DamagedImageError: ", 1)[-1].strip())
 
 
+def image_transform(image_size: int, augment: bool) -> Callable[[Any], Tensor]:
+    """From a picture to a normalized tensor (3, image_size, image_size): cropped at random and perhaps mirrored, or the
+    middle of it."""
+    from torchvision.transforms import v2
+
+    resize: list[object] = (
+        [v2.RandomResizedCrop(image_size, antialias=True), v2.RandomHorizontalFlip()]
+        if augment
+        else [v2.Resize(round(image_size * 256 / 224), antialias=True), v2.CenterCrop(image_size)]
+    )
+    as_float = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(IMAGENET_MEAN, IMAGENET_STD)]
+    return v2.Compose([*resize, *as_float])  # type: ignore[no-any-return]
+
+
 class ImageFolderSplit(Dataset[tuple[Tensor, int]]):
     """Image files in one folder a class, brought to one size; ImageNet's usual cropping and normalization."""
 
     def __init__(self, folder: Path, image_size: int, augment: bool) -> None:
         from torchvision.datasets import ImageFolder
-        from torchvision.transforms import v2
 
-        resize: list[object] = (
-            [v2.RandomResizedCrop(image_size, antialias=True), v2.RandomHorizontalFlip()]
-            if augment
-            else [v2.Resize(round(image_size * 256 / 224), antialias=True), v2.CenterCrop(image_size)]
-        )
-        as_float = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(IMAGENET_MEAN, IMAGENET_STD)]
         self.folder, self.image_size = folder, image_size
         try:
-            self.files = ImageFolder(str(folder), v2.Compose([*resize, *as_float]))
+            self.files = ImageFolder(str(folder), image_transform(image_size, augment))
         except (FileNotFoundError, RuntimeError) as error:
             raise UsageError(f"imagefolder: looked for {folder}/<class>/<image>: {error}") from error
         self.classes: list[str] = self.files.classes

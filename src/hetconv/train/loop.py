@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DataLoaderConfiguration, set_seed
+from accelerate.utils import broadcast_object_list, set_seed
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -21,7 +21,9 @@ from hetconv.records import Epoch
 from hetconv.train.checkpoint import load_checkpoint, previous, save_checkpoint
 from hetconv.train.data import Data
 from hetconv.train.objective import Objective
+from hetconv.train.processes import accelerator_of
 from hetconv.train.recipe import Recipe
+from hetconv.train.share import Share
 from hetconv.train.sync_norm import synchronized
 
 EVALUATION_BATCH = 500
@@ -61,7 +63,7 @@ def train(
 
     Args:
         checkpoint: written after every epoch; if it is there already, training goes on from it, or from the one
-            before it where it is damaged.
+            before it where it is damaged. Of many processes only the main one reads and writes it.
         identity: what the checkpoint is of; one of another identity is refused.
         objective: what is asked of the network beside right answers; nothing by default.
 
@@ -75,24 +77,24 @@ def train(
     progress = progress or Progress()
     objective = Objective() if objective is None else objective
     AcceleratorState._reset_state()  # a run's precision must not bind the next one's in the same process
-    # A recipe's batch is the global one: many processes split it, and normalize over all of it.
-    accelerator = Accelerator(
-        mixed_precision=recipe.mixed_precision, dataloader_config=DataLoaderConfiguration(split_batches=True)
-    )
+    accelerator = accelerator_of(recipe.mixed_precision)
     processes = accelerator.num_processes
-    if recipe.batch_size % processes:
-        raise UsageError(f"batch_size={recipe.batch_size} must be divisible by the {processes} processes")
+    share = Share(accelerator.process_index, processes)
+    batch_size = min(recipe.batch_size, data.train_images)
+    if batch_size % processes:  # a recipe's batch is the global one: many processes split it
+        raise UsageError(f"batch_size={batch_size} must be divisible by the {processes} processes")
     if processes > 1:
         model = synchronized(model, accelerator.device)
     model = model.to(memory_format=torch.channels_last)
     optimizer = objective.optimizer(model, recipe)
-    epochs, damaged = _resume(checkpoint, model, optimizer, identity or {}, progress)
-    accelerator.wait_for_everyone()
-    for path in damaged if accelerator.is_main_process else ():
+    kept = checkpoint if accelerator.is_main_process else None
+    epochs, damaged = _resume(kept, model, optimizer, identity or {}, progress)
+    if processes > 1:
+        epochs = _as_main(optimizer, epochs)
+    for path in damaged:
         set_aside(path)  # or the next checkpoint would make it the one before
-    prepared, optimizer, batches, test = accelerator.prepare(
-        model, optimizer, data.train_loader(recipe.batch_size), data.test_loader(EVALUATION_BATCH)
-    )
+    prepared, optimizer = accelerator.prepare(model, optimizer)
+    batches, test = data.train_loader(batch_size, share), data.test_loader(EVALUATION_BATCH, share)
     for epoch in range(len(epochs), recipe.epochs):
         set_seed((seed * 100_003 + epoch) % 2**32)
         begin = time.perf_counter()
@@ -113,16 +115,26 @@ def train(
 def evaluate(
     accelerator: Accelerator, model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]
 ) -> tuple[float, float]:
-    """Mean cross-entropy and share of right answers on the held-out split."""
-    model.eval()
+    """Mean cross-entropy and share of right answers on the held-out split, of which each process has its share."""
+    network = accelerator.unwrap_model(model).eval()  # DDP would wait for the others at every batch
     loss, right, count = 0.0, 0, 0
     with torch.no_grad():
-        for images, labels in batches:
-            logits, labels = accelerator.gather_for_metrics((model(_channels_last(images)).float(), labels))
+        for images, labels in _placed(batches, accelerator.device):
+            logits = network(images).float()
             loss += cross_entropy(logits, labels, reduction="sum").item()
             right += int((logits.argmax(1) == labels).sum())
             count += len(labels)
+    if accelerator.num_processes > 1:
+        loss, right, count = _summed(accelerator, (loss, right, count))
     return loss / count, right / count
+
+
+def _summed(accelerator: Accelerator, numbers: tuple[float, int, int]) -> tuple[float, int, int]:
+    """The sums over all processes."""
+    loss, right, count = accelerator.gather(
+        torch.tensor([numbers], dtype=torch.float64, device=accelerator.device)
+    ).sum(0)
+    return float(loss), int(right), int(count)
 
 
 def _resume(checkpoint: Path | None, model: nn.Module, optimizer: torch.optim.Optimizer, identity: dict[str, Any],
@@ -145,6 +157,13 @@ def _resume(checkpoint: Path | None, model: nn.Module, optimizer: torch.optim.Op
     return (), damaged
 
 
+def _as_main(optimizer: torch.optim.Optimizer, epochs: tuple[Epoch, ...]) -> tuple[Epoch, ...]:
+    """Go on where the main process does, which alone reads the checkpoint; DDP brings the weights."""
+    shared: list[Any] = broadcast_object_list([epochs, optimizer.state_dict()], from_process=0)
+    optimizer.load_state_dict(shared[1])
+    return tuple(shared[0])
+
+
 def _train_epoch(accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer, batches: Any,
                  recipe: Recipe, objective: Objective, epoch: int, progress: Progress) -> float:  # fmt: skip
     """One pass over the training images; returns the mean loss, without what the objective adds."""
@@ -152,7 +171,7 @@ def _train_epoch(accelerator: Accelerator, model: nn.Module, optimizer: torch.op
     objective.begin(network)
     total = torch.zeros((), device=accelerator.device)
     steps = len(batches)
-    for step, (images, labels) in enumerate(batches):
+    for step, (images, labels) in enumerate(_placed(batches, accelerator.device)):
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate_at(epoch + step / steps) * group.get("lr_scale", 1.0)
         loss = _loss(accelerator, model, images, labels, recipe)
@@ -163,6 +182,8 @@ def _train_epoch(accelerator: Accelerator, model: nn.Module, optimizer: torch.op
         objective.after_step(network)
         total += loss.detach()
         progress.step(epoch + 1, step + 1, steps)
+    if accelerator.num_processes > 1:
+        total = accelerator.reduce(total, "mean")
     return float(total) / steps
 
 
@@ -177,7 +198,7 @@ def _check_finite(loss: float, epoch: int, recipe: Recipe) -> None:
 def _loss(accelerator: Accelerator, model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
     try:
         with accelerator.autocast():
-            logits = model(_channels_last(images))
+            logits = model(images)
     except ValueError as error:
         raise UsageError(
             f"the network cannot be trained on a batch of {len(images)} ({error}); enlarge batch_size"
@@ -185,5 +206,7 @@ def _loss(accelerator: Accelerator, model: nn.Module, images: Tensor, labels: Te
     return cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
 
 
-def _channels_last(images: Tensor) -> Tensor:
-    return images.to(memory_format=torch.channels_last)
+def _placed(batches: Iterable[tuple[Tensor, Tensor]], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches on the device; images as channels_last."""
+    for images, labels in batches:
+        yield images.to(device, memory_format=torch.channels_last), labels.to(device)

@@ -8,6 +8,22 @@ import torch
 from torch import Tensor, nn
 
 
+class _Summed(torch.autograd.Function):
+    """The sum of a tensor over all processes; its gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, own: Tensor) -> Tensor:
+        total = own.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        gradient = gradients[0].clone()
+        torch.distributed.all_reduce(gradient)
+        return gradient
+
+
 class SyncBatchNorm(nn.BatchNorm2d):
     """`nn.BatchNorm2d` whose statistics are those of all processes' images; PyTorch's own runs on GPUs only.
 
@@ -15,12 +31,14 @@ class SyncBatchNorm(nn.BatchNorm2d):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        from torch.distributed.nn.functional import all_reduce
-
         if not self.training:
             return super().forward(input)
-        own = input.sum((0, 2, 3)), input.square().sum((0, 2, 3)), input.new_full((1,), input.numel() / input.shape[1])
-        total, squares, count = all_reduce(torch.cat(own)).split((input.shape[1], input.shape[1], 1))
+        wide: Tensor = input.to(
+            torch.promote_types(input.dtype, torch.float32)
+        )  # sums of bfloat16 would lose small parts
+        own = wide.sum((0, 2, 3)), wide.square().sum((0, 2, 3)), wide.new_full((1,), input.numel() / input.shape[1])
+        summed: Tensor = _Summed.apply(torch.cat(own))
+        total, squares, count = summed.split((input.shape[1], input.shape[1], 1))
         mean = total / count
         variance = squares / count - mean.square()
         self._follow(mean.detach(), (variance * count / (count - 1)).detach())
@@ -28,7 +46,7 @@ class SyncBatchNorm(nn.BatchNorm2d):
         if self.affine:
             scale = scale * self.weight
         shift = -mean * scale + self.bias if self.affine else -mean * scale
-        normalized: Tensor = input * scale[:, None, None] + shift[:, None, None]
+        normalized: Tensor = (wide * scale[:, None, None] + shift[:, None, None]).to(input.dtype)
         return normalized
 
     def _follow(self, mean: Tensor, variance: Tensor) -> None:

@@ -1,0 +1,83 @@
+"""The processes that a launcher (`torchrun`, `accelerate launch`) started: they train each run together.
+
+The first one leads: it alone knows the study's folder and storage. The others hear from it what to train, and train it
+with it; they write nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from hetconv.errors import NotFiniteError
+from hetconv.records import Epoch
+from hetconv.study.definition import StudyDefinition
+from hetconv.study.one_run import TakenOverError
+from hetconv.study.queue import RunKey
+from hetconv.train import Progress, train
+
+WAIT = "wait"
+END = "end"
+
+
+@dataclass(frozen=True)
+class Team:
+    """This process's place among those of a launcher; alone by default."""
+
+    index: int = 0
+    of: int = 1
+
+    @property
+    def leads(self) -> bool:
+        return self.index == 0
+
+    def share(self, message: Any = None) -> Any:
+        """What the leader says; every process calls this at the same point, the others without a message."""
+        if self.of == 1:
+            return message
+        from accelerate.utils import broadcast_object_list
+
+        return broadcast_object_list([message], from_process=0)[0]
+
+
+def launched_team() -> Team:
+    """The team that this process belongs to, once all of it is there."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return Team()
+    from hetconv.train.processes import joined_processes
+
+    state = joined_processes()
+    return Team(state.process_index, state.num_processes)
+
+
+def follow(team: Team) -> None:
+    """Train what the leader trains, until it says that every run has ended."""
+    definition, threads = team.share()
+    assert isinstance(definition, StudyDefinition)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    comparisons = definition.comparisons()
+    data = next(iter(comparisons.values())).load_data()
+    while (order := team.share()) != END:
+        if not isinstance(order, RunKey):
+            continue
+        comparison = comparisons[order.network]
+        torch.manual_seed(order.seed)
+        model = comparison.build(order.variant, data.num_classes)
+        with suppress(NotFiniteError, TakenOverError):  # the leader has seen the same, and records it
+            train(model, data, comparison.recipe, order.seed, progress=_Following(team))
+
+
+class _Following(Progress):
+    """Hears after each epoch whether the run is still the team's."""
+
+    def __init__(self, team: Team) -> None:
+        self.team = team
+
+    def epoch(self, found: Epoch) -> None:
+        if not self.team.share():
+            raise TakenOverError

@@ -1,0 +1,49 @@
+"""A study under a launcher: two processes train each of its runs together."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from hetconv.study import Team, join_study, open_study
+from hetconv.study.toml import parse_definition
+
+TINY = """
+name = "tiny"
+networks = ["vgg16_cifar"]
+width = 0.125
+variants = ["dense", "het-p2"]
+seeds = [0]
+data = "digits"
+train_limit = 64
+recipe = "fast"
+threads = 1
+latency_samples = 1
+[recipes.fast]
+epochs = 2
+batch_size = 32
+mixed_precision = "bf16"
+"""
+
+
+@pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="PyTorch was built without gloo")
+def test_two_processes_do_each_run_and_one_of_them_talks_to_the_storage(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    open_study(parse_definition(TINY, "tiny.toml"), out)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+    command = [*launch, "hetconv", "study", "worker", "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    study = join_study(out)
+    assert [(status.state, status.attempts) for status in study.statuses().values()] == [("done", 1), ("done", 1)]
+    assert len({trial.user_attrs["owner"]["pid"] for trial in study.queue.trials.all()}) == 1
+    for found in study.results().networks[0].runs:
+        assert [epoch.epoch for epoch in found.epochs] == [1, 2]
+        assert 0.05 < found.epochs[-1].accuracy <= 1
+
+
+def test_alone_a_process_is_its_own_team() -> None:
+    assert Team().leads
+    assert Team().share("what") == "what"
