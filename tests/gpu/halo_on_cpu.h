@@ -13,6 +13,7 @@
 #define DEVICE static inline
 #define KERNEL(resident) static void
 #define UNROLL
+#define UNROLL_LESS
 
 typedef unsigned short Element;
 typedef unsigned int Address;

@@ -36,7 +36,7 @@ class OnCpu:
         path = self.folder / f"{abs(hash((configuration, half)))}.cpp"
         path.write_text(text + ENTRY)
         output = path.with_suffix(".so")
-        command = [compiler(), "-std=c++17", "-O2", "-shared", "-fPIC", "-o", str(output), str(path)]
+        command = [compiler(), "-std=c++17", "-O1", "-shared", "-fPIC", "-o", str(output), str(path)]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
         return ctypes.CDLL(str(output))

@@ -78,7 +78,7 @@ DEVICE float activate(float value, int activation) {
 // Operand of a matrix instruction: 64 positions or N filters × 16 channels, in two planes.
 DEVICE Descriptor operand(Address address, int plane_rows) {
   constexpr Descriptor eight_rows = 8 * 16 >> 4;
-  return Descriptor(address >> 4) | Descriptor(plane_rows) << 16 | eight_rows << 32;
+  return Descriptor(address >> 4 | unsigned(plane_rows) << 16) | eight_rows << 32;
 }
 
 KERNEL(RESIDENT) halo(const Element* x, const Element* packed, const void* bias, const Element* residual, Element* y,
@@ -89,6 +89,8 @@ KERNEL(RESIDENT) halo(const Element* x, const Element* packed, const void* bias,
   int part0 = filter0 / layer.part_filters;
   int shift_h = layer.dilation_h * layer.row_positions, shift_w = layer.dilation_w;
   int reach = PIXELS + 2 * (shift_h + shift_w);
+  int tap0 = layer.mirrored ? 2 * (shift_h + shift_w) : 0;
+  int tap_h = layer.mirrored ? -shift_h : shift_h, tap_w = layer.mirrored ? -shift_w : shift_w;
 
   int steps = layer.in_channels / BLOCK, part_steps = layer.own_channels / BLOCK;
   int own_steps = PARTS * part_steps, foreign = steps - own_steps, own0 = part0 * layer.own_channels;
@@ -121,13 +123,13 @@ KERNEL(RESIDENT) halo(const Element* x, const Element* packed, const void* bias,
     }
     stage += pixel_bytes;
     const Element* rows = packed + filter0 * layer.row;
-    for (int row = first; row < TILE_FILTERS; row += stride)
+    UNROLL_LESS for (int row = first; row < TILE_FILTERS; row += stride)
       copy_async(stage + 16 * (chunk * POINTWISE_ROWS + row), rows + row * layer.row + channel, true);
     if (!own) return;
     stage += pointwise_bytes;
     int part = (step - foreign) / part_steps, inside = (step - foreign) % part_steps * BLOCK + chunk * 8;
     rows += part * RING_FILTERS * layer.row + layer.columns + inside;
-    for (int row = first; row < TAPS * RING_FILTERS; row += stride)
+    UNROLL_LESS for (int row = first; row < TAPS * RING_FILTERS; row += stride)
       copy_async(stage + 16 * (chunk * RING_ROWS + row),
                  rows + row % RING_FILTERS * layer.row + row / RING_FILTERS * layer.own_channels, true);
   };
@@ -164,10 +166,8 @@ KERNEL(RESIDENT) halo(const Element* x, const Element* packed, const void* bias,
     weights += pointwise_bytes;
     if constexpr (with_ring.value) {
       UNROLL for (int slot = 0; slot < TAPS; slot++) {
-        constexpr int centre = 4;
-        int tap = slot < centre ? slot : slot + 1;
-        if (layer.mirrored) tap = TAPS - tap;
-        Address reached = mine + 16 * (tap / 3 * shift_h + tap % 3 * shift_w);
+        int tap = slot < TAPS / 2 ? slot : slot + 1;  // the centre is in the 1×1
+        Address reached = mine + 16 * (tap0 + tap / 3 * tap_h + tap % 3 * tap_w);
         UNROLL for (int k = 0; k < BLOCK / 16; k++) {
           Descriptor filters = operand(weights + 16 * (2 * k * RING_ROWS + slot * RING_FILTERS), RING_ROWS);
           UNROLL for (int m = 0; m < ROWS; m++) {

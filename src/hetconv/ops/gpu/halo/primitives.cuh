@@ -3,6 +3,7 @@
 #define DEVICE __device__ __forceinline__
 #define KERNEL(resident) extern "C" __global__ void __launch_bounds__(256, resident)
 #define UNROLL _Pragma("unroll")
+#define UNROLL_LESS _Pragma("unroll 2")  // where unrolling takes more registers than it is worth
 
 typedef unsigned short Element;  // the bits of a bfloat16 or float16
 typedef unsigned int Address;    // in shared memory, in bytes
