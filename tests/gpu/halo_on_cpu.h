@@ -39,10 +39,11 @@ struct Thread {
 static std::vector<Thread> threads(256);
 static std::vector<unsigned char> shared_bytes;
 static ucontext_t scheduler;
-static int running, block;
+static int running, block, blocks_in_all;
 
 DEVICE int thread_index() { return running; }
 DEVICE int block_index() { return block; }
+DEVICE int block_count() { return blocks_in_all; }
 DEVICE Address shared_base() { return 0; }
 DEVICE void barrier() { swapcontext(&threads[running].context, &scheduler); }
 DEVICE float exponential(float value) { return std::exp(value); }
@@ -140,6 +141,7 @@ DEVICE Pair widened(const Element* two) { return {value_of(two[0]), value_of(two
 static void run_blocks(int blocks, int bytes, std::function<void()> kernel) {
   static std::function<void()> body;
   body = kernel;
+  blocks_in_all = blocks;
   for (block = 0; block < blocks; block++) {
     shared_bytes.assign(bytes, 0xff);
     for (Thread& thread : threads) {

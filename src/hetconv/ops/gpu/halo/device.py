@@ -31,13 +31,14 @@ def why_not_device(device: torch.device) -> str | None:
 
 
 def launch(configuration: HaloConfiguration, blocks: int, tensors: Sequence[Tensor], layer: HaloLayer) -> None:
-    """Runs the kernel on the present stream of the tensors' device, which is the present device."""
+    """Runs the kernel, by no more blocks than the device holds at once, on the present stream of the tensors' device, which is the present device."""
     from cuda.bindings import driver
 
     device = tensors[0].device
     function = _function(configuration, tensors[0].dtype == torch.float16, device)
     stream = torch.cuda.current_stream(device).cuda_stream
-    launch_with(driver, function, stream, configuration, blocks, tensors, layer)
+    at_once = configuration.resident * torch.cuda.get_device_properties(device).multi_processor_count
+    launch_with(driver, function, stream, configuration, min(blocks, at_once), tensors, layer)
 
 
 def launch_with(

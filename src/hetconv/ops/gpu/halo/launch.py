@@ -14,7 +14,7 @@ from hetconv.ops.packed import ACTIVATIONS
 from hetconv.pattern import HetPattern
 
 Launcher = Callable[[HaloConfiguration, int, Sequence[Tensor], HaloLayer], None]
-"""Runs so many blocks of threads on x, packed weights, bias, residual and y."""
+"""Runs at most so many blocks of threads, each of which takes several tiles, on x, packed weights, bias, residual and y."""
 ALIGNMENT = 16
 
 
@@ -80,14 +80,14 @@ def halo_into(
         raise ValueError(f"{configuration} is too small for rows of {positions.row_positions} positions")
     bias = x if epilogue.bias is None else epilogue.bias.contiguous()
     total = x.shape[0] * positions.strips * positions.strip_positions
+    tiles = -(-total // configuration.positions) * (rows.out_channels // configuration.filters)
     layer = HaloLayer(
         total, positions.strip_positions, positions.row_positions, positions.strips, positions.strip_width,
         x.shape[2], x.shape[3], y.shape[2], y.shape[3],
         *padding, *dilation, int(walk.delta[0] < 0),
         rows.in_channels, rows.own, rows.part_filters, rows.columns, rows.row,
         x.stride(0), x.stride(2), x.stride(3), y.stride(0), y.stride(2), y.stride(3),
-        configuration.plane_rows, 0 if epilogue.bias is None else bias.element_size(), int(residual is not None),
+        configuration.plane_rows, tiles, 0 if epilogue.bias is None else bias.element_size(), int(residual is not None),
         ACTIVATIONS.index(epilogue.activation),
     )  # fmt: skip
-    blocks = -(-total // configuration.positions) * (rows.out_channels // configuration.filters)
-    launch(configuration, blocks, (x, packed, bias, x if residual is None else residual, y), layer)
+    launch(configuration, tiles, (x, packed, bias, x if residual is None else residual, y), layer)

@@ -17,6 +17,7 @@ extern __shared__ __align__(128) unsigned char shared_bytes[];
 
 DEVICE int thread_index() { return threadIdx.x; }
 DEVICE int block_index() { return blockIdx.x; }
+DEVICE int block_count() { return gridDim.x; }
 DEVICE Address shared_base() { return Address(__cvta_generic_to_shared(shared_bytes)); }
 DEVICE void barrier() { __syncthreads(); }
 DEVICE float exponential(float value) { return __expf(value); }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from hetconv.ops.gpu.rows import PackedRows
 
@@ -50,10 +51,10 @@ class HaloConfiguration:
 
     @property
     def shared_bytes(self) -> int:
-        """Shared memory of a block of threads."""
+        """Shared memory of a block of threads: its stages, and the sums on their way out."""
         rows = self.plane_rows + self.filters + TAPS * self.ring_filters + 2 * self.padding
-        stored = self.positions * (4 + 2 * (self.filters + 8))
-        return max(self.stages * 2 * self.block * rows, stored)
+        stored = 64 * WARPGROUPS * 2 * (self.filters + 8)
+        return self.stages * 2 * self.block * rows + 4 * self.positions + stored
 
 
 class HaloLayer(ctypes.Structure):
@@ -67,7 +68,7 @@ class HaloLayer(ctypes.Structure):
             *("padding_h", "padding_w", "dilation_h", "dilation_w", "mirrored"),
             *("in_channels", "own_channels", "part_filters", "columns", "row"),
             *("x_image", "x_row", "x_pixel", "y_image", "y_row", "y_pixel"),
-            *("plane_rows", "bias_bytes", "has_residual", "activation"),
+            *("plane_rows", "tiles", "bias_bytes", "has_residual", "activation"),
         )
     ]
 
@@ -115,13 +116,20 @@ def halo_candidates(
         return
     together = [count for count in (8, 4, 2) if ring == rows.part_filters and rows.parts % count == 0]
     filters = ring * next((count for count in together if ring * count <= 128), 1)
-    block = 32 if rows.own % 32 == 0 else 16
     for tile, resident in ((256, 1), (128, 2)):
-        reached = -(-(tile + positions.reach(dilation)) // 128) * 128
-        for stages in (4, 3, 2):
-            one = HaloConfiguration(
-                tile, filters, ring, block, reached, stages, resident, rows.merge, rows.block
+        choices = (
+            HaloConfiguration(
+                tile, filters, ring, block, _most(tile + positions.reach(dilation), block), stages, resident, rows.merge, rows.block
             )
-            if one.shared_bytes * resident + 1024 * (resident - 1) <= MOST_SHARED_BYTES:
-                yield one
-                break
+            for block in (32, 16)
+            for stages in (4, 3, 2)
+            if rows.own % block == 0
+        )
+        fitting = (one for one in choices if (one.shared_bytes + 1024) * resident <= MOST_SHARED_BYTES + 1024)
+        yield from islice(fitting, 1)
+
+
+def _most(reached: int, block: int) -> int:
+    """Positions that all threads copy in whole turns, a thread copying 16 bytes."""
+    turn = THREADS * 8 // block
+    return -(-reached // turn) * turn
