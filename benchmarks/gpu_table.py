@@ -32,7 +32,9 @@ def table(rows: list[Row]) -> str:
         if row["kind"] == "values":
             lines.append(f"values: {row['compared']} compared, {row['failures']} wrong; first: {row['failed'][:3]}")
         if row["kind"] == "halo":
-            lines.append(f"kernel with its input in shared memory: {row['said'].splitlines()[-1] if row['said'] else row}")
+            lines.append(
+                f"kernel with its input in shared memory: {row['said'].splitlines()[-1] if row['said'] else row}"
+            )
         for variant, error in row.get("failed", {}).items() if row["kind"] == "network" else ():
             lines.append(f"FAILED {row['network']} {row['size']}, {variant}: {error}")
         if row["kind"] == "failed":

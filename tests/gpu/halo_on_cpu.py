@@ -32,7 +32,9 @@ class OnCpu:
         self.library = cache(self._library)
 
     def _library(self, configuration, half):
-        text = definitions(configuration, half) + (HERE / "halo_on_cpu.h").read_text() + (FOLDER / "halo.cu").read_text()
+        text = (
+            definitions(configuration, half) + (HERE / "halo_on_cpu.h").read_text() + (FOLDER / "halo.cu").read_text()
+        )
         path = self.folder / f"{abs(hash((configuration, half)))}.cpp"
         path.write_text(text + ENTRY)
         output = path.with_suffix(".so")

@@ -67,7 +67,9 @@ def test_compiled_code():
 
 
 @pytest.mark.parametrize("size", [7, 14, 28, 56, 112, 224])
-@pytest.mark.parametrize(("channels", "p"), [(64, 4), (64, 8), (128, 4), (128, 8), (256, 4), (256, 8), (512, 4), (512, 8)])
+@pytest.mark.parametrize(
+    ("channels", "p"), [(64, 4), (64, 8), (128, 4), (128, 8), (256, 4), (256, 8), (512, 4), (512, 8)]
+)
 def test_every_common_layer_has_tiles_that_fit(channels, p, size):
     rows = PackedRows(channels, channels, p, 9, -(-16 * p // channels), 64)
     found = list(halo_candidates(rows, positions_of((size, size), (size, size), (1, 1), (1, 1)), (1, 1), (1, 1)))

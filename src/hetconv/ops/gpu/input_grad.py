@@ -10,7 +10,7 @@ from hetconv.ops.arguments import Geometry
 from hetconv.ops.gpu.configurations import candidates
 from hetconv.ops.gpu.halo.candidates import candidates_of, takes
 from hetconv.ops.gpu.images import blocked
-from hetconv.ops.gpu.product import input_grad_walk
+from hetconv.ops.gpu.product import Epilogue, input_grad_walk
 from hetconv.ops.gpu.rows import PackedRows
 from hetconv.ops.gpu.run import AnyConfiguration, product_into, unproven
 from hetconv.ops.gpu.support import multiplication
@@ -49,7 +49,7 @@ def input_grad(
     rows = PackedRows.of(pattern, configuration.merge, configuration.block_k).exchanged()
     packed = pack_weights(weight_spatial, weight_pointwise, pattern, rows, exchanged=True)
     source = blocked(grad_output, pattern.p, pattern.arrangement == "shifted")
-    product_into(grad, source, packed, pattern, rows, input_grad_walk(where), configuration)
+    product_into(grad, source, packed, pattern, rows, input_grad_walk(where), configuration, Epilogue())
     return grad
 
 

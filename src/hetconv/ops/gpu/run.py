@@ -23,7 +23,7 @@ def product_into(
     rows: PackedRows,
     walk: Walk,
     configuration: AnyConfiguration,
-    epilogue: Epilogue = Epilogue(),
+    epilogue: Epilogue,
 ) -> None:
     """As `convolve_into`, with either kind of configuration."""
     if isinstance(configuration, HaloConfiguration):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from hetconv.ops import reference
 from hetconv.ops.arguments import Geometry
@@ -58,14 +58,14 @@ def wrong(case: Case, device: torch.device) -> Iterator[str]:
     where = Geometry((1, 1), (case.padding, case.padding), (case.dilation, case.dilation))
     out_hw = where.output_hw(case.size, (3, 3))
     sizes = ((case.batch, pattern.in_channels, *case.size), pattern.spatial_shape, pattern.pointwise_shape)
-    leaves = [_integers(size).requires_grad_() for size in (*sizes, (pattern.out_channels,))]
+    wide, *weights, shift = (_integers(size).requires_grad_() for size in (*sizes, (pattern.out_channels,)))
     residual = _integers((case.batch, pattern.out_channels, *out_hw))
     x, spatial, pointwise, bias, more = (
         t.detach().to(device, case.dtype, memory_format=torch.channels_last if t.dim() == 4 else torch.preserve_format)
-        for t in (*leaves, residual)
+        for t in (wide, *weights, shift, residual)
     )
-    right = reference.het_conv2d(*leaves, pattern, where)
-    (grad,) = torch.autograd.grad(right, leaves[0], residual)
+    right = reference.het_conv2d(wide, weights[0], weights[1], shift, pattern, where)
+    (grad,) = torch.autograd.grad(right, wide, residual)
     after = Epilogue(bias, more, "relu")
     rows = rows_for(pattern, case.dtype)
     for one in candidates_of(pattern, rows, case.size, out_hw, forward_walk(where), case.dtype):

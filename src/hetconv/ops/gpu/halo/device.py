@@ -31,7 +31,7 @@ def why_not_device(device: torch.device) -> str | None:
 
 
 def launch(configuration: HaloConfiguration, blocks: int, tensors: Sequence[Tensor], layer: HaloLayer) -> None:
-    """Runs the kernel, by no more blocks than the device holds at once, on the present stream of the tensors' device, which is the present device."""
+    """Runs the kernel on the present stream of the tensors' device, by no more blocks than it holds at once."""
     from cuda.bindings import driver
 
     device = tensors[0].device
@@ -56,9 +56,7 @@ def launch_with(
     array = (ctypes.c_void_p * len(arguments))(*arguments)
     grid, block = (blocks, 1, 1), (THREADS, 1, 1)
     _check(
-        driver.cuLaunchKernel(
-            function, *grid, *block, configuration.shared_bytes, stream, ctypes.addressof(array), 0
-        )
+        driver.cuLaunchKernel(function, *grid, *block, configuration.shared_bytes, stream, ctypes.addressof(array), 0)
     )
 
 
@@ -102,7 +100,8 @@ def _text(nvrtc: Any, program: object) -> str:
     (size,) = _check(nvrtc.nvrtcGetProgramLogSize(program))
     log = b" " * size
     _check(nvrtc.nvrtcGetProgramLog(program, log))
-    return log.rstrip(b"\0 \n").decode(errors="replace")
+    text: str = log.rstrip(b"\0 \n").decode(errors="replace")
+    return text
 
 
 @cache

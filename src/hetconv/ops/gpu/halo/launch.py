@@ -14,7 +14,7 @@ from hetconv.ops.packed import ACTIVATIONS
 from hetconv.pattern import HetPattern
 
 Launcher = Callable[[HaloConfiguration, int, Sequence[Tensor], HaloLayer], None]
-"""Runs at most so many blocks of threads, each of which takes several tiles, on x, packed weights, bias, residual and y."""
+"""Runs at most so many blocks of threads, which share the tiles, on x, packed weights, bias, residual and y."""
 ALIGNMENT = 16
 
 
@@ -50,7 +50,11 @@ def positions_for(in_hw: tuple[int, int], out_hw: tuple[int, int], walk: Walk) -
 def aligned(x: Tensor) -> bool:
     """Whether pixels are runs of 16 bytes."""
     strides = (x.stride(0), x.stride(2), x.stride(3))
-    return x.stride(1) == 1 and x.data_ptr() % ALIGNMENT == 0 and all(s * x.element_size() % ALIGNMENT == 0 for s in strides)
+    return (
+        x.stride(1) == 1
+        and x.data_ptr() % ALIGNMENT == 0
+        and all(s * x.element_size() % ALIGNMENT == 0 for s in strides)
+    )
 
 
 def halo_into(
@@ -73,7 +77,9 @@ def halo_into(
         residual = torch.empty_strided(y.shape, y.stride(), dtype=y.dtype, device=y.device).copy_(residual)
     for name, tensor in (("x", x), ("the output", y)):
         if not aligned(tensor):
-            raise ValueError(f"{name} has strides {tensor.stride()}; channels must be adjacent, pixels {ALIGNMENT}-byte aligned")
+            raise ValueError(
+                f"{name} has strides {tensor.stride()}; channels must be adjacent, pixels {ALIGNMENT}-byte aligned"
+            )
     positions = positions_for((x.shape[2], x.shape[3]), (y.shape[2], y.shape[3]), walk)
     dilation, padding = dilation_of(walk), padding_of(walk)
     if configuration.positions + positions.reach(dilation) > configuration.most_positions:

@@ -60,7 +60,7 @@ class HaloConfiguration:
 class HaloLayer(ctypes.Structure):
     """`Layer` of halo.cu."""
 
-    _fields_ = [  # noqa: RUF012  (that is how ctypes wants it)
+    _fields_ = [
         (name, ctypes.c_int)
         for name in (
             *("positions", "strip_positions", "row_positions", "strips", "strip_width"),
@@ -106,20 +106,28 @@ def positions_of(
 def halo_candidates(
     rows: PackedRows, positions: Positions, padding: tuple[int, int], dilation: tuple[int, int]
 ) -> Iterator[HaloConfiguration]:
-    """Large tiles, which read weights least often; then small ones, two of which share a processor.
+    """Large tiles, which read weights least often; then small ones, two of which may share a processor.
 
-    None where a row's padding reaches past the next row, parts are no multiple of 16 channels or filters, or a tile with
-    its surroundings does not fit.
+    None where a row's padding reaches past the next row, parts are no multiple of 16 channels or filters, or a tile
+    with its surroundings does not fit.
     """
     ring = next((size for size in (128, 64, 32, 16) if rows.part_filters % size == 0), 0)
     if not ring or rows.own % 16 or any(not 0 <= p <= 2 * d for p, d in zip(padding, dilation, strict=True)):
         return
     together = [count for count in (8, 4, 2) if ring == rows.part_filters and rows.parts % count == 0]
     filters = ring * next((count for count in together if ring * count <= 128), 1)
-    for tile, resident in ((256, 1), (128, 2)):
+    for tile, resident in ((256, 1), (128, 2 if ring < 64 else 1)):  # with wide rings registers suffice for one
         choices = (
             HaloConfiguration(
-                tile, filters, ring, block, _most(tile + positions.reach(dilation), block), stages, resident, rows.merge, rows.block
+                tile,
+                filters,
+                ring,
+                block,
+                _most(tile + positions.reach(dilation), block),
+                stages,
+                resident,
+                rows.merge,
+                rows.block,
             )
             for block in (32, 16)
             for stages in (4, 3, 2)

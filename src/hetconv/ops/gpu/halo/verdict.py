@@ -48,5 +48,7 @@ def keep_verdict(device_name: str, passed: bool, reason: str) -> None:
 
 
 def _key(device_name: str) -> str:
-    texts = [path.read_text(encoding="utf-8") for path in sorted(FOLDER.iterdir()) if path.suffix in (".cu", ".cuh", ".py")]
+    texts = [
+        path.read_text(encoding="utf-8") for path in sorted(FOLDER.iterdir()) if path.suffix in (".cu", ".cuh", ".py")
+    ]
     return sha256("\n".join([*texts, str(torch.version.cuda), device_name]).encode()).hexdigest()
