@@ -71,7 +71,7 @@ def plan(smoke: bool, seconds: float, dtype: torch.dtype) -> Plan:
     if not smoke:
         return Plan(device, dtype, 64, 512, (4, 8), LAYERS, NETWORKS, 7, 4.0, 2**30, 8192, seconds, True)
     tiny = (LayerShape("smoke", 16, 16, 8), LayerShape("smoke", 16, 32, 8, 2))
-    networks = (("vgg16_cifar", 32, 2),)
+    networks = (("resnet20_cifar", 16, 2),)
     return Plan(device, dtype, 2, 2, (4, 8), tiny, networks, 2, 0.1, 2**20, 64, seconds, False)
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,7 +19,8 @@ from hetconv.ops.arguments import Geometry
 from hetconv.ops.gpu.configurations import rows_for
 from hetconv.ops.gpu.forward import forward
 from hetconv.ops.gpu.halo.candidates import candidates_of
-from hetconv.ops.gpu.halo.device import why_not_device
+from hetconv.ops.gpu.halo.device import compiled, why_not_device
+from hetconv.ops.gpu.halo.tile import HaloConfiguration
 from hetconv.ops.gpu.halo.verdict import keep_verdict
 from hetconv.ops.gpu.input_grad import input_grad
 from hetconv.ops.gpu.product import Epilogue, forward_walk, input_grad_walk
@@ -38,6 +40,28 @@ class Case:
     batch: int = 3
     dtype: torch.dtype = torch.bfloat16
 
+    @property
+    def pattern(self) -> HetPattern:
+        return HetPattern(self.in_channels, self.out_channels, 3, self.p, "blocked")
+
+    @property
+    def where(self) -> Geometry:
+        return Geometry((1, 1), (self.padding, self.padding), (self.dilation, self.dilation))
+
+    @property
+    def out_hw(self) -> tuple[int, int]:
+        return self.where.output_hw(self.size, (3, 3))
+
+    def forward(self) -> tuple[HaloConfiguration, ...]:
+        """What the forward pass is tried with."""
+        rows = rows_for(self.pattern, self.dtype)
+        return candidates_of(self.pattern, rows, self.size, self.out_hw, forward_walk(self.where), self.dtype)
+
+    def backward(self) -> tuple[HaloConfiguration, ...]:
+        """What the input gradient is tried with."""
+        rows = rows_for(self.pattern, self.dtype).exchanged()
+        return candidates_of(self.pattern, rows, self.out_hw, self.size, input_grad_walk(self.where), self.dtype)
+
 
 CASES = (
     Case(128, 128, 4, (14, 14)),
@@ -54,12 +78,10 @@ CASES = (
 def wrong(case: Case, device: torch.device) -> Iterator[str]:
     """What is wrong in the forward pass and in the input gradient of a case, configuration by configuration."""
     torch.manual_seed(0)
-    pattern = HetPattern(case.in_channels, case.out_channels, 3, case.p, "blocked")
-    where = Geometry((1, 1), (case.padding, case.padding), (case.dilation, case.dilation))
-    out_hw = where.output_hw(case.size, (3, 3))
+    pattern, where = case.pattern, case.where
     sizes = ((case.batch, pattern.in_channels, *case.size), pattern.spatial_shape, pattern.pointwise_shape)
     wide, *weights, shift = (_integers(size).requires_grad_() for size in (*sizes, (pattern.out_channels,)))
-    residual = _integers((case.batch, pattern.out_channels, *out_hw))
+    residual = _integers((case.batch, pattern.out_channels, *case.out_hw))
     x, spatial, pointwise, bias, more = (
         t.detach().to(device, case.dtype, memory_format=torch.channels_last if t.dim() == 4 else torch.preserve_format)
         for t in (wide, *weights, shift, residual)
@@ -67,12 +89,10 @@ def wrong(case: Case, device: torch.device) -> Iterator[str]:
     right = reference.het_conv2d(wide, weights[0], weights[1], shift, pattern, where)
     (grad,) = torch.autograd.grad(right, wide, residual)
     after = Epilogue(bias, more, "relu")
-    rows = rows_for(pattern, case.dtype)
-    for one in candidates_of(pattern, rows, case.size, out_hw, forward_walk(where), case.dtype):
+    for one in case.forward():
         y = forward(x, spatial, pointwise, after, pattern, where, one)
         yield from _differs(f"{case}, {one}", y, F.relu(right.detach() + residual))
-    back = replace(rows, in_channels=rows.out_channels, out_channels=rows.in_channels)
-    for one in candidates_of(pattern, back, out_hw, case.size, input_grad_walk(where), case.dtype):
+    for one in case.backward():
         got = input_grad(more, spatial, pointwise, case.size, pattern, where, one)
         yield from _differs(f"{case}, input gradient, {one}", got, grad)
 
@@ -98,6 +118,9 @@ def main() -> None:
         sys.exit(f"the halo kernel was not checked: {reason}")
     name = torch.cuda.get_device_name(0)
     keep_verdict(name, False, "the check did not come to its end")
+    needed = {(one, case.dtype == torch.float16) for case in CASES for one in (*case.forward(), *case.backward())}
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(lambda pair: compiled(*pair), needed))
     found = [line for case in CASES for line in wrong(case, torch.device("cuda", 0))]
     torch.cuda.synchronize()
     keep_verdict(name, not found, "; ".join(found[:3]))
