@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from hetconv.errors import HetconvError
+from hetconv.ops.arguments import geometry
 from hetconv.ops.gpu import run
 from hetconv.ops.gpu.halo import candidates, device, verdict
 from hetconv.ops.gpu.halo.admit import Case, wrong
@@ -135,3 +136,22 @@ def test_it_is_tried_once_it_was_checked(tmp_path, monkeypatch):
     verdict.keep_verdict("a GPU", True, "")
     assert said(one) is None
     assert not candidates.takes(torch.zeros(1, 64, 4, 4))
+
+
+def test_candidates_end_with_it_where_it_reads_the_tensors(monkeypatch):
+    """The first one stays Triton's, which is taken where nothing may be timed; all read the same packed weights."""
+    from hetconv.ops.gpu import forward, input_grad
+    from hetconv.ops.gpu.configurations import Configuration, rows_for, rows_of
+
+    for module in (forward, input_grad):
+        monkeypatch.setattr(module, "takes", lambda x: True)
+    x = torch.zeros(1, 128, 14, 14, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last)
+    pattern = HetPattern(128, 128, 3, 8, "blocked")
+    found = forward.forward_candidates(x, pattern, geometry(1, 1, 1, (3, 3)))
+    assert isinstance(found[0], Configuration)
+    assert [one.positions for one in found if run.unproven(one)] == [256, 128]
+    assert {rows_of(pattern, one) for one in found} == {rows_for(pattern, x.dtype)}
+    back = input_grad.input_grad_candidates(x, (14, 14), pattern, geometry(1, 1, 1, (3, 3)))
+    assert [one.positions for one in back if run.unproven(one)] == [256, 128]
+    strided = forward.forward_candidates(x, pattern, geometry(2, 1, 1, (3, 3)))
+    assert not any(run.unproven(one) for one in strided)
