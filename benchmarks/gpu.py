@@ -318,6 +318,7 @@ def network_row(name: str, size: int, batch: int, training: bool, todo: Plan) ->
             call = _train_call(model, x, target, todo.dtype) if training else _infer_call(model, x, todo.dtype)
             call()
             calls[variant] = call
+            print(f"         {variant} runs", flush=True)  # a long silence is taken for a process that is blocked
         except Exception as error:
             traceback.print_exc()
             failed[variant] = f"{type(error).__name__}: {error}"

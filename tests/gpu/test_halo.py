@@ -103,6 +103,16 @@ def test_tensors_that_it_cannot_read_are_refused():
         halo_into(wide, wide, wide, rows, walk, replace(SMALL, most_positions=128), Epilogue(), print)
 
 
+def test_pieces_of_tensors_are_copied_where_addresses_are_odd():
+    rows, walk, seen = PackedRows(64, 64, 4, 9, 1, 64), Walk((1, 1), (-1, -1), (1, 1)), []
+    x = torch.zeros(1, 64, 4, 4, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last)
+    after = Epilogue(torch.zeros(65)[1:], torch.zeros_like(x))
+    halo_into(x, x, x, rows, walk, SMALL, after, lambda one, blocks, tensors, layer: seen.append((tensors, layer)))
+    ((tensors, layer),) = seen
+    assert all(tensor.data_ptr() % 16 == 0 for tensor in tensors)
+    assert (layer.bias_bytes, layer.has_residual, layer.tiles) == (4, 1, 2)
+
+
 def test_launch_hands_over_addresses():
     """As a driver reads them: an array of addresses of the arguments."""
     tensors = [torch.zeros(4) for _ in range(5)]

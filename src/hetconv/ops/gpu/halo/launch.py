@@ -24,7 +24,7 @@ def why_not_halo(pattern: HetPattern, walk: Walk, dtype: torch.dtype) -> str | N
         return f"it multiplies bfloat16 and float16, and x is {dtype}"
     if pattern.kernel_hw != (3, 3) or walk.step != (1, 1) or walk.strided is not None:
         return "it is for 3×3 kernels with stride 1"
-    if pattern.arrangement == "shifted" and pattern.p not in (1, pattern.in_channels):
+    if pattern.arrangement == "shifted" and pattern.p > 1:
         return "it stores parts one after the other, which is the blocked arrangement"
     return None
 
@@ -57,6 +57,11 @@ def aligned(x: Tensor) -> bool:
     )
 
 
+def _begun_at_16_bytes(tensor: Tensor) -> Tensor:
+    """Itself, or a copy where it is a piece of something that is not."""
+    return tensor if tensor.data_ptr() % ALIGNMENT == 0 else tensor.clone()
+
+
 def halo_into(
     y: Tensor,
     x: Tensor,
@@ -84,7 +89,7 @@ def halo_into(
     dilation, padding = dilation_of(walk), padding_of(walk)
     if configuration.positions + positions.reach(dilation) > configuration.most_positions:
         raise ValueError(f"{configuration} is too small for rows of {positions.row_positions} positions")
-    bias = x if epilogue.bias is None else epilogue.bias.contiguous()
+    bias = x if epilogue.bias is None else _begun_at_16_bytes(epilogue.bias.contiguous())
     total = x.shape[0] * positions.strips * positions.strip_positions
     tiles = -(-total // configuration.positions) * (rows.out_channels // configuration.filters)
     layer = HaloLayer(
@@ -96,4 +101,9 @@ def halo_into(
         configuration.plane_rows, tiles, 0 if epilogue.bias is None else bias.element_size(), int(residual is not None),
         ACTIVATIONS.index(epilogue.activation),
     )  # fmt: skip
-    launch(configuration, tiles, (x, packed, bias, x if residual is None else residual, y), layer)
+    launch(
+        configuration,
+        tiles,
+        (x, _begun_at_16_bytes(packed), bias, x if residual is None else _begun_at_16_bytes(residual), y),
+        layer,
+    )
