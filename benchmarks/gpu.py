@@ -4,7 +4,8 @@
     python benchmarks/gpu.py --out gpu.jsonl --smoke    the same on tiny sizes, on the CPU where there is no GPU: its
                                                         times mean nothing, it shows that the run does not fail
 
-Every row is written as soon as it is measured. A shape that fails is a row with its error, and the run goes on.
+Every row is written as soon as it is measured. A shape that fails is a row with its error, and the run goes on; where
+it takes the process with it, or blocks, the next ones run in a new process.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import torch
 from gpu_table import table
 from peers import GroupedPlusPointwise, dense, depthwise_pointwise
 from shapes import RESNET, SETS, LayerShape
+from survive import begins, done, run_jobs
 from torch import Tensor, nn
 
 from hetconv import HetConv2d, convert_, create_model, het_conv2d
@@ -69,7 +71,7 @@ def plan(smoke: bool, seconds: float, dtype: torch.dtype) -> Plan:
     if not smoke:
         return Plan(device, dtype, 64, 512, (4, 8), LAYERS, NETWORKS, 7, 4.0, 2**30, 8192, seconds, True)
     tiny = (LayerShape("smoke", 16, 16, 8), LayerShape("smoke", 16, 32, 8, 2))
-    networks = (("vgg16_cifar", 32, 2),)
+    networks = (("resnet20_cifar", 16, 2),)
     return Plan(device, dtype, 2, 2, (4, 8), tiny, networks, 2, 0.1, 2**20, 64, seconds, False)
 
 
@@ -140,7 +142,7 @@ def values(todo: Plan) -> dict[str, object]:
         for dtype in (torch.float32, torch.bfloat16, torch.float16)[: None if todo.compiled else 1]:
             begin = time.perf_counter()
             for row in check(dtype, todo.device.type):
-                if time.perf_counter() - begin > todo.seconds / 20:
+                if time.perf_counter() - begin > todo.seconds / 40:
                     break
                 rows += 1
                 if not row.passed:
@@ -275,6 +277,8 @@ def layer_row(shape: LayerShape, training: bool, todo: Plan, ceiling: dict[str, 
             calls[name] = partial(module, x)
             if name.startswith("het"):
                 calls[name.replace("het", "packed")] = packed_call(module, x)  # type: ignore[arg-type]
+        if todo.compiled:
+            calls["dense compiled"] = partial(torch.compile(modules["dense"], dynamic=False), x)
     with torch.set_grad_enabled(training):
         calls = {name: call if training else graphed(call, todo.device) for name, call in calls.items()}
         latency_ms = timed(calls, todo.device, todo.rounds, todo.sample_ms)
@@ -298,16 +302,26 @@ def _step(module: nn.Module, x: Tensor) -> Call:
 
 
 def network_row(name: str, size: int, batch: int, training: bool, todo: Plan) -> dict[str, object]:
-    """Forward, or a whole training step: loss, gradients, SGD with momentum; autocast in the plan's type."""
+    """Forward, or a whole training step: loss, gradients, SGD with momentum; autocast in the plan's type.
+
+    A variant that fails is named in the row, and the others are measured.
+    """
     x = torch.randn(batch, 3, size, size, device=todo.device).contiguous(memory_format=torch.channels_last)
     target = torch.randint(0, 10, (batch,), device=todo.device)
-    dtype = todo.dtype if todo.dtype != torch.float32 else None
+    variants = ["dense", *(["dense compiled"] if todo.compiled and (not training or size == 32) else []), "dwc-pwc"]
+    variants += [f"{kind}-p{p}" for p in todo.parts for kind in ("grouped", "het")]
     calls: dict[str, Call] = {}
-    for variant in ("dense", *(f"het-p{p}" for p in todo.parts)):
-        model = _network(name, variant).to(todo.device, memory_format=torch.channels_last)
-        calls[variant] = (_train_call if training else _infer_call)(model, x, target, dtype)
-        if variant == "dense" and todo.compiled and not training:
-            calls["dense compiled"] = _infer_call(torch.compile(model), x, target, dtype)  # type: ignore[arg-type]
+    failed: dict[str, str] = {}
+    for variant in variants:
+        try:
+            model = _network(name, variant).to(todo.device, memory_format=torch.channels_last)
+            call = _train_call(model, x, target, todo.dtype) if training else _infer_call(model, x, todo.dtype)
+            call()
+            calls[variant] = call
+            print(f"         {variant} runs", flush=True)  # a long silence is taken for a process that is blocked
+        except Exception as error:
+            traceback.print_exc()
+            failed[variant] = f"{type(error).__name__}: {error}"
     latency_ms = timed(calls, todo.device, max(2, todo.rounds // 2), todo.sample_ms)
     return {
         "kind": "network",
@@ -316,33 +330,49 @@ def network_row(name: str, size: int, batch: int, training: bool, todo: Plan) ->
         "batch": batch,
         "training": training,
         "latency_ms": latency_ms,
+        "failed": failed,
     }
 
 
 def _network(name: str, variant: str) -> nn.Module:
+    if variant == "dense compiled":
+        return torch.compile(create_model(name, num_classes=10), dynamic=False)  # type: ignore[return-value]
+    if variant in ("dense", "dwc-pwc"):
+        return create_model(name, variant, num_classes=10)
+    kind, p = variant.split("-p")
     model = create_model(name, num_classes=10)
-    if variant != "dense":
-        convert_(model, p=int(variant.removeprefix("het-p")), arrangement="blocked")
+    convert_(model, p=int(p), arrangement="blocked")
+    return _grouped(model) if kind == "grouped" else model
+
+
+def _grouped(model: nn.Module) -> nn.Module:
+    """The same network with every HetConv as it is usually run: a grouped convolution plus a 1×1."""
+    for name, layer in list(model.named_modules()):
+        if isinstance(layer, HetConv2d) and layer.kernel_size == (3, 3):
+            shape = LayerShape("", layer.in_channels, layer.out_channels, 0, layer.stride[0])
+            model.set_submodule(name, GroupedPlusPointwise(shape, layer.p))
     return model
 
 
-def _infer_call(model: nn.Module, x: Tensor, target: Tensor, dtype: torch.dtype | None) -> Call:
-    model.eval()
+def _infer_call(model: nn.Module, x: Tensor, dtype: torch.dtype) -> Call:
+    """In the type itself, as a CUDA graph: launches are not what is compared."""
+    model.eval().to(dtype)
+    x = x.to(dtype)
 
     def call() -> None:
-        with torch.no_grad(), torch.autocast(x.device.type, dtype, enabled=dtype is not None):
+        with torch.no_grad():
             model(x)
 
-    return call
+    return graphed(call, x.device)
 
 
-def _train_call(model: nn.Module, x: Tensor, target: Tensor, dtype: torch.dtype | None) -> Call:
+def _train_call(model: nn.Module, x: Tensor, target: Tensor, dtype: torch.dtype) -> Call:
     model.train()
     optimizer = torch.optim.SGD(model.parameters(), 1e-4, 0.9)
 
     def call() -> None:
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(x.device.type, dtype, enabled=dtype is not None):
+        with torch.autocast(x.device.type, dtype, enabled=dtype != torch.float32):
             loss = nn.functional.cross_entropy(model(x), target)
         loss.backward()
         optimizer.step()
@@ -350,10 +380,16 @@ def _train_call(model: nn.Module, x: Tensor, target: Tensor, dtype: torch.dtype 
     return call
 
 
-def jobs(todo: Plan, ceiling: dict[str, float]) -> Iterator[tuple[str, Callable[[], dict[str, object]]]]:
-    """What is measured, the most wanted figures first."""
+def jobs(todo: Plan, given: argparse.Namespace) -> Iterator[tuple[str, Callable[[], dict[str, object]]]]:
+    """What is measured, the most wanted figures first; always the same list."""
+    yield "ceilings", lambda: {"kind": "ceilings", **ceilings(todo)}
+    yield "values", lambda: {"kind": "values", **values(todo)}
+
+    def layer(shape: LayerShape, training: bool) -> Callable[[], dict[str, object]]:
+        return lambda: layer_row(shape, training, todo, known_ceilings(given.out))
+
     for shape in todo.shapes:
-        yield f"{shape}, forward", partial(layer_row, shape, False, todo, ceiling)
+        yield f"{shape}, forward", layer(shape, False)
     name, size, batch = todo.networks[0]
     yield f"{name} {size}, training", partial(network_row, name, size, todo.training_batch, True, todo)
     for name, size, batch in todo.networks:
@@ -361,54 +397,99 @@ def jobs(todo: Plan, ceiling: dict[str, float]) -> Iterator[tuple[str, Callable[
     for name, size, batch in todo.networks[1:]:
         yield f"{name} {size}, training", partial(network_row, name, size, batch, True, todo)
     for shape in todo.shapes:
-        yield f"{shape}, training", partial(layer_row, shape, True, todo, ceiling)
+        yield f"{shape}, training", layer(shape, True)
+
+
+def known_ceilings(out: Path) -> dict[str, float]:
+    """Those that were measured last.
+
+    Raises:
+        ValueError: they were not.
+    """
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    found = [row for row in rows if row["kind"] == "ceilings"]
+    if not found:
+        raise ValueError("there are no ceilings to compare with; their measurement failed")
+    return {name: value for name, value in found[-1].items() if name.endswith("_per_s")}
+
+
+def keep(row: dict[str, object], given: argparse.Namespace, where: dict[str, object] | None = None) -> None:
+    with given.out.open("a") as file:
+        file.write(json.dumps({**row, "dtype": given.dtype, "circumstances": where}) + "\n")
+
+
+def work(todo: Plan, given: argparse.Namespace) -> None:
+    """The jobs from the first one asked for; in a process that `run_jobs` watches."""
+    where = vars(circumstances(todo.device, given.dtype, "channels_last", todo.batch, torch.get_num_threads()))
+    begun, told = time.perf_counter(), set()
+    for index, (title, job) in enumerate(jobs(todo, given)):
+        if index < given.first:
+            continue
+        begins(index, title)
+        if time.time() > given.until:
+            keep({"kind": "skipped", "title": title, "reason": f"{given.seconds:.0f} s are over"}, given)
+            done(index)
+            continue
+        try:
+            keep({"title": title, **job()}, given, where)
+        except Exception as error:  # one shape's failure must not cost the others' figures
+            keep({"kind": "failed", "title": title, "error": f"{type(error).__name__}: {error}"}, given)
+            traceback.print_exc()
+        for key in choices().trials.keys() - told:
+            tried = {str(trial.configuration): trial.median_ms or trial.refused for trial in choices().trials[key]}
+            keep({"kind": "tuning", "call": str(key), "tried": tried, "chosen": str(choices().chosen[key])}, given)
+            told.add(key)
+        done(index)
+        print(f"{time.perf_counter() - begun:5.0f} s  {title}", flush=True)
+        gc.collect()
+        torch._dynamo.reset()
+        if todo.device.type == "cuda":
+            torch.cuda.synchronize()  # a kernel that failed fails whatever comes after it: this process ends here
+
+
+def check_halo(given: argparse.Namespace) -> None:
+    """In a process of its own: a kernel that was never run before may end it."""
+    command = [sys.executable, "-m", "hetconv.ops.gpu.halo.admit"]
+    try:
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=given.seconds / 4)
+        said = (ended.stdout + ended.stderr).strip()[-2000:]
+        status: int | None = ended.returncode
+    except subprocess.TimeoutExpired:
+        said, status = "it was not done in time", None
+    keep({"kind": "halo", "status": status, "said": said}, given)
+    print(said, flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--smoke", action="store_true")
-    parser.add_argument("--seconds", type=float, default=540, help="nothing new is begun after this time")
+    parser.add_argument("--seconds", type=float, default=480, help="nothing new is begun after this time")
     parser.add_argument("--dtype", choices=("bfloat16", "float16", "float32"), default="bfloat16")
-    parser.add_argument("--warm", type=int, nargs=2, help=argparse.SUPPRESS)  # a worker of warm_in_parallel
+    parser.add_argument("--warm", type=int, nargs=2, help=argparse.SUPPRESS)  # a process of warm_in_parallel
+    parser.add_argument("--first", type=int, help=argparse.SUPPRESS)  # a process of run_jobs
+    parser.add_argument("--until", type=float, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if not torch.cuda.is_available() and not given.smoke:
         sys.exit("there is no CUDA device here; --smoke runs the same on the CPU, its times without meaning")
-    begun = time.perf_counter()
     torch.backends.cudnn.benchmark = True
-    todo = plan(given.smoke, given.seconds, getattr(torch, given.dtype))
-    if given.warm is not None:
-        warm(todo, *given.warm)
+    if given.warm is not None or given.first is not None:
+        todo = plan(given.smoke, given.seconds, getattr(torch, given.dtype))
+        work(todo, given) if given.warm is None else warm(todo, *given.warm)
         return
-    where = vars(circumstances(todo.device, given.dtype, "channels_last", todo.batch, torch.get_num_threads()))
-    rows: list[dict[str, object]] = []
-
-    def keep(row: dict[str, object]) -> None:
-        rows.append(row)
-        with given.out.open("a") as file:
-            file.write(json.dumps({**row, "dtype": given.dtype, "circumstances": where}) + "\n")
-
+    until = time.time() + given.seconds
+    before = given.out.read_text().count("\n") if given.out.exists() else 0
+    check_halo(given)
     print(f"kernels compiled in {warm_in_parallel(given):.0f} s", flush=True)
-    ceiling = ceilings(todo)
-    keep({"kind": "ceilings", **ceiling})
-    print(ceiling, flush=True)
-    for title, job in [("values", lambda: {"kind": "values", **values(todo)}), *jobs(todo, ceiling)]:
-        left = todo.seconds - (time.perf_counter() - begun)
-        if left < 0:
-            keep({"kind": "skipped", "title": title, "reason": f"{todo.seconds:.0f} s are over"})
-            continue
-        try:
-            keep({"title": title, **job()})
-        except Exception as error:  # one shape's failure must not cost the others' figures
-            keep({"kind": "failed", "title": title, "error": f"{type(error).__name__}: {error}"})
-            traceback.print_exc()
-        gc.collect()
-        torch._dynamo.reset()
-        print(f"{time.perf_counter() - begun:5.0f} s  {title}", flush=True)
-    for key, trials in choices().trials.items():
-        tried = {str(trial.configuration): trial.median_ms or trial.refused for trial in trials}
-        keep({"kind": "tuning", "call": str(key), "tried": tried, "chosen": str(choices().chosen[key])})
-    print(table(rows))
+    options = [sys.executable, __file__, "--out", str(given.out), "--dtype", given.dtype]
+    options += ["--seconds", str(given.seconds), "--until", str(until), *(["--smoke"] if given.smoke else [])]
+    run_jobs(
+        lambda first: [*options, "--first", str(first)],
+        max(60.0, given.seconds / 5),
+        until,
+        lambda title, reason: keep({"kind": "failed", "title": title, "error": reason}, given),
+    )
+    print(table([json.loads(line) for line in given.out.read_text().splitlines()[before:]]))
 
 
 if __name__ == "__main__":

@@ -31,6 +31,12 @@ def table(rows: list[Row]) -> str:
     for row in rows:
         if row["kind"] == "values":
             lines.append(f"values: {row['compared']} compared, {row['failures']} wrong; first: {row['failed'][:3]}")
+        if row["kind"] == "halo":
+            lines.append(
+                f"kernel with its input in shared memory: {row['said'].splitlines()[-1] if row['said'] else row}"
+            )
+        for variant, error in row.get("failed", {}).items() if row["kind"] == "network" else ():
+            lines.append(f"FAILED {row['network']} {row['size']}, {variant}: {error}")
         if row["kind"] == "failed":
             lines.append(f"FAILED {row['title']}: {row['error']}")
         if row["kind"] == "skipped":
@@ -51,6 +57,7 @@ def figures(rows: list[Row]) -> list[str]:
         )
         for p, bar, aim in ((4, 1.8, 2.5), (8, 2.4, 3.5))
     ]
+    chosen = [row for row in rows if row["kind"] == "tuning" and "HaloConfiguration" in row["chosen"]]
     grouped = [_over(r, f"packed p{p}", f"grouped p{p}") for r in forward for p in parts(r)]
     floors = [
         r["floor_ms"][f"p{p}"] / r["latency_ms"][f"packed p{p}"]
@@ -62,6 +69,8 @@ def figures(rows: list[Row]) -> list[str]:
     lines.append(f"forward over grouped + 1×1, least: {min(grouped, default=float('nan')):.2f}, 1.0,")
     lines.append(f"the same, mean: {mean(grouped):.2f}, , 3")
     lines.append(f"fraction of the floor, M ≥ 256: {mean(floors):.2f}, 0.5, 0.75")
+    tuned = sum(row["kind"] == "tuning" for row in rows)
+    lines.append(f"choices that fell on the kernel with its input in shared memory: {len(chosen)} of {tuned}")
     for row in rows:
         if row["kind"] == "network" and row["training"] and row["network"] == "vgg16_cifar":
             lines.append(

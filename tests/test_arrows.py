@@ -40,6 +40,7 @@ FREE = {"cli", "__init__", "__main__"}
 """They join the parts and may know all of them; no part may know them."""
 WITHOUT_TORCH = {"built", "errors", "files", "records", "pattern", "plain_text", "published", "report", "statistics"}
 HEAVY = {
+    "cuda",
     "triton",
     "onnx",
     "onnxscript",

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,40 @@ def test_table(monkeypatch):
     assert "forward over grouped + 1×1, least: 3.00, 1.0," in lines
     assert "fraction of the floor, M ≥ 256: 0.50, 0.5, 0.75" in lines
     assert "FAILED this: ValueError: x" in lines
+
+
+JOBS = """
+import os, sys, time
+sys.path.insert(0, sys.argv[2])
+from survive import begins, done
+for i, title in enumerate(["fine", "ends its process", "blocks", "fine again"]):
+    if i < int(sys.argv[1]):
+        continue
+    begins(i, title)
+    if i == 1:
+        os._exit(3)
+    if i == 2:
+        time.sleep(60)
+    print("said by", title, flush=True)
+    done(i)
+"""
+
+
+def test_jobs_go_on_behind_one_that_ends_or_blocks_its_process(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from survive import run_jobs
+
+    failed = []
+
+    def command(first):
+        return [sys.executable, "-S", "-c", JOBS, str(first), str(BENCHMARKS)]
+
+    run_jobs(command, 2.0, time.time() + 600, lambda *why: failed.append(why))
+    assert failed == [
+        ("ends its process", "the process ended with status 3"),
+        ("blocks", "nothing was heard of it for 2 s"),
+    ]
+    assert capsys.readouterr().out.splitlines() == ["said by fine", "said by fine again"]
+    failed.clear()
+    run_jobs(lambda first: [sys.executable, "-S", "-c", "1/0"], 60.0, 0, lambda *why: failed.append(why))
+    assert failed == [("before the first job", "the process ended with status 1")]

@@ -1,1 +1,1 @@
-"""`het_conv2d` on NVIDIA GPUs, in Triton. Only `kernels/` imports Triton, and only at the first call on a GPU."""
+"""`het_conv2d` on NVIDIA GPUs, in Triton and CUDA C++. Triton is imported at the first call on a GPU."""

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import torch
 
+from hetconv.ops.gpu.halo.tile import HaloConfiguration
 from hetconv.ops.gpu.rows import PackedRows, merge_for
 from hetconv.pattern import HetPattern
 
@@ -140,7 +141,7 @@ def weight_grad_candidates(
     )
 
 
-def rows_of(pattern: HetPattern, configuration: Configuration) -> PackedRows:
+def rows_of(pattern: HetPattern, configuration: Configuration | HaloConfiguration) -> PackedRows:
     """The packed weights that this configuration reads in the forward pass."""
     return PackedRows.of(pattern, configuration.merge, configuration.block_k)
 

@@ -64,5 +64,6 @@ def _why_not_device(device: torch.device) -> str | None:
         return "its kernels were never tried on AMD GPUs"
     capability = torch.cuda.get_device_capability(device)
     if capability < LEAST_CAPABILITY:
-        return f"it needs compute capability {LEAST_CAPABILITY}, and {device} has {capability}"
+        least, has = (".".join(map(str, pair)) for pair in (LEAST_CAPABILITY, capability))
+        return f"it needs compute capability {least} or newer, and {device} has {has}"
     return None

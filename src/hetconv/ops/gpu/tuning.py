@@ -47,13 +47,20 @@ def choices() -> Choices:
     return Choices()
 
 
-def tuned(call: tuple[object, ...], x: Tensor, candidates: Sequence[C], run: Callable[[C], object]) -> C:
+def tuned(
+    call: tuple[object, ...],
+    x: Tensor,
+    candidates: Sequence[C],
+    run: Callable[[C], object],
+    unproven: Callable[[C], bool] = lambda one: False,
+) -> C:
     """The fastest of the candidates for this call.
 
     Args:
         call: what it depends on beside x's sizes and type
         candidates: the expected best one first
         run: computes the call with a configuration
+        unproven: whether what a candidate computes is compared with the first one before it may be chosen
 
     Raises:
         HetconvError: none of the candidates runs on this device.
@@ -69,7 +76,11 @@ def tuned(call: tuple[object, ...], x: Tensor, candidates: Sequence[C], run: Cal
         return candidates[0]
     trials: list[Trial] = []
     for one in candidates:
-        trials.append(_try(one, run))
+        if unproven(one):
+            reason = why_wrong(one, candidates[0], run)
+            trials.append(_try(one, run) if reason is None else Trial(one, None, reason))
+        else:
+            trials.append(_try(one, run))
         if trials[-1].median_ms is not None and torch.are_deterministic_algorithms_enabled():
             break
     ran = [trial for trial in trials if trial.median_ms is not None]
@@ -79,6 +90,26 @@ def tuned(call: tuple[object, ...], x: Tensor, candidates: Sequence[C], run: Cal
     best = min(ran, key=lambda trial: trial.median_ms or 0.0).configuration
     choices().trials[key], choices().chosen[key] = tuple(trials), best
     return best  # type: ignore[return-value]
+
+
+def why_wrong(one: C, proven: C, run: Callable[[C], object]) -> str | None:
+    """What is wrong with the tensor that `one` computes; None if it is that of `proven`, but for roundings.
+
+    Both are rounded to their type once, and their sums differ in the order of additions only: a few roundings of the
+    largest value.
+    """
+    try:
+        right, got = run(proven), run(one)
+        if not isinstance(right, Tensor) or not isinstance(got, Tensor):
+            raise TypeError(f"{type(got).__name__} cannot be compared")
+        largest = right.abs().max()
+        error = (got - right).abs().max()
+        allowed = 4 * torch.finfo(right.dtype).eps * largest
+        if bool(largest > 0) and bool(error <= allowed):
+            return None
+        return f"its values are off by {float(error):.3g}; allowed are {float(allowed):.3g} (zeros prove nothing)"
+    except Exception as error:  # out of memory too: two outputs and their difference are there at once
+        return f"{type(error).__name__}: {error}"
 
 
 def _sizes(x: Tensor) -> tuple[int, ...]:
