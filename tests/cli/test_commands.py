@@ -175,7 +175,7 @@ def test_a_diverging_run_is_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFi
 
 def start(out: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "hetconv", "compare", "--out", str(out), "--variants", "dense", "--threads", "1"]
-    options = ["--width", "0.25", "--train-limit", "64", "--epochs", "20", "--batch-size", "32"]
+    options = ["--width", "0.25", "--train-limit", "64", "--epochs", "60", "--batch-size", "32"]
     return subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -103,11 +103,13 @@ def test_another_study_in_its_folder_is_refused(
         (["worker", "--out", "/no/such"], "looked for the study /no/such/study.db; it is not there"),
         (["run", "digits", "--recipe", "slow"], "recipe='slow' must be one of fast, long"),
         (["run", "digits", "--out", "/proc/no"], "cannot write to /proc/no"),
-        (["run", "digits", "--storage", "mysql://x", "--out", "/tmp/unused-study"], "must be postgresql://"),
+        (["run", "digits", "--storage", "mysql://x", "--out", "{folder}/study"], "must be postgresql://"),
     ],
 )
-def test_wrong_use_is_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["study", *arguments]) == 2
+def test_wrong_use_is_one_line(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["study", *(argument.format(folder=tmp_path) for argument in arguments)]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
