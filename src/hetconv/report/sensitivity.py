@@ -98,7 +98,7 @@ def _chart(results: SensitivityResults, kind: Kind) -> Chart:
     )
     values = ", ".join(_heading(kind, value) for value in values_of(found, kind))
     title = TITLES[kind]
-    caption = f"Each line is one layer, the others unchanged and nothing retrained. Named: the {NAMED_LAYERS} lowest on average."
+    caption = f"Each line: one layer changed, nothing retrained. Named: the {NAMED_LAYERS} lowest on average."
     return Chart(f"sensitivity-{kind}", title, caption, f"{title} ({values}): {words}.", _figure(found, probes, kind))
 
 
