@@ -1,6 +1,6 @@
 """Whole networks in every runtime, from what `hetconv bench` recorded: figures against their bars, table, picture.
 
-python benchmarks/networks.py benchmarks/results/bench-*.json [--picture docs/images/networks.png]
+python benchmarks/networks.py benchmarks/results/emerald-bench-*-threads-1.json [--picture docs/images/networks.png]
 """
 
 from __future__ import annotations
