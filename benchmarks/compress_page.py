@@ -2,7 +2,7 @@
 
 python benchmarks/compress_page.py benchmarks/results docs/images
 
-Of a comparison with compressed variants (compress-cifar10.json), of 8 bits against float32 in the same runtime
+Of comparisons with compressed variants (compress-cifar10*.json), of 8 bits against float32 in the same runtime
 (int8-vgg16*.json) and of one layer changed at a time (sensitivity-cifar10.json); what is not there is left out.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from statistics import mean
 
 from rich.console import Console
 
@@ -17,7 +18,8 @@ from hetconv.records import BenchResults, Results, SensitivityResults, load_reco
 from hetconv.report.figures import accuracy_against_time, accuracy_against_training_macs, save_picture
 from hetconv.report.sensitivity import print_sensitivity, sensitivity_charts
 from hetconv.report.table import summarize
-from hetconv.report.training_cost import training_macs, training_seconds
+from hetconv.report.training_cost import training_macs
+from hetconv.statistics.runs import training_seconds
 
 BASE = "onnxruntime"
 
@@ -31,7 +33,7 @@ def lines(results: Results) -> list[str]:
         run = next((r for r in results.runs if r.variant == row.variant and r.state == "done"), None)
         if run is None or row.accuracy is None or row.macs is None or row.params is None:
             continue
-        spent, seconds = training_macs(results, row) or 0.0, training_seconds(results, row.variant) or 0.0
+        spent, seconds = training_macs(results, row) or 0.0, mean(training_seconds(results, row.variant).values())
         cells = (
             row.variant, f"{100 * row.accuracy:.1f}", f"{row.macs / 1e6:.2f}", f"{row.params / 1e3:.0f}",
             f"{row.speedup_measured or 0:.2f}×", f"{row.speedup_theory or 0:.2f}×", str(len(run.epochs)),
@@ -64,12 +66,12 @@ def main() -> None:
     parser.add_argument("results", type=Path)
     parser.add_argument("pictures", type=Path)
     given = parser.parse_args()
-    compared = given.results / "compress-cifar10.json"
-    if compared.exists():
-        results = load_record(Results, compared)
+    for path in sorted(given.results.glob("compress-cifar10*.json")):
+        results, kind = load_record(Results, path), path.stem.replace("-cifar10", "")
+        print(f"\n{results.settings.network} ({path.name})\n")
         print("\n".join(lines(results)))
-        save_picture(accuracy_against_time(results), given.pictures / "compress-time.png")
-        save_picture(accuracy_against_training_macs(results), given.pictures / "compress-training.png")
+        save_picture(accuracy_against_time(results), given.pictures / f"{kind}-time.png")
+        save_picture(accuracy_against_training_macs(results), given.pictures / f"{kind}-training.png")
     for path in sorted(given.results.glob("int8-vgg16*.json")):
         bench = load_record(BenchResults, path)
         print(f"\n{bench.network} × {bench.width:g}, batch {bench.circumstances.batch_size} ({path.name})\n")

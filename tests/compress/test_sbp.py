@@ -1,9 +1,20 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 from hetconv.compress import Bayesian, parse_method
-from hetconv.compress.sbp import ACCELERATED_WEIGHTS, BETAS, EvidenceBound, Noise, NoisyConv, with_noise, without_noise
+from hetconv.compress.sbp import (
+    ACCELERATED_WEIGHTS,
+    BETAS,
+    NOISE_PATH,
+    EvidenceBound,
+    Noise,
+    NoisyConv,
+    with_noise,
+    without_noise,
+)
 from hetconv.errors import UsageError
 from hetconv.models import create_model
 from hetconv.nn import HetConv2d
@@ -90,16 +101,42 @@ def test_its_training_is_the_papers() -> None:
     recipe = method.preparation(Recipe())
     assert (recipe.epochs, recipe.learning_rate, recipe.batch_size, recipe.weight_decay) == (300, 1e-5, 100, 0)
     model = noisy()
-    objective = method.objective(model, EXAMPLE, 100)
+    objective = method.objective(model, EXAMPLE, 50_000)
     optimizer = objective.optimizer(model, recipe)
     assert isinstance(optimizer, torch.optim.Adam)
     weights, variational = optimizer.param_groups
     assert weights["betas"] == BETAS
     assert len(variational["params"]) == 26
-    assert variational["lr_scale"] == 10
+    assert variational["lr_scale"] == pytest.approx(10)
     objective.begin(model)
     assert all(not module.training for module in model.modules() if isinstance(module, nn.BatchNorm2d))
     assert all(module.training for module in model.modules() if isinstance(module, Noise))
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_the_noise_moves_as_far_in_a_short_training(schedule: str) -> None:
+    recipe = replace(Bayesian().preparation(Recipe()), epochs=5, learning_rate=1e-4, schedule=schedule)
+    model = noisy()
+    objective = Bayesian().objective(model, EXAMPLE, 5_000)
+    _, variational = objective.optimizer(model, recipe).param_groups
+    rates = [recipe.learning_rate_at(step / 50) * variational["lr_scale"] for step in range(250)]
+    assert sum(rates) == pytest.approx(NOISE_PATH, rel=0.02)  # the schedule is summed epoch by epoch
+    _, variational = EvidenceBound(5_000, (), 7.0).optimizer(model, recipe).param_groups
+    assert variational["lr_scale"] == 7
+
+
+def test_a_short_training_leaves_more_noise_than_signal_in_filters_that_nothing_reads() -> None:
+    """The KL alone moves their noise: from ln σ = −5 past the threshold."""
+    model = NoisyConv(nn.Conv2d(3, 4, 3))
+    objective = EvidenceBound(5_000, (), None)
+    recipe = replace(Bayesian().preparation(Recipe()), epochs=5)
+    optimizer = objective.optimizer(model, recipe)
+    optimizer.param_groups[1]["lr"] = recipe.learning_rate * optimizer.param_groups[1]["lr_scale"]
+    for _ in range(250):
+        optimizer.zero_grad()
+        objective.penalty(model).backward()
+        optimizer.step()
+    assert (model.noise.signal_to_noise() < 1).all()
 
 
 def test_noise_stands_where_it_is_wanted_and_the_model_is_left_alone() -> None:

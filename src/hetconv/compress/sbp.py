@@ -24,6 +24,8 @@ START_LOG_SIGMA = -5.0
 ACCELERATED_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 """SBPa: what the KL of the first four convolutions is multiplied by."""
 EPOCHS, BATCH_SIZE, LEARNING_RATE, BETAS = 300, 100, 1e-5, (0.95, 0.999)
+NOISE_PATH = 15.0
+"""How far the paper's training can move μ and ln σ: 10 · 1e-5, which is about Adam's step, times 300 · 500."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,14 @@ class Bayesian(Method):
     Attributes:
         accelerated: SBPa, which weighs the first four convolutions' KL more.
         threshold: filters of E[θ]/sd[θ] below it go.
-        noise_rate: learning rate of μ and ln σ over that of the weights.
+        noise_rate: learning rate of μ and ln σ over that of the weights. None: such that they can move as far as in the
+            paper's training, where it is 10, in however many steps there are.
 
     Its own training is the paper's: from the trained network 300 epochs, Adam, 1e-5, batches of 100, batch norm in
-    inference mode, no weight decay. Of HetConv layers as many filters stay in each part as the part with most of
-    them needs; those of a signal below the threshold among them stay too.
+    inference mode, no weight decay. A shorter one moves the weights less, which are trained already, and the noise as
+    far. Raising the weights' rate instead fails: with batch norm in inference mode nothing holds their scale, and at
+    2e-3 the network answers by chance after one epoch. Of HetConv layers as many filters stay in each part as the part
+    with most of them needs; those of a signal below the threshold among them stay too.
 
     Raises:
         UsageError: a setting is not positive.
@@ -45,12 +50,13 @@ class Bayesian(Method):
 
     accelerated: bool = False
     threshold: float = 1.0
-    noise_rate: float = 10.0
+    noise_rate: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("threshold", "noise_rate"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"{name}={getattr(self, name)} must be above 0")
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise UsageError(f"{name}={value} must be above 0")
 
     def check(self, model: nn.Module, example: Tensor) -> None:
         private_groups(Surgery(model, example))
@@ -142,9 +148,10 @@ class EvidenceBound(Objective):
 
     Args:
         weights: what the KL of the first convolutions is multiplied by; of the others it counts once.
+        noise_rate: learning rate of μ and ln σ over that of the weights; None as in `Bayesian`.
     """
 
-    def __init__(self, images: int, weights: tuple[float, ...], noise_rate: float) -> None:
+    def __init__(self, images: int, weights: tuple[float, ...], noise_rate: float | None) -> None:
         self.images, self.weights, self.noise_rate = images, weights, noise_rate
 
     def optimizer(self, model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -152,7 +159,8 @@ class EvidenceBound(Objective):
         variational = [parameter for noise in noises for parameter in noise.parameters()]
         known = {id(parameter) for parameter in variational}
         rest = [p for p in model.parameters() if p.requires_grad and id(p) not in known]
-        groups: list[dict[str, Any]] = [{"params": rest}, {"params": variational, "lr_scale": self.noise_rate}]
+        scale = noise_rate_of(recipe, self.images) if self.noise_rate is None else self.noise_rate
+        groups: list[dict[str, Any]] = [{"params": rest}, {"params": variational, "lr_scale": scale}]
         return torch.optim.Adam(groups, lr=recipe.learning_rate, betas=BETAS)
 
     def begin(self, model: nn.Module) -> None:
@@ -166,6 +174,13 @@ class EvidenceBound(Objective):
         weights = [*self.weights, *[1.0] * len(noises)]
         terms = [weight * noise.kl_divergence() for weight, noise in zip(weights, noises, strict=False)]
         return torch.stack(terms).sum() / self.images
+
+
+def noise_rate_of(recipe: Recipe, images: int) -> float:
+    """What the learning rate is to be multiplied by for its sum over all steps to be NOISE_PATH."""
+    rates = sum(recipe.learning_rate_at(epoch + 0.5) for epoch in range(recipe.epochs))
+    steps = images // min(recipe.batch_size, images)
+    return NOISE_PATH / (steps * rates) if rates > 0 else 1.0
 
 
 def with_noise(model: nn.Module, names: list[str]) -> nn.Module:

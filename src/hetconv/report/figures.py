@@ -55,83 +55,64 @@ def charts(results: Results) -> tuple[Chart, ...]:
 
 def accuracy_against_macs(results: Results) -> Chart:
     """Mean accuracy against multiply-adds."""
-    from hetconv.report.scatter import Spot, scatter
+    scale = scale_for(row.macs for row in summarize(results))
 
-    rows, decimals = summarize(results), accuracy_decimals(results.settings.test_images)
-    scale = scale_for(row.macs for row in rows)
-    spots, words = [], {}
-    for row in rows:
-        if row.accuracy is not None and row.macs is not None:
-            x = row.macs / scale.divisor
-            spots.append(Spot(row.variant, x, (x, x), *_accuracy(row)))
-            words[row.variant] = f"{_percent(row, decimals)} at {scale.text(row.macs)} {scale.unit}"
-    title = "Accuracy against MACs"
-    if not spots:
-        return _missing("accuracy-macs", title, "no variant has both a finished run and a count")
-    figure = scatter(rows, spots, "accuracy-macs", f"multiply-adds of one image, {scale.unit}".rstrip(", "))
-    caption = _caption("Up and to the left is better. Bars: ± 1 standard deviation over seeds.", rows, words)
-    return Chart("accuracy-macs", title, caption, _sentence(title, words), figure)
+    def place(row: Row) -> _Place | None:
+        if row.macs is None:
+            return None
+        return _Place.at(row.macs / scale.divisor, f"at {scale.text(row.macs)} {scale.unit}")
+
+    axis = f"multiply-adds of one image, {scale.unit}".rstrip(", ")
+    return _against(
+        results, "accuracy-macs", "Accuracy against MACs", axis, place, "no variant has both a finished run and a count"
+    )
 
 
 def accuracy_against_time(results: Results) -> Chart:
     """Mean accuracy against the measured time of one batch."""
-    from hetconv.report.scatter import Spot, scatter
+    digits = decimals_for(row.latency.median_ms for row in summarize(results) if row.latency is not None)
 
-    rows, decimals = summarize(results), accuracy_decimals(results.settings.test_images)
-    digits = decimals_for(row.latency.median_ms for row in rows if row.latency is not None)
-    spots, words = [], {}
-    for row in rows:
-        if row.accuracy is not None and row.latency is not None:
-            time = row.latency
-            bar = (min(time.p20_ms, time.median_ms), max(time.p80_ms, time.median_ms))
-            spots.append(Spot(row.variant, time.median_ms, bar, *_accuracy(row)))
-            words[row.variant] = f"{_percent(row, decimals)} at {time.median_ms:.{digits}f} ms"
-    title = "Accuracy against measured time"
-    if not spots:
-        return _missing("accuracy-time", title, "no variant has both a finished run and a measured time")
-    figure = scatter(rows, spots, "accuracy-time", f"median time, batch {results.circumstances.batch_size}, ms")
-    bars = "Up and to the left is better. Bars: ± 1 standard deviation over seeds, and p20 to p80 of the times."
-    return Chart("accuracy-time", title, _caption(bars, rows, words), _sentence(title, words), figure)
+    def place(row: Row) -> _Place | None:
+        time = row.latency
+        if time is None:
+            return None
+        bar = (min(time.p20_ms, time.median_ms), max(time.p80_ms, time.median_ms))
+        return _Place(time.median_ms, bar, f"at {time.median_ms:.{digits}f} ms")
+
+    return _against(
+        results, "accuracy-time", "Accuracy against measured time",
+        f"median time, batch {results.circumstances.batch_size}, ms", place,
+        "no variant has both a finished run and a measured time", ", and p20 to p80 of the times",
+    )  # fmt: skip
 
 
 def accuracy_against_training(results: Results) -> Chart:
-    """Mean accuracy against the mean time that one training took."""
-    from hetconv.report.scatter import Spot, scatter
+    """Mean accuracy against the mean time that one training took, that before pruning included."""
 
-    rows, decimals = summarize(results), accuracy_decimals(results.settings.test_images)
-    spots, words = [], {}
-    for row in rows:
+    def place(row: Row) -> _Place | None:
         seconds = list(training_seconds(results, row.variant).values())
-        if row.accuracy is not None and seconds and min(seconds) > 0:
-            middle = mean(seconds)
-            spots.append(Spot(row.variant, middle, (min(seconds), max(seconds)), *_accuracy(row)))
-            words[row.variant] = f"{_percent(row, decimals)} after {middle:.4g} s of training"
-    title = "Accuracy against training time"
-    if not spots:
-        return _missing("accuracy-training", title, "no run is finished")
-    figure = scatter(rows, spots, "accuracy-training", "time of one training, s")
-    bars = "Up and to the left is better. Bars: ± 1 standard deviation over seeds, and all runs’ times."
-    return Chart("accuracy-training", title, _caption(bars, rows, words), _sentence(title, words), figure)
+        if not seconds or min(seconds) <= 0:
+            return None
+        middle = mean(seconds)
+        return _Place(middle, (min(seconds), max(seconds)), f"after {middle:.4g} s of training")
+
+    return _against(
+        results, "accuracy-training", "Accuracy against training time", "time of one training, s", place,
+        "no run is finished", ", and all runs’ times",
+    )  # fmt: skip
 
 
 def accuracy_against_training_macs(results: Results) -> Chart:
     """Mean accuracy against the multiply-adds of all training of one run, that before pruning included."""
-    from hetconv.report.scatter import Spot, scatter
 
-    rows, decimals = summarize(results), accuracy_decimals(results.settings.test_images)
-    spots, words = [], {}
-    for row in rows:
+    def place(row: Row) -> _Place | None:
         spent = training_macs(results, row)
-        if row.accuracy is not None and spent is not None:
-            x = spent / 1e12
-            spots.append(Spot(row.variant, x, (x, x), *_accuracy(row)))
-            words[row.variant] = f"{_percent(row, decimals)} for {x:.4g} T MACs"
-    title = "Accuracy against training cost"
-    if not spots:
-        return _missing("accuracy-training-macs", title, "no variant has both a finished run and a count")
-    figure = scatter(rows, spots, "accuracy-training-macs", "multiply-adds of all training, T")
-    bars = "Up and to the left is better. Bars: ± 1 standard deviation over seeds."
-    return Chart("accuracy-training-macs", title, _caption(bars, rows, words), _sentence(title, words), figure)
+        return None if spent is None else _Place.at(spent / 1e12, f"for {spent / 1e12:.4g} T MACs")
+
+    return _against(
+        results, "accuracy-training-macs", "Accuracy against training cost", "multiply-adds of all training, T", place,
+        "no variant has both a finished run and a count",
+    )  # fmt: skip
 
 
 def speedup(results: Results) -> Chart:
@@ -170,6 +151,45 @@ def save_picture(chart: Chart, path: Path, dots_per_inch: int = 200) -> None:
         raise ValueError(f"{chart.title}: {chart.why_not}")
     with report_style():
         chart.figure.savefig(path, dpi=dots_per_inch, facecolor="white", metadata={"Software": None})
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a variant stands on the axis of costs, with its spread, and how that is put in words."""
+
+    x: float
+    bar: tuple[float, float]
+    words: str
+
+    @classmethod
+    def at(cls, x: float, words: str) -> _Place:
+        """Without a spread."""
+        return cls(x, (x, x), words)
+
+
+def _against(results: Results, name: str, title: str, axis: str, place: Callable[[Row], _Place | None], why_not: str,
+             and_bars: str = "") -> Chart:  # fmt: skip
+    """Mean accuracy against a cost.
+
+    Args:
+        place: of a variant; None where its cost is not known.
+        why_not: what is lacking where no variant has a place.
+        and_bars: what else the bars show beside the spread over seeds.
+    """
+    from hetconv.report.scatter import Spot, scatter
+
+    rows, decimals = summarize(results), accuracy_decimals(results.settings.test_images)
+    spots, words = [], {}
+    for row in rows:
+        found = None if row.accuracy is None else place(row)
+        if found is not None:
+            spots.append(Spot(row.variant, found.x, found.bar, *_accuracy(row)))
+            words[row.variant] = f"{_percent(row, decimals)} {found.words}"
+    if not spots:
+        return _missing(name, title, why_not)
+    caption = f"Up and to the left is better. Bars: ± 1 standard deviation over seeds{and_bars}."
+    figure = scatter(rows, spots, name, axis)
+    return Chart(name, title, _caption(caption, rows, words), _sentence(title, words), figure)
 
 
 def _curves(results: Results, name: str, title: str, axis: str, of: _Quantity) -> Chart:

@@ -15,16 +15,6 @@ def training_macs(results: Results, row: Row) -> float | None:
     return mean(found) if found else None
 
 
-def training_seconds(results: Results, variant: str) -> float | None:
-    """Seconds of all training of one variant, mean over finished runs; None if there is none."""
-    runs = [run for run in results.runs if run.variant == variant and run.state == "done"]
-    spent = [
-        run.compression.cost.seconds if run.compression is not None else sum(epoch.seconds for epoch in run.epochs)
-        for run in runs
-    ]
-    return mean(spent) if spent else None
-
-
 def _spent(results: Results, run: Run, row: Row) -> float | None:
     if run.compression is not None:
         return run.compression.cost.macs

@@ -22,9 +22,11 @@ def one_image(results: Results) -> float:
 
 
 def training_seconds(results: Results, variant: str) -> dict[int, float]:
-    """Seconds that each finished run of a variant took, evaluation included."""
+    """Seconds that each finished run of a variant took; evaluation, and what compresses it, included."""
     return {
         run.seed: sum(epoch.seconds for epoch in run.epochs)
+        if run.compression is None
+        else run.compression.cost.seconds
         for run in results.runs
         if run.variant == variant and run.state == "done" and run.epochs
     }

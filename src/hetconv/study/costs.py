@@ -26,7 +26,7 @@ def known_costs(part: Part, settings: StudySettings, progress: CompareProgress) 
     if kept is not None and _measured_alike(kept, comparison):
         return kept
     plain = tuple(variant for variant in comparison.variants if variant not in comparison.compressed)
-    progress.costing(plain)
+    progress.costing(plain or ("dense",))
     models = {variant: comparison.build(variant, part.data.num_classes) for variant in plain or ("dense",)}
     dense = models.get("dense") or comparison.build("dense", part.data.num_classes)
     circumstances, found = measure_costs(
