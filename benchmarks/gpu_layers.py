@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from functools import partial
 
 import torch
@@ -103,7 +104,7 @@ def layer_row(shape: LayerShape, training: bool, todo: Plan, ceiling: dict[str, 
     x = torch.randn(todo.batch, shape.in_channels, shape.size, shape.size, device=todo.device).to(todo.dtype)
     x = x.contiguous(memory_format=torch.channels_last)
     failed: dict[str, str] = {}
-    modules = {}
+    calls: dict[str, Call] = {}
     explained = ""
     for name, module in layer_modules(shape, todo).items():
         try:
@@ -112,10 +113,10 @@ def layer_row(shape: LayerShape, training: bool, todo: Plan, ceiling: dict[str, 
                 if training:
                     compare_gradients(module, x)
                 explained = module.explain(x).backend
-            modules[name] = module
+            calls |= {name: step(module, x)} if training else _forward_calls(name, module, x, todo)
         except Exception as error:
+            traceback.print_exc()
             failed[name] = told(error)
-    calls = _training_calls(modules, x) if training else _forward_calls(modules, x, todo)
     with torch.set_grad_enabled(training):
         recorded = as_graphs(calls, todo.device, failed)
         latency_ms = timed(recorded, todo.device, todo.rounds, todo.sample_ms)
@@ -131,19 +132,13 @@ def layer_row(shape: LayerShape, training: bool, todo: Plan, ceiling: dict[str, 
     }
 
 
-def _forward_calls(modules: dict[str, nn.Module], x: Tensor, todo: Plan) -> dict[str, Call]:
-    calls: dict[str, Call] = {}
-    for name, module in modules.items():
-        calls[name] = partial(module, x)
-        if isinstance(module, HetConv2d):
-            calls[name.replace("het", "packed")] = packed_call(module, x)
-    if todo.compiled:
-        calls["dense compiled"] = partial(torch.compile(modules["dense"], dynamic=False), x)
+def _forward_calls(name: str, module: nn.Module, x: Tensor, todo: Plan) -> dict[str, Call]:
+    calls: dict[str, Call] = {name: partial(module, x)}
+    if isinstance(module, HetConv2d) and name.startswith("het"):
+        calls[name.replace("het", "packed")] = packed_call(module, x)
+    if name == "dense" and todo.compiled:
+        calls["dense compiled"] = partial(torch.compile(module, dynamic=False), x)
     return calls
-
-
-def _training_calls(modules: dict[str, nn.Module], x: Tensor) -> dict[str, Call]:
-    return {name: step(module, x) for name, module in modules.items()}
 
 
 def step(module: nn.Module, x: Tensor) -> Call:

@@ -49,6 +49,24 @@ def test_table(monkeypatch):
     assert "bf16 forward, M ≥ 128, P4, over dense: nan, 1.8, 2.5" in lines
 
 
+def test_a_wrong_variant_costs_itself_only(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import gpu_layers
+    from gpu_plan import plan
+
+    def compared(layer, x):
+        if layer.p == 8:
+            raise ValueError("off")
+
+    monkeypatch.setattr(gpu_layers, "compare", compared)
+    todo = plan(True, 1.0, torch.float32)
+    row = gpu_layers.layer_row(todo.shapes[0], False, todo, {})
+    assert row["failed"] == {"het p8": "ValueError: off"}
+    others = {"dense", "dwc-pwc", "grouped p4", "grouped p8", "het p4", "packed p4", "shifted p4"}
+    assert row["latency_ms"].keys() == others
+    assert row["floor_ms"] == {"p4": None, "p8": None}
+
+
 def test_half_a_row_costs_itself_only(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     from gpu import known_ceilings, rows_of

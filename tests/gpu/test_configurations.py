@@ -1,11 +1,13 @@
 """The configurations that are tried: all of one layout, all fitting the layer; and how work is cut into runs."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from hetconv.ops.gpu.configurations import MOST, candidates, rows_for, rows_of, weight_grad_candidates
 from hetconv.ops.gpu.rows import PackedRows, merge_for
-from hetconv.ops.gpu.support import Device
+from hetconv.ops.gpu.support import Device, device_of
 from hetconv.ops.gpu.weight_grad import splits_of
 from hetconv.pattern import HetPattern
 
@@ -53,6 +55,21 @@ def test_every_device_has_shared_memory_for_some(processor, dtype, precision):
                 taken = [one.shared_bytes(dtype.itemsize, processor.capability) for one in found]
                 assert max(taken) <= processor.shared_bytes
                 assert len(found) >= min(2, len(anywhere))
+
+
+def test_what_a_device_says_of_itself(monkeypatch):
+    said = SimpleNamespace(major=9, minor=0, shared_memory_per_block_optin=232_448)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: said)
+    assert device_of.__wrapped__(torch.device("cuda", 0)) == Device((9, 0), 232_448)
+    assert device_of(torch.device("cpu")) is None
+
+
+def test_where_nothing_is_known_to_fit_the_smallest_is_tried():
+    found = candidates(256, 256, 4, (28, 28), torch.bfloat16, "ieee", Device((9, 0), 1024))
+    (one,) = found
+    assert one.shared_bytes(2, (9, 0)) == min(
+        other.shared_bytes(2, (9, 0)) for other in candidates(256, 256, 4, (7, 7), torch.bfloat16, "ieee")
+    )
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,8 @@ def device_of(device: torch.device) -> Device | None:
     if device.type != "cuda":
         return None
     properties = torch.cuda.get_device_properties(device)
-    return Device((properties.major, properties.minor), properties.shared_memory_per_block_optin)
+    shared_bytes = properties.shared_memory_per_block_optin  # type: ignore[attr-defined]  # PyTorch has not typed it
+    return Device((properties.major, properties.minor), shared_bytes)
 
 
 def why_not(x: Tensor, output_elements: int) -> str | None:
