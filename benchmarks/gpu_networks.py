@@ -37,7 +37,7 @@ def network_row(name: str, size: int, batch: int, training: bool, todo: Plan) ->
     rounds = max(2, todo.rounds // 2)
     latency_ms = timed(calls, todo.device, rounds, todo.sample_ms)
     graphed_ms = {}
-    if training and size == 32:
+    if training and size == todo.networks[0][1]:
         try:  # behind the usual times, which are safe by then
             few = {variant: call for variant, call in calls.items() if variant in ("dense", "het-p4", "het-p8")}
             recorded = as_graphs(few, todo.device, unrecorded := {})
