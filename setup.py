@@ -19,10 +19,11 @@ REASON = "native_not_built.txt"
 FLAGS = ["-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno", "-g0", "-Wall", "-Wextra"]
 # GCC 12's own AVX-512 headers read variables before they are set, on purpose.
 QUIET = ["-Wno-maybe-uninitialized", "-Wno-uninitialized"]
-KERNEL_FLAGS = {"portable": QUIET}
-if platform.machine() in ("x86_64", "AMD64"):
-    KERNEL_FLAGS["avx2"] = ["-mavx2", "-mfma", *QUIET]
+KERNEL_FLAGS = {}
+if platform.machine() in ("x86_64", "AMD64"):  # AVX-512 takes four times as long to compile: first
     KERNEL_FLAGS["avx512"] = [*(f"-mavx512{part}" for part in ("f", "bw", "dq", "vl")), "-mfma", *QUIET]
+    KERNEL_FLAGS["avx2"] = ["-mavx2", "-mfma", *QUIET]
+KERNEL_FLAGS["portable"] = QUIET
 
 
 def torch_folder() -> Path:

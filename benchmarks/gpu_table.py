@@ -35,8 +35,8 @@ def table(rows: list[Row]) -> str:
             lines.append(
                 f"kernel with its input in shared memory: {row['said'].splitlines()[-1] if row['said'] else row}"
             )
-        for variant, error in row.get("failed", {}).items() if row["kind"] == "network" else ():
-            lines.append(f"FAILED {row['network']} {row['size']}, {variant}: {error}")
+        for variant, error in row["failed"].items() if row["kind"] in ("layer", "network") else ():
+            lines.append(f"FAILED {row['title']}, {variant}: {error}")
         if row["kind"] == "failed":
             lines.append(f"FAILED {row['title']}: {row['error']}")
         if row["kind"] == "skipped":
@@ -49,21 +49,17 @@ def figures(rows: list[Row]) -> list[str]:
     forward = [row for row in rows if row["kind"] == "layer" and not row["training"]]
     wide = [row for row in forward if row["in_channels"] >= 128]
     found = [
-        (
-            f"bf16 forward, M ≥ 128, P{p}, over dense",
-            [_over(r, f"packed p{p}", "dense") for r in wide if p in parts(r)],
-            bar,
-            aim,
-        )
+        (f"bf16 forward, M ≥ 128, P{p}, over dense", _times_as_fast(wide, f"packed p{p}", "dense"), bar, aim)
         for p, bar, aim in ((4, 1.8, 2.5), (8, 2.4, 3.5))
     ]
     chosen = [row for row in rows if row["kind"] == "tuning" and "HaloConfiguration" in row["chosen"]]
-    grouped = [_over(r, f"packed p{p}", f"grouped p{p}") for r in forward for p in parts(r)]
+    every_p = sorted({p for row in forward for p in parts(row)})
+    grouped = [over for p in every_p for over in _times_as_fast(forward, f"packed p{p}", f"grouped p{p}")]
     floors = [
-        r["floor_ms"][f"p{p}"] / r["latency_ms"][f"packed p{p}"]
-        for r in wide
-        for p in parts(r)
-        if r["in_channels"] >= 256
+        row["floor_ms"][f"p{p}"] / row["latency_ms"][f"packed p{p}"]
+        for row in wide
+        for p in parts(row)
+        if row["in_channels"] >= 256 and row["floor_ms"][f"p{p}"] is not None
     ]
     lines = [f"{name}: {mean(values):.2f}, {bar}, {aim}" for name, values, bar, aim in found]
     lines.append(f"forward over grouped + 1×1, least: {min(grouped, default=float('nan')):.2f}, 1.0,")
@@ -71,20 +67,21 @@ def figures(rows: list[Row]) -> list[str]:
     lines.append(f"fraction of the floor, M ≥ 256: {mean(floors):.2f}, 0.5, 0.75")
     tuned = sum(row["kind"] == "tuning" for row in rows)
     lines.append(f"choices that fell on the kernel with its input in shared memory: {len(chosen)} of {tuned}")
-    for row in rows:
-        if row["kind"] == "network" and row["training"] and row["network"] == "vgg16_cifar":
-            lines.append(
-                f"training step of VGG-16 at 32, P4, over dense: {_over(row, 'het-p4', 'dense'):.2f}, 1.5, 2.2"
-            )
+    steps = [r for r in rows if r["kind"] == "network" and r["training"] and r["network"] == "vgg16_cifar"]
+    for key, what in (("latency_ms", ""), ("graphed_ms", ", both as CUDA graphs")):
+        for over in _times_as_fast(steps, "het-p4", "dense", key):
+            lines.append(f"training step of VGG-16 at 32, P4, over dense{what}: {over:.2f}, 1.5, 2.2")
     return lines
 
 
 def parts(row: Row) -> list[int]:
-    return [int(name.removeprefix("het p")) for name in row["latency_ms"] if name.startswith("het p")]
+    """The P whose packed layers were timed."""
+    return [int(name.removeprefix("packed p")) for name in row["latency_ms"] if name.startswith("packed p")]
 
 
-def _over(row: Row, ours: str, other: str) -> float:
-    return float(row["latency_ms"][other] / row["latency_ms"][ours])
+def _times_as_fast(rows: Iterable[Row], ours: str, other: str, key: str = "latency_ms") -> list[float]:
+    """Of the rows in which both were timed."""
+    return [row[key][other] / row[key][ours] for row in rows if {ours, other} <= row[key].keys()]
 
 
 def _layer(row: Row) -> str:
@@ -100,9 +97,12 @@ def _network(row: Row) -> str:
 
 
 def _line(name: str, row: Row, base: str) -> str:
-    others: Iterable[str] = (other for other in row["latency_ms"] if other != base)
-    cells = "  ".join(f"{other} {_over(row, other, base):.2f}" for other in others)
-    return f"{name:32} {row['latency_ms'][base]:8.4f}  {cells}"
+    """Milliseconds of the base, and how many times as fast the others are; theirs in milliseconds without a base."""
+    taken = row["latency_ms"]
+    if base not in taken:
+        return f"{name:32}    no base  {'  '.join(f'{other} {ms:.4f} ms' for other, ms in taken.items())}"
+    cells = "  ".join(f"{other} {taken[base] / ms:.2f}" for other, ms in taken.items() if other != base)
+    return f"{name:32} {taken[base]:8.4f}  {cells}"
 
 
 if __name__ == "__main__":

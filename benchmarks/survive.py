@@ -29,7 +29,7 @@ def run_jobs(
 
     Args:
         seconds: of silence after which a job is taken for blocked, and the process killed.
-        until: time (of `time.time`) after which no process is begun.
+        until: time (of `time.time`) after which no process is begun; `seconds` later, one that still runs is killed.
         failed: told the title and the reason of a job that ended its process.
     """
     first = 0
@@ -37,9 +37,10 @@ def run_jobs(
         with subprocess.Popen(command(first), stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             index, title, finished, reason = first, "before the first job", False, ""
-            for line in _lines(process.stdout, seconds):
+            for line in _lines(process.stdout, seconds, until + seconds):
                 if line is None:
-                    reason = f"nothing was heard of it for {seconds:.0f} s"
+                    late = time.time() >= until + seconds
+                    reason = "time was over" if late else f"nothing was heard of it for {seconds:.0f} s"
                     process.kill()
                     break
                 word, *rest = line.split(maxsplit=2)
@@ -60,12 +61,13 @@ def run_jobs(
         first = index + 1
 
 
-def _lines(stream: IO[bytes], seconds: float) -> Iterator[str | None]:
-    """Lines that are not empty, as they come; None, once, when nothing came for so long."""
+def _lines(stream: IO[bytes], seconds: float, end: float) -> Iterator[str | None]:
+    """Lines that are not empty, as they come; None, once, when nothing came for so long, or at the end of time."""
     selector, rest = selectors.DefaultSelector(), b""
     selector.register(stream, selectors.EVENT_READ)
     while True:
-        if not selector.select(seconds):
+        left = end - time.time()
+        if left <= 0 or not selector.select(min(seconds, left)):
             yield None
             return
         data = stream.read1()  # type: ignore[attr-defined]

@@ -295,6 +295,7 @@ struct Case {
 
 int main(int argc, char** argv) {
   const int cases = argc > 1 ? std::atoi(argv[1]) : 300;
+  if (argc > 2) generator.seed(static_cast<unsigned>(std::atoi(argv[2])));
   int failures = 0, checked = 0;
   for (int i = 0; i < cases; ++i) {
     const Shape shape = random_shape(i % 2 == 1);

@@ -1,6 +1,7 @@
 """Where the GPU kernels run in this process: on a GPU, or in Triton's interpreter if that was asked for."""
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,13 @@ if INTERPRETED:
 
     without_overflow_checks()
     patch_language_once()
+
+
+def pytest_collection_modifyitems(items):
+    """The interpreter's process runs what it is there for; the rest of this folder runs in the usual one."""
+    here = Path(__file__).parent
+    if INTERPRETED:
+        items[:] = [item for item in items if "device" in item.fixturenames or here not in item.path.parents]
 
 
 @pytest.fixture

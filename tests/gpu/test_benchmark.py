@@ -27,13 +27,55 @@ def test_table(monkeypatch):
     layer = {
         "kind": "layer", "network": "resnet", "in_channels": 256, "out_channels": 256, "size": 14, "stride": 1,
         "training": False, "latency_ms": {"dense": 2.0, "grouped p4": 3.0, "het p4": 1.25, "packed p4": 1.0},
-        "floor_ms": {"p4": 0.5},
+        "floor_ms": {"p4": 0.5}, "failed": {"het p8": "ValueError: off"}, "title": "a layer",
     }  # fmt: skip
-    lines = table([layer, {"kind": "failed", "title": "this", "error": "ValueError: x"}]).splitlines()
+    step = {
+        "kind": "network", "network": "vgg16_cifar", "size": 32, "batch": 512, "training": True, "title": "a step",
+        "latency_ms": {"dense": 8.0, "het-p4": 5.0}, "graphed_ms": {"dense": 6.0, "het-p4": 3.0}, "failed": {},
+    }  # fmt: skip
+    rows = [layer, step, {"kind": "failed", "title": "this", "error": "ValueError: x"}]
+    lines = table(rows).splitlines()
     assert "bf16 forward, M ≥ 128, P4, over dense: 2.00, 1.8, 2.5" in lines
     assert "forward over grouped + 1×1, least: 3.00, 1.0," in lines
     assert "fraction of the floor, M ≥ 256: 0.50, 0.5, 0.75" in lines
+    assert "training step of VGG-16 at 32, P4, over dense: 1.60, 1.5, 2.2" in lines
+    assert "training step of VGG-16 at 32, P4, over dense, both as CUDA graphs: 2.00, 1.5, 2.2" in lines
+    assert "FAILED a layer, het p8: ValueError: off" in lines
     assert "FAILED this: ValueError: x" in lines
+    layer["latency_ms"], layer["floor_ms"] = {"packed p4": 1.0}, {"p4": None}  # whatever fails, there is a table
+    step["latency_ms"], step["graphed_ms"] = {}, {}
+    lines = table(rows).splitlines()
+    assert "resnet 256→256 14                   no base  packed p4 1.0000 ms" in lines
+    assert "bf16 forward, M ≥ 128, P4, over dense: nan, 1.8, 2.5" in lines
+
+
+def test_a_wrong_variant_costs_itself_only(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import gpu_layers
+    from gpu_plan import plan
+
+    def compared(layer, x):
+        if layer.p == 8:
+            raise ValueError("off")
+
+    monkeypatch.setattr(gpu_layers, "compare", compared)
+    todo = plan(True, 1.0, torch.float32)
+    row = gpu_layers.layer_row(todo.shapes[0], False, todo, {})
+    assert row["failed"] == {"het p8": "ValueError: off"}
+    others = {"dense", "dwc-pwc", "grouped p4", "grouped p8", "het p4", "packed p4", "shifted p4"}
+    assert row["latency_ms"].keys() == others
+    assert row["floor_ms"] == {"p4": None, "p8": None}
+
+
+def test_half_a_row_costs_itself_only(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from gpu import known_ceilings, rows_of
+
+    (tmp_path / "rows").write_text('{"kind": "ceilings", "copy_gb_per_s": 3.0, "n": 1}\n{"kind": "lay\n{"kind": "x"}\n')
+    assert [row["kind"] for row in rows_of(tmp_path / "rows")] == ["ceilings", "x"]
+    assert known_ceilings(tmp_path / "rows") == {"copy_gb_per_s": 3.0}
+    (tmp_path / "rows").write_text("")
+    assert known_ceilings(tmp_path / "rows") == {}
 
 
 JOBS = """
@@ -69,5 +111,8 @@ def test_jobs_go_on_behind_one_that_ends_or_blocks_its_process(monkeypatch, caps
     ]
     assert capsys.readouterr().out.splitlines() == ["said by fine", "said by fine again"]
     failed.clear()
-    run_jobs(lambda first: [sys.executable, "-S", "-c", "1/0"], 60.0, 0, lambda *why: failed.append(why))
+    run_jobs(lambda _: [sys.executable, "-S", "-c", "1/0"], 60.0, time.time() + 60, lambda *why: failed.append(why))
     assert failed == [("before the first job", "the process ended with status 1")]
+    failed.clear()
+    run_jobs(lambda _: command(2), 1.0, time.time() - 0.9, lambda *why: failed.append(why))
+    assert failed in ([("blocks", "time was over")], [("before the first job", "time was over")])

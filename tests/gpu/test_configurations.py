@@ -1,13 +1,25 @@
 """The configurations that are tried: all of one layout, all fitting the layer; and how work is cut into runs."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from hetconv.ops.gpu.configurations import MOST, candidates, rows_for, rows_of, weight_grad_candidates
 from hetconv.ops.gpu.rows import PackedRows, merge_for
+from hetconv.ops.gpu.support import Device, device_of
 from hetconv.ops.gpu.weight_grad import splits_of
 from hetconv.pattern import HetPattern
 
+DEVICES = [
+    Device((8, 0), 166_912),
+    Device((8, 6), 101_376),
+    Device((9, 0), 232_448),
+    Device((10, 0), 232_448),
+    Device((12, 0), 101_376),
+]
+"""A100, RTX 30 and 40, H100 and H200, B200, RTX 50, with what one program can have (CUDA C++ Programming Guide,
+compute capabilities)."""
 TYPES = [(torch.bfloat16, "ieee"), (torch.float16, "ieee"), (torch.float32, "tf32"), (torch.float32, "ieee")]
 
 
@@ -27,6 +39,37 @@ def test_all_fit_and_read_the_same_rows(sizes, dtype, precision):
         assert p // one.merge % one.parts == 0
         assert one.tile_width == 0 or one.block_pixels % one.tile_width == 0
     assert all(p % one.merge == 0 for one in weight_grad_candidates(pattern, dtype, precision))
+
+
+@pytest.mark.parametrize("processor", DEVICES, ids=str)
+@pytest.mark.parametrize(("dtype", "precision"), TYPES, ids=str)
+def test_every_device_has_shared_memory_for_some(processor, dtype, precision):
+    for channels in (16, 64, 96, 128, 256, 512):
+        for p in (p for p in (1, 2, 4, 8, 16, 32, 64, channels) if channels % p == 0):
+            layer = (channels, channels, p, (28, 28), dtype, precision)
+            of_weights = (HetPattern(channels, channels, 3, p), dtype, precision)
+            for found, anywhere in (
+                (candidates(*layer, processor), candidates(*layer)),
+                (weight_grad_candidates(*of_weights, processor), weight_grad_candidates(*of_weights)),
+            ):
+                taken = [one.shared_bytes(dtype.itemsize, processor.capability) for one in found]
+                assert max(taken) <= processor.shared_bytes
+                assert len(found) >= min(2, len(anywhere))
+
+
+def test_what_a_device_says_of_itself(monkeypatch):
+    said = SimpleNamespace(major=9, minor=0, shared_memory_per_block_optin=232_448)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: said)
+    assert device_of.__wrapped__(torch.device("cuda", 0)) == Device((9, 0), 232_448)
+    assert device_of(torch.device("cpu")) is None
+
+
+def test_where_nothing_is_known_to_fit_the_smallest_is_tried():
+    found = candidates(256, 256, 4, (28, 28), torch.bfloat16, "ieee", Device((9, 0), 1024))
+    (one,) = found
+    assert one.shared_bytes(2, (9, 0)) == min(
+        other.shared_bytes(2, (9, 0)) for other in candidates(256, 256, 4, (7, 7), torch.bfloat16, "ieee")
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import torch
 
 from hetconv import HetConv2d, het_conv2d, pack
 from hetconv.ops.check import check
-from hetconv.ops.gpu.tuning import choices
+from hetconv.ops.gpu.choices import choices
 
 from .call import Call, HetPattern, integers
 

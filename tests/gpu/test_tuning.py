@@ -1,13 +1,16 @@
 """Which configuration is taken: the fastest, timed once for each shape; the first where time must not decide."""
 
+import json
 from dataclasses import dataclass
 
 import pytest
 import torch
 
 from hetconv.errors import HetconvError
+from hetconv.ops.gpu import choices as remembered
 from hetconv.ops.gpu import tuning
-from hetconv.ops.gpu.tuning import Trial, choices, tuned
+from hetconv.ops.gpu.choices import Trial, choices
+from hetconv.ops.gpu.tuning import tuned
 
 CUDA = torch.device("cuda:0")
 
@@ -28,8 +31,10 @@ class OnGpu:
 
 
 @pytest.fixture
-def timed(monkeypatch):
-    """Names with the times they take, or why they do not run; lists the trials made."""
+def timed(monkeypatch, tmp_path):
+    """Names with the times they take, or why they do not run; lists the trials made. Nothing is known from before."""
+    pytest.importorskip("triton", reason="Triton is not installed")
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     made = []
 
     def attempt(name, run):
@@ -39,11 +44,16 @@ def timed(monkeypatch):
 
     monkeypatch.setattr(tuning, "_try", attempt)
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
-    choices().chosen.clear()
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
+    new_process()
     torch.use_deterministic_algorithms(False)
     yield made
-    choices().chosen.clear()
-    choices().trials.clear()
+    new_process()
+
+
+def new_process():
+    """What a later one knows: nothing but what is on the disk."""
+    choices.cache_clear()
 
 
 def test_the_fastest_is_timed_once(timed):
@@ -66,6 +76,81 @@ def test_nothing_is_timed_while_a_graph_is_recorded(timed, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
     assert tuned(("forward",), OnGpu(), ["slow", "fast"], print) == "slow"
     assert timed == []
+
+
+def test_later_processes_know_it(timed, tmp_path):
+    names = ["too large", "slow", "fast"]
+    assert tuned(("forward",), OnGpu(), names, print) == "fast"
+    trials = list(choices().trials.values())
+    new_process()
+    assert tuned(("forward",), OnGpu(), names, print) == "fast"
+    assert list(choices().trials.values()) == trials
+    assert len(timed) == 3
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["choice.json"]
+
+
+@pytest.mark.parametrize("other", ["call", "sizes", "type", "GPU", "kernels"])
+def test_what_a_kept_choice_depends_on(other, timed, monkeypatch):
+    call, x = ("forward",), OnGpu()
+    tuned(call, x, ["slow", "fast"], print)
+    new_process()
+    if other == "GPU":
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "another GPU")
+    if other == "kernels":
+        monkeypatch.setattr(remembered, "_made_of", lambda: "other text")
+    call = ("forward", 7) if other == "call" else call
+    x = OnGpu((64, 16, 8, 9)) if other == "sizes" else OnGpu(dtype=torch.float16) if other == "type" else x
+    tuned(call, x, ["slow", "fast"], print)
+    assert timed == ["slow", "fast"] * 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        '{"trials": [{"configuration": "fast"',
+        '{"trials": 3}',
+        '{"trials": []}',
+        '{"trials": [{"configuration": "unknown", "median_ms": 1.0, "refused": null}]}',
+        '{"trials": [{"configuration": "slow", "median_ms": "1", "refused": null}]}',
+        '{"trials": [{"configuration": "slow", "median_ms": -1, "refused": null}]}',
+    ],
+)
+def test_a_damaged_choice_is_timed_anew(text, timed, tmp_path):
+    tuned(("forward",), OnGpu(), ["slow", "fast"], print)
+    (path,) = (path for path in tmp_path.rglob("*") if path.is_file())
+    path.write_text(text)
+    new_process()
+    with pytest.warns(UserWarning, match=r"choice\.json is damaged \(.*\); its configurations are timed anew$"):
+        assert tuned(("forward",), OnGpu(), ["slow", "fast"], print) == "fast"
+    assert timed == ["slow", "fast"] * 2
+    assert len(json.loads(path.read_text())["trials"]) == 2
+
+
+def test_what_is_not_kept(timed, tmp_path, monkeypatch):
+    choices().on_disk = False  # several processes time at once
+    tuned(("forward",), OnGpu(), ["slow", "fast"], print)
+    new_process()
+    monkeypatch.setattr(tuning, "why_wrong", lambda one, proven, run: "OutOfMemoryError: of another process")
+    assert tuned(("forward",), OnGpu(), ["slow", "fast"], print, lambda one: one == "fast") == "slow"
+    new_process()
+    torch.use_deterministic_algorithms(True)
+    tuned(("forward",), OnGpu(), ["slow", "fast"], print)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_kept_choice_does_not_decide_where_time_must_not(timed):
+    assert tuned(("forward",), OnGpu(), ["slow", "fast"], print) == "fast"
+    new_process()
+    torch.use_deterministic_algorithms(True)
+    assert tuned(("forward",), OnGpu(), ["slow", "fast"], print) == "slow"
+
+
+def test_a_disk_that_takes_nothing(timed, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "file" / "folder"))
+    with pytest.warns(UserWarning, match="^which configuration is the fastest is not kept for later processes: "):
+        assert tuned(("forward",), OnGpu(), ["slow", "fast"], print) == "fast"
 
 
 def test_none_runs(timed):

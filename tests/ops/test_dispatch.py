@@ -52,11 +52,11 @@ def test_fake_strides_are_the_real_ones(sizes, layout, dtype, monkeypatch):
     """Also where one channel, a 1×1 map or an empty batch leaves strides free."""
     monkeypatch.setitem(LAYOUTS, "expanded", lambda x: x[:, :, :1, :1].expand_as(x))
     in_channels, out_channels, p = sizes
-    maps = [(1, 1), (1, 5), (5, 1), (3, 4)]
+    maps, pretending = [(1, 1), (1, 5), (5, 1), (3, 4)], FakeTensorMode(allow_non_fake_inputs=True)
     for kernel, (height, width), batch in itertools.product((1, 3), maps, (0, 1, 2)):
         case = Case(HetPattern(in_channels, out_channels, kernel, p), 1, 0, 1, batch, height, width, layout)
         for operator, arguments in calls(case, dtype=dtype):
-            with FakeTensorMode(allow_non_fake_inputs=True):
+            with pretending:
                 pretended = operator(*arguments)
             for real, fake in zip(*map(as_tuple, (operator(*arguments), pretended)), strict=True):
                 assert (real.shape, real.stride(), real.dtype) == (fake.shape, fake.stride(), fake.dtype), operator

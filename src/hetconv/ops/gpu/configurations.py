@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import TypeVar
 
 import torch
 
 from hetconv.ops.gpu.halo.tile import HaloConfiguration
 from hetconv.ops.gpu.rows import PackedRows, merge_for
+from hetconv.ops.gpu.support import Device
 from hetconv.pattern import HetPattern
 
 LEAST_FILTERS = 16
@@ -44,6 +46,11 @@ class Configuration:
     warps: int = 4
     stages: int = 3
 
+    def shared_bytes(self, itemsize: int, capability: tuple[int, int]) -> int:
+        """Of one program: its steps' operands, those of each part apart, then its sums. What Triton takes at most."""
+        step = self.parts * (self.block_pixels + self.block_filters) * self.block_k * itemsize
+        return max(step * _buffers(self.stages, capability), 4 * self.block_pixels * self.block_filters)
+
 
 @dataclass(frozen=True)
 class WeightGradConfiguration:
@@ -57,6 +64,21 @@ class WeightGradConfiguration:
     warps: int = 4
     stages: int = 3
 
+    def shared_bytes(self, itemsize: int, capability: tuple[int, int]) -> int:
+        """As `Configuration.shared_bytes`; the 1×1 and the ring are one after the other in the same memory."""
+        filters = max(self.block_filters, self.ring_filters)
+        step = (self.block_columns + filters) * self.block_pixels * itemsize
+        return max(step * _buffers(self.stages, capability), 4 * self.block_columns * filters)
+
+
+C = TypeVar("C", Configuration, WeightGradConfiguration)
+
+
+def _buffers(stages: int, capability: tuple[int, int]) -> int:
+    """Steps whose operands are in shared memory at once: matrix instructions of 9.0 read the oldest ones there while
+    the next ones are copied, those of other devices have them in registers by then."""
+    return stages if capability[0] == 9 else max(1, stages - 1)
+
 
 def step_of(channels: int, dtype: torch.dtype) -> int:
     """Products of one step: 128 bytes where the channels divide into them."""
@@ -66,7 +88,13 @@ def step_of(channels: int, dtype: torch.dtype) -> int:
 
 @lru_cache(maxsize=4096)
 def candidates(
-    in_channels: int, out_channels: int, p: int, out_hw: tuple[int, int], dtype: torch.dtype, precision: str
+    in_channels: int,
+    out_channels: int,
+    p: int,
+    out_hw: tuple[int, int],
+    dtype: torch.dtype,
+    precision: str,
+    device: Device | None = None,
 ) -> tuple[Configuration, ...]:
     """For a product of these sizes, the expected best one first; the same list for the same arguments.
 
@@ -81,7 +109,16 @@ def candidates(
     else:
         found = _narrow(filters, parts, step, min(out_hw))
     chosen = [replace(one, merge=merge) for one in found if parts % one.parts == 0]
-    return tuple(dict.fromkeys(chosen))[:MOST]
+    return _fitting(chosen, dtype, device)[:MOST]
+
+
+def _fitting(found: Sequence[C], dtype: torch.dtype, device: Device | None) -> tuple[C, ...]:
+    """Those that the device has the shared memory for, each once; the last one where none is known to fit."""
+    each = tuple(dict.fromkeys(found))
+    if device is None:
+        return each
+    fit = (one for one in each if one.shared_bytes(dtype.itemsize, device.capability) <= device.shared_bytes)
+    return tuple(fit) or each[-1:]
 
 
 def _wide(filters: int, parts: int, step: int, least_side: int) -> Iterator[Configuration]:
@@ -123,7 +160,7 @@ def _exact(filters: int, step: int) -> Iterator[Configuration]:
 
 @lru_cache(maxsize=4096)
 def weight_grad_candidates(
-    pattern: HetPattern, dtype: torch.dtype, precision: str
+    pattern: HetPattern, dtype: torch.dtype, precision: str, device: Device | None = None
 ) -> tuple[WeightGradConfiguration, ...]:
     """As `candidates`, for the weight gradients."""
     merge = merge_for(pattern.p, pattern.out_channels // pattern.p, LEAST_FILTERS)
@@ -133,12 +170,13 @@ def weight_grad_candidates(
         return (WeightGradConfiguration(32, min(ring, 32), 32, 16, merge, 4, 2),)
     pixels = 64 if dtype.itemsize == 2 else 32
     wide = 128 if pattern.out_channels >= 128 else 64
-    return (
+    found = (
         WeightGradConfiguration(wide, ring, 128, pixels, merge, 8, 3),
         WeightGradConfiguration(64, ring, 128, pixels, merge, 4, 3),
-        WeightGradConfiguration(64, ring, 64, pixels, merge, 4, 4),
         WeightGradConfiguration(wide, 2 * ring if filters >= 2 * ring else ring, 128, pixels, merge, 8, 2),
+        WeightGradConfiguration(64, ring, 64, pixels, merge, 4, 4),
     )
+    return _fitting(found, dtype, device)
 
 
 def rows_of(pattern: HetPattern, configuration: Configuration | HaloConfiguration) -> PackedRows:

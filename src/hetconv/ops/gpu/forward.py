@@ -12,7 +12,7 @@ from hetconv.ops.gpu.halo.candidates import candidates_of, takes
 from hetconv.ops.gpu.images import blocked
 from hetconv.ops.gpu.product import Epilogue, forward_walk
 from hetconv.ops.gpu.run import AnyConfiguration, product_into, unproven
-from hetconv.ops.gpu.support import multiplication
+from hetconv.ops.gpu.support import device_of, multiplication
 from hetconv.ops.gpu.tuning import tuned
 from hetconv.ops.gpu.weights import pack_weights
 from hetconv.pattern import HetPattern
@@ -63,8 +63,8 @@ def forward_packed(
 def forward_candidates(x: Tensor, pattern: HetPattern, where: Geometry) -> tuple[AnyConfiguration, ...]:
     """What the forward pass of this call is tried with; the first one needs no check of its values."""
     out_hw = where.output_hw((x.shape[2], x.shape[3]), pattern.kernel_hw)
-    precision = multiplication(x.dtype)
-    found = candidates(pattern.in_channels, pattern.out_channels, pattern.p, out_hw, x.dtype, precision)
+    kind = (x.dtype, multiplication(x.dtype), device_of(x.device))
+    found = candidates(pattern.in_channels, pattern.out_channels, pattern.p, out_hw, *kind)
     if not takes(x):
         return found
     in_hw = (x.shape[2], x.shape[3])

@@ -13,7 +13,7 @@ from hetconv.ops.gpu.images import blocked
 from hetconv.ops.gpu.product import Epilogue, input_grad_walk
 from hetconv.ops.gpu.rows import PackedRows
 from hetconv.ops.gpu.run import AnyConfiguration, product_into, unproven
-from hetconv.ops.gpu.support import multiplication
+from hetconv.ops.gpu.support import device_of, multiplication
 from hetconv.ops.gpu.tuning import tuned
 from hetconv.ops.gpu.weights import pack_weights
 from hetconv.pattern import HetPattern
@@ -59,8 +59,8 @@ def input_grad_candidates(
     """What the input gradient of this call is tried with; the first one needs no check of its values."""
     one_residue = input_hw[0] // where.stride[0], input_hw[1] // where.stride[1]
     dtype = grad_output.dtype
-    precision = multiplication(dtype)
-    found = candidates(pattern.out_channels, pattern.in_channels, pattern.p, one_residue, dtype, precision)
+    kind = (dtype, multiplication(dtype), device_of(grad_output.device))
+    found = candidates(pattern.out_channels, pattern.in_channels, pattern.p, one_residue, *kind)
     if not takes(grad_output):
         return found
     rows = PackedRows.of(pattern, found[0].merge, found[0].block_k).exchanged()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 
@@ -16,6 +17,24 @@ DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 LEAST_CAPABILITY = (8, 0)
 LARGEST = 2**31
 """Addresses inside of a tensor are 32-bit numbers."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """What of a GPU decides which configurations it can run; `shared_bytes` of one program, at most."""
+
+    capability: tuple[int, int]
+    shared_bytes: int
+
+
+@cache
+def device_of(device: torch.device) -> Device | None:
+    """None for a CPU, where Triton's interpreter runs everything."""
+    if device.type != "cuda":
+        return None
+    properties = torch.cuda.get_device_properties(device)
+    shared_bytes = properties.shared_memory_per_block_optin  # type: ignore[attr-defined]  # PyTorch has not typed it
+    return Device((properties.major, properties.minor), shared_bytes)
 
 
 def why_not(x: Tensor, output_elements: int) -> str | None:

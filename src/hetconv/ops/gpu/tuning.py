@@ -1,50 +1,26 @@
-"""Which configuration a call runs: timed once for each shape on this device, and remembered.
+"""Which configuration a call runs: timed once for each shape on this machine, and remembered.
 
 Nothing is timed while a CUDA graph is recorded, or where PyTorch is told to be deterministic: configurations sum in
-different orders, so that a choice by time could change the last bits from one process to the next. The expected best
-one that the device can run is taken then.
+different orders, so that a choice by time could change the last bits from one machine to the next. The expected best
+one that the device can run is taken then, whatever was timed before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cache
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from hetconv.errors import HetconvError
+from hetconv.ops.gpu.choices import Trial, choices, fastest, keep, read
 from hetconv.ops.gpu.support import multiplication
 
 C = TypeVar("C")
 WARMUP, SAMPLES, CALLS = 2, 5, 4
 AHEAD_CYCLES = 2_000_000
 """The GPU waits about a millisecond before a sample, so that launches are there before it needs them."""
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One configuration's time, or why it does not run on this device."""
-
-    configuration: object
-    median_ms: float | None
-    refused: str | None = None
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What was chosen, and the trials that led to it, by shape."""
-
-    chosen: dict[object, object] = field(default_factory=dict)
-    trials: dict[object, tuple[Trial, ...]] = field(default_factory=dict)
-
-
-@cache
-def choices() -> Choices:
-    """Those of this process."""
-    return Choices()
 
 
 def tuned(
@@ -67,29 +43,45 @@ def tuned(
     """
     if x.device.type != "cuda" or len(candidates) == 1 or x.numel() == 0:
         return candidates[0]
-    settings = (multiplication(x.dtype), torch.are_deterministic_algorithms_enabled())
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    settings = (multiplication(x.dtype), deterministic)
     key = (call, _sizes(x), x.dtype, settings, x.device)
     known = choices().chosen.get(key)
     if known is not None:
         return known  # type: ignore[return-value]
     if torch.cuda.is_current_stream_capturing():
         return candidates[0]
-    trials: list[Trial] = []
-    for one in candidates:
-        if unproven(one):
-            reason = why_wrong(one, candidates[0], run)
-            trials.append(_try(one, run) if reason is None else Trial(one, None, reason))
-        else:
-            trials.append(_try(one, run))
-        if trials[-1].median_ms is not None and torch.are_deterministic_algorithms_enabled():
-            break
-    ran = [trial for trial in trials if trial.median_ms is not None]
-    if not ran:
+    kept = choices().on_disk and not deterministic
+    title, name = f"{call}, {_sizes(x)}, {x.dtype}, {settings[0]}", torch.cuda.get_device_name(x.device)
+    trials = read(title, name, candidates) if kept else None
+    if trials is None:
+        trials = _trials(candidates, run, unproven, deterministic)
+        if kept and fastest(trials) is not None and not any(_for_want_of_memory(trial) for trial in trials):
+            keep(title, name, trials)
+    best = fastest(trials)
+    if best is None:
         reasons = "; ".join(f"{trial.configuration}: {trial.refused}" for trial in trials)
         raise HetconvError(f"none of the GPU kernel's configurations runs on {x.device}: {reasons}")
-    best = min(ran, key=lambda trial: trial.median_ms or 0.0).configuration
-    choices().trials[key], choices().chosen[key] = tuple(trials), best
+    choices().trials[key], choices().chosen[key] = trials, best
     return best  # type: ignore[return-value]
+
+
+def _trials(
+    candidates: Sequence[C], run: Callable[[C], object], unproven: Callable[[C], bool], only_first: bool
+) -> tuple[Trial, ...]:
+    """Each candidate in its turn, or those up to the first that runs."""
+    trials: list[Trial] = []
+    for one in candidates:
+        reason = why_wrong(one, candidates[0], run) if unproven(one) else None
+        trials.append(_try(one, run) if reason is None else Trial(one, None, reason))
+        if only_first and trials[-1].median_ms is not None:
+            break
+    return tuple(trials)
+
+
+def _for_want_of_memory(trial: Trial) -> bool:
+    """Refused, by a comparison, for what may be otherwise in the next process."""
+    return trial.refused is not None and trial.refused.startswith(torch.OutOfMemoryError.__name__)
 
 
 def why_wrong(one: C, proven: C, run: Callable[[C], object]) -> str | None:

@@ -10,7 +10,7 @@ from hetconv.ops.gpu.configurations import WeightGradConfiguration, weight_grad_
 from hetconv.ops.gpu.images import blocked
 from hetconv.ops.gpu.product import widen
 from hetconv.ops.gpu.rows import PackedRows
-from hetconv.ops.gpu.support import LARGEST, multiplication
+from hetconv.ops.gpu.support import LARGEST, device_of, multiplication
 from hetconv.ops.gpu.tuning import tuned
 from hetconv.ops.gpu.weights import unpack_gradients
 from hetconv.pattern import HetPattern
@@ -39,7 +39,7 @@ def weight_grad(
         configuration = tuned(
             ("weight_grad", pattern, where),
             x,
-            weight_grad_candidates(pattern, x.dtype, multiplication(x.dtype)),
+            weight_grad_candidates(pattern, x.dtype, multiplication(x.dtype), device_of(x.device)),
             lambda one: weight_grad(grad_output, x, pattern, where, one),
         )
     shifted = pattern.arrangement == "shifted"

@@ -69,8 +69,8 @@ CASES = (
     Case(256, 256, 4, (28, 28)),
     Case(512, 512, 4, (7, 7)),
     Case(64, 64, 4, (9, 150)),
-    Case(64, 128, 2, (20, 11), 0, 2),
-    Case(96, 96, 6, (10, 10), 2, 1, 1),
+    Case(64, 128, 2, (20, 11), padding=0, dilation=2),
+    Case(96, 96, 6, (10, 10), padding=2, batch=1),
 )
 """Every width of a ring; images in strips and not; rows of odd length; every padding that a dilation allows."""
 
