@@ -12,3 +12,10 @@ def _tiny_network() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, tiny.NETWORKS, tiny)
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _every_epoch_is_stored() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hetconv.train.pace.TIMES", 0)
+        yield

@@ -10,7 +10,7 @@ from hetconv.errors import HetconvError
 from hetconv.records import Epoch
 from hetconv.study.comparison import Comparison
 from hetconv.study.heart import BEAT_S, Heart
-from hetconv.study.one_run import TakenOverError, do_run
+from hetconv.study.one_run import TakenOverError, Watcher, do_run
 from hetconv.study.progress import CompareProgress
 from hetconv.study.queue import Claim, Queue
 from hetconv.study.store import Store
@@ -76,11 +76,15 @@ def _do(queue: Queue, claim: Claim, part: Part, progress: CompareProgress, beat_
         with Heart(queue, claim, beat_s) as heart:
 
             def reached(found: Epoch) -> None:
-                kept = not heart.lost.is_set() and queue.reached(claim, found.epoch, found.accuracy)
-                if not team.share(kept):
+                if not queue.reached(claim, found.epoch, found.accuracy):
+                    heart.lost.set()
+
+            def goes_on() -> None:
+                if not team.share(not heart.lost.is_set()):
                     raise TakenOverError
 
-            run = do_run(part.comparison, part.data, part.store, key.variant, key.seed, progress, reached)
+            watcher = Watcher(reached, goes_on)
+            run = do_run(part.comparison, part.data, part.store, key.variant, key.seed, progress, watcher)
             kept = queue.finish(claim, run)
     except TakenOverError:
         kept = False
