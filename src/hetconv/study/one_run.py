@@ -17,7 +17,6 @@ from hetconv.study.store import Store
 from hetconv.train import Data, Progress, train
 
 
-
 class TakenOverError(Exception):
     """Another process does this run by now; what this one has found of it is not needed."""
 

@@ -14,7 +14,7 @@ from hetconv.study.one_run import TakenOverError, Watcher, do_run
 from hetconv.study.progress import CompareProgress
 from hetconv.study.queue import Claim, Queue
 from hetconv.study.store import Store
-from hetconv.study.team import END, WAIT, Team
+from hetconv.study.team import END, WAIT, Team, together
 from hetconv.train import Data
 
 POLL_S = 1.0
@@ -29,6 +29,7 @@ class Part:
     store: Store
 
 
+@together()
 def work(
     queue: Queue,
     parts: dict[str, Part],
@@ -73,7 +74,7 @@ def _do(queue: Queue, claim: Claim, part: Part, progress: CompareProgress, beat_
     """Do one run; False if another process took it over, because this one had seemed dead."""
     key = claim.key
     try:
-        with Heart(queue, claim, beat_s) as heart:
+        with Heart(queue, claim, beat_s) as heart, together():
 
             def reached(found: Epoch) -> None:
                 if not queue.reached(claim, found.epoch, found.accuracy):
