@@ -6,8 +6,6 @@
 namespace hetconv {
 namespace {
 
-constexpr int kLineElements = 16;  // of the cache
-
 // Where a tile has come to in its weights, and what is asked for meanwhile.
 struct Weights {
   const float* here;
@@ -23,9 +21,8 @@ HETCONV_INLINE void accumulate(Vec (&sums)[R][C], const float* const (&pixel)[R]
     Vec weight[C];
 #pragma GCC unroll 4
     for (int c = 0; c < C; ++c) weight[c] = load(weights.here + c * kLanes);
-    if constexpr (fetch) {
-#pragma GCC unroll 4
-      for (int line = 0; line < C * kLanes; line += kLineElements) __builtin_prefetch(weights.ahead + line, 0, 2);
+    if constexpr (fetch) {  // one line: the processor brings a stream's other lines by itself
+      __builtin_prefetch(weights.ahead, 0, 2);
       weights.ahead += weights.step;
     }
     weights.here += C * kLanes;

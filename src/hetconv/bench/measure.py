@@ -6,6 +6,7 @@ import importlib.metadata
 import shutil
 import statistics
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -25,7 +26,9 @@ from hetconv.errors import HetconvError, UsageError
 from hetconv.export.verify import compare, reference
 from hetconv.records import BenchEntry, BenchResults, Circumstances, Latency
 
-SAMPLE_MS = 10.0
+SAMPLE_MS = 30.0
+SETTLE_SECONDS = 0.15
+"""Several threads wait for work by spinning when theirs is done, some for a tenth of a second; then they sleep."""
 WARMUP_CALLS = 3
 SAY_NOTHING: Callable[[str], None] = lambda _: None  # noqa: E731  (a default argument)
 
@@ -38,7 +41,7 @@ class Bench:
         model, variants, num_classes, width: as for `create_model`.
         input_size: (channels, height, width)
         threads: of every runtime.
-        rounds: timed turns; in each, every runtime runs every variant for at least 10 ms.
+        rounds: timed turns; in each, every runtime runs every variant for about 30 ms.
         runtimes: names of `RUNNERS`.
 
     Raises:
@@ -110,7 +113,8 @@ def bench_in_turns(several: Sequence[Bench], notice: Callable[[str], None] = SAY
                         stack.callback(worker.close)
         running = {index: worker for index, (_, _, worker) in enumerate(started) if worker is not None}
         notice(f"timing {len(running)} networks in turns, {several[0].rounds} rounds")
-        times = _timed(running, several[0].rounds)
+        settle = SETTLE_SECONDS if any(settings.threads > 1 for settings in several) else 0.0
+        times = _timed(running, several[0].rounds, settle)
     entries = [(at, replace(entry, latency=times.get(index))) for index, (at, entry, _) in enumerate(started)]
     macs = {network: made[network].macs for network in made}
     return tuple(
@@ -182,12 +186,13 @@ def _started(
     return entry, worker
 
 
-def _timed(running: dict[int, Worker], rounds: int) -> dict[int, Latency]:
+def _timed(running: dict[int, Worker], rounds: int, settle_seconds: float) -> dict[int, Latency]:
     calls = {key: max(1, round(SAMPLE_MS / worker.milliseconds(WARMUP_CALLS))) for key, worker in running.items()}
     times: dict[int, list[float]] = {key: [] for key in running}
     for _ in range(rounds):
         for key, worker in running.items():
-            worker.milliseconds(1)  # its caches and its threads are the others' until now
+            time.sleep(settle_seconds)  # the last one's threads have the cores until now
+            worker.milliseconds(max(1, calls[key] // 3))  # the caches and the clock are the others' until now
             times[key].append(worker.milliseconds(calls[key]))
     return {key: _latency(values) for key, values in times.items()}
 

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 
 MARK = "hetconv-bench "
-WARMUP_CALLS = 3
 
 
 def peak_bytes() -> int:

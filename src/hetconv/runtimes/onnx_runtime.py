@@ -13,7 +13,7 @@ ERRORS_ONLY = 3
 
 
 class OnnxRuntimeSession:
-    """A model in ONNX Runtime, all graph optimizations on.
+    """A model in ONNX Runtime, all graph optimizations on; its threads sleep between calls, when others may be timed.
 
     Args:
         native: whether the model has operators of the domain ai.hetconv.
@@ -25,6 +25,7 @@ class OnnxRuntimeSession:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = ERRORS_ONLY
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         if native:
             register_onnx_runtime(options)
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
