@@ -3,8 +3,10 @@
 python benchmarks/kill_study.py --kills 30 --out /tmp/killed [--study digits] [--workers 2] [--seed 0]
 
 The study is run once undisturbed by one worker, then by several with `kill -9` of a random one of its processes (the
-one that starts the workers included) at random moments; what was killed is started again by `hetconv study run`. Where
-a study ends before all kills are done, it is begun once more in a new folder. What was found is in kills.json.
+one that starts the workers included) at random moments; what was killed is started again by `hetconv study run`. Of
+four kills three come a random time after something was stored, or else most would meet processes that are only just
+starting. Where a study ends before all kills are done, it is begun once more in a new folder. What was found is in
+kills.json.
 """
 
 from __future__ import annotations
@@ -47,11 +49,12 @@ batch_size = 32
 
 @dataclass(frozen=True)
 class Kill(Record):
-    """When a process was killed, in seconds from the beginning of its study, and whether it was the `starter` of the
-    workers or a `worker`."""
+    """When a process was killed, in seconds from the beginning of its study, whether it was the `starter` of the
+    workers or a `worker`, and whether something had been stored since the kill before."""
 
     seconds: float
     process: str
+    stored: bool
 
 
 @dataclass(frozen=True)
@@ -109,24 +112,38 @@ def disturb(
     begin = time.monotonic()
     done: list[Kill] = []
     started: set[int] = set()
-    process = subprocess.Popen(command(study, out, workers), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = start(study, out, workers)
+    before, due = last_stored(out), None
     while True:
         try:
-            _, said = process.communicate(timeout=chance.uniform(*pause))
+            _, said = process.communicate(timeout=0.1)
         except subprocess.TimeoutExpired:
             started |= set(family(process.pid))
+            stored = last_stored(out) != before
+            if due is None and (stored or len(done) % 4 == 0):
+                due = time.monotonic() + chance.uniform(*pause)
             alive = [pid for pid in sorted(started) if Path(f"/proc/{pid}").exists()]
-            if len(done) < kills and alive:
+            if len(done) < kills and alive and due is not None and time.monotonic() >= due:
                 chosen = chance.choice(alive)
                 os.kill(chosen, signal.SIGKILL)
                 who = "starter" if chosen == process.pid else "worker"
-                done.append(Kill(round(time.monotonic() - begin, 1), who))
+                done.append(Kill(round(time.monotonic() - begin, 1), who, stored))
+                before, due = last_stored(out), None
             continue
         if process.returncode == 0:
             return tuple(done)
         if process.returncode != -signal.SIGKILL:
             raise SystemExit(f"the study ended with {process.returncode}: {said.decode()[-500:]}")
-        process = subprocess.Popen(command(study, out, workers), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        process = start(study, out, workers)
+
+
+def start(study: str, out: Path, workers: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command(study, out, workers), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def last_stored(out: Path) -> int:
+    """When a checkpoint of any run was written last; 0 before the first."""
+    return max((path.stat().st_mtime_ns for path in out.glob("runs/*/*/checkpoint.safetensors")), default=0)
 
 
 def differences(reference: Path, killed: Path) -> tuple[list[str], list[str]]:
@@ -185,7 +202,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=20, help="of the small study")
-    parser.add_argument("--pause", type=float, nargs=2, default=(2.0, 9.0), metavar="SECONDS")
+    parser.add_argument("--pause", type=float, nargs=2, default=(0.5, 9.0), metavar="SECONDS")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

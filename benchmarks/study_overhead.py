@@ -29,6 +29,7 @@ from hetconv.study.queue import RunKey
 
 STORING = {
     "hetconv.study.storage.Trials._patiently": "database",
+    "hetconv.study.storage.Trials.set_epoch": "database",
     "hetconv.study.storage.Trials.set_beat": "heart",
     "hetconv.study.store.load_record": "records",
     "hetconv.study.store.save_record": "records",

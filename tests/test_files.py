@@ -2,12 +2,15 @@
 
 import errno
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from hetconv.errors import HetconvError
-from hetconv.files import write_atomically
+from hetconv.files import remove_leftovers, write_atomically
 
 
 def fail_with(code):
@@ -103,3 +106,36 @@ def test_interruption_leaves_no_temporary_file(old, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         write_atomically(old, b"new")
     assert only(old, b"old")
+
+
+WRITER = """
+import os, sys, time
+from pathlib import Path
+from hetconv.files import write_atomically
+os.fsync = lambda _: (print("writing", flush=True), time.sleep(100))
+write_atomically(Path(sys.argv[1]), b"new")
+"""
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(old):
+    """However long ago the living one has written to it."""
+    with subprocess.Popen([sys.executable, "-c", WRITER, old], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout.readline() == b"writing\n"
+        (left,) = old.parent.glob(".*.tmp")
+        os.utime(left, (0, 0))
+        remove_leftovers(old.parent.parent)
+        assert left.exists()
+        writer.send_signal(signal.SIGKILL)
+    remove_leftovers(old.parent.parent)
+    assert only(old, b"old")
+
+
+def test_what_is_new_or_of_others_is_not_removed(old):
+    """A lock may not be seen from another machine, so that what is new may be another one's."""
+    new, others = old.with_name(f".{old.name}.{'0' * 16}.tmp"), old.with_name(".of-another-program.tmp")
+    new.touch()
+    others.touch()
+    os.utime(others, (0, 0))
+    remove_leftovers(old.parent)
+    assert new.exists()
+    assert others.exists()

@@ -2,12 +2,19 @@
 
 import contextlib
 import errno
+import fcntl
 import os
+import re
+import secrets
+import time
 from pathlib import Path
 
 from hetconv.errors import HetconvError
 
 FOLDER = "make the folder writable"
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.tmp")
+LEFT_S = 600.0
+"""What nobody has written to for so long may be left over."""
 MENDS = {errno.ENOSPC: "make room", errno.EDQUOT: "make room", errno.EACCES: FOLDER, errno.EROFS: FOLDER}
 
 
@@ -18,14 +25,15 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         HetconvError: the disk is full, or the folder cannot be written to; what stood at `path` is untouched.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
+            _lock(file.fileno())
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+            temporary.replace(path)
         _flush_folder(path.parent)
     except OSError as error:
         mend = MENDS.get(error.errno or 0, "mend that")
@@ -33,6 +41,34 @@ def write_atomically(path: Path, data: bytes) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def temporary_name(path: Path) -> Path:
+    """Beside `path`, what is written before it is renamed to that: no other process has it, of any machine."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove from a folder and those in it what killed processes left of files that they were writing.
+
+    What a living process writes is locked by it, or was written to in the last ten minutes: machines that share a
+    folder may not see each other's locks.
+    """
+    for path in folder.rglob(".*.tmp"):
+        if TEMPORARY.fullmatch(path.name) is None:
+            continue
+        with contextlib.suppress(OSError), path.open("rb") as file:  # another process may have been faster
+            if time.time() - os.fstat(file.fileno()).st_mtime > LEFT_S and _lock(file.fileno()):
+                path.unlink()
+
+
+def _lock(descriptor: int) -> bool:
+    """Keep an open file for this process; False where another one has it, or the file system knows no locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def set_aside(path: Path) -> None:
@@ -51,8 +87,6 @@ def set_aside(path: Path) -> None:
 
 def _flush_folder(folder: Path) -> None:
     """Bring a renaming to the disk, so that a power cut does not undo it."""
-    if os.name != "posix":
-        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from hetconv.errors import HetconvError
 from hetconv.study import Team, join_study, open_study
+from hetconv.study.team import together
 from hetconv.study.toml import parse_definition
 
 TINY = """
@@ -47,3 +49,16 @@ def test_two_processes_do_each_run_and_one_of_them_talks_to_the_storage(tmp_path
 def test_alone_a_process_is_its_own_team() -> None:
     assert Team().leads
     assert Team().share("what") == "what"
+
+
+def test_a_process_that_is_gone_is_told_in_one_line() -> None:
+    lost = RuntimeError("[gloo/transport/tcp/pair.cc:545] Read error [127.0.0.1]:26539: Connection reset by peer\nat …")
+    with (
+        pytest.raises(HetconvError, match=r"is gone \(\[gloo.*peer\); nothing is lost; start the launcher again"),
+        together(),
+    ):
+        raise lost
+    other = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+    with pytest.raises(RuntimeError) as caught, together():
+        raise other
+    assert caught.value is other

@@ -30,24 +30,37 @@ def why_not() -> str | None:
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
-WORKER = """
-import sys, time
+WORKERS = """
+import multiprocessing, sys, time
 from hetconv.records import Epoch, Run
 from hetconv.study.queue import Queue
 from hetconv.study.storage import Trials, open_storage
-storage = open_storage(sys.argv[1])
-queue = Queue(Trials(storage, storage.get_study_id_from_name("test"), lambda text: print(text, file=sys.stderr)))
-print("open", flush=True)
-sys.stdin.readline()
-while not queue.is_ended():
-    claim = queue.claim()
-    if claim is None:
-        time.sleep(0.05)
-        continue
-    print(claim.key.seed, flush=True)
-    time.sleep(float(sys.argv[2]))
-    assert queue.finish(claim, Run(claim.key.variant, claim.key.seed, "done", (Epoch(1, 0.1, 1.0, 1.0, 0.5, 1.0),)))
+
+def work():
+    storage = open_storage(sys.argv[1])
+    queue = Queue(Trials(storage, storage.get_study_id_from_name("test"), lambda text: print(text, file=sys.stderr)))
+    print("open", flush=True)
+    at_once.wait()
+    while not queue.is_ended():
+        claim = queue.claim()
+        if claim is None:
+            time.sleep(0.05)
+            continue
+        print(claim.key.seed, flush=True)
+        time.sleep(float(sys.argv[2]))
+        run = Run(claim.key.variant, claim.key.seed, "done", (Epoch(1, 0.1, 1.0, 1.0, 0.5, 1.0),))
+        assert queue.finish(claim, run)
+
+fork = multiprocessing.get_context("fork")
+at_once = fork.Barrier(4)
+workers = [fork.Process(target=work) for _ in range(4)]
+for worker in workers:
+    worker.start()
+for worker in workers:
+    worker.join()
+sys.exit(max(abs(worker.exitcode) for worker in workers))
 """
+"""Four processes, forked from one so that PyTorch is imported once."""
 
 
 class Server:
@@ -95,36 +108,19 @@ def one(server: Server) -> Iterator[Queue]:
     storage.engine.dispose()
 
 
-def start(url: str, seconds: float) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", WORKER, url, str(seconds)]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
-
-
-def said(worker: subprocess.Popen[str]) -> str:
-    assert worker.stdout is not None
-    return worker.stdout.readline().strip()
-
-
-def go(worker: subprocess.Popen[str]) -> None:
-    assert worker.stdin is not None
-    worker.stdin.write("go\n")
-    worker.stdin.flush()
-
-
 def test_four_workers_do_no_run_twice_while_the_database_goes_and_comes(server: Server, one: Queue) -> None:
-    keys = [RunKey("net", "dense", seed) for seed in range(24)]
-    one.add(keys)
-    workers = [start(server.url, 0.2) for _ in range(4)]
-    assert [said(worker) for worker in workers] == ["open"] * 4
-    for worker in workers:
-        go(worker)
-    done = Counter([int(said(workers[0]))])
-    server.stop()
-    server.start()
-    found = [worker.communicate(timeout=300) for worker in workers]
-    assert [worker.returncode for worker in workers] == [0] * 4, [error[-500:] for _, error in found]
-    done.update(int(seed) for out, _ in found for seed in out.split())
+    one.add(RunKey("net", "dense", seed) for seed in range(24))
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", WORKERS, server.url, "0.2"]
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as workers:
+        assert workers.stdout is not None
+        assert [workers.stdout.readline() for _ in range(4)] == ["open\n"] * 4
+        done = Counter([int(workers.stdout.readline())])
+        server.stop()
+        server.start()
+        out, error = workers.communicate(timeout=300)
+    assert workers.returncode == 0, error[-2000:]
+    done.update(int(seed) for seed in out.split())
     assert one.is_ended()
     assert done == Counter(range(24))
     assert all(status.attempts == 1 and status.run is not None for status in one.statuses().values())

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 from optuna.exceptions import StorageInternalError
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
 
 from hetconv.errors import HetconvError, UsageError
 from hetconv.study import storage
 from hetconv.study.sqlite import mend_sqlite, sqlite_url
-from hetconv.study.storage import open_storage, patiently, shown_url
+from hetconv.study.storage import Trials, open_storage, patiently, shown_url
 
 
 def test_a_database_that_comes_back_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,6 +39,25 @@ def test_a_database_that_stays_away_ends_in_one_line(monkeypatch: pytest.MonkeyP
 
     with pytest.raises(HetconvError, match=r"did not answer for 0 s \(gone\); nothing is lost, run again"):
         patiently(call, lambda _: None, patience_s=0.05)
+
+
+def test_training_waits_for_no_database(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What it has to tell is left out while another program keeps the database."""
+    monkeypatch.setattr(storage, "TIMEOUT_S", 0.01)
+    opened = open_storage(sqlite_url(tmp_path / "study.db"))
+    trials = Trials(opened, opened.create_new_study([StudyDirection.MAXIMIZE], "test"), patience_s=0)
+    trials.add({})
+    number = trials.all()[0]._trial_id
+    assert trials.set_state(number, TrialState.RUNNING)
+    with contextlib.closing(sqlite3.connect(tmp_path / "study.db", isolation_level=None)) as keeper:
+        keeper.execute("BEGIN IMMEDIATE")
+        assert trials.set_epoch(number, 1, 0.5)
+        assert trials.set_beat(number, 1)
+    assert trials.all()[0].intermediate_values == {}
+    assert trials.set_epoch(number, 2, 0.75)
+    assert trials.all()[0].intermediate_values == {2: 0.75}
+    assert trials.set_state(number, TrialState.FAIL)
+    assert not trials.set_epoch(number, 3, 0.75)
 
 
 def full(path: Path) -> sqlite3.Error:

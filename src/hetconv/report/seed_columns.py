@@ -11,6 +11,7 @@ from hetconv.report.numbers import NOTHING, decimals_for
 from hetconv.report.table import DENSE, Row
 from hetconv.statistics import accuracies, paired_accuracy, spread
 from hetconv.statistics.runs import one_image, training_seconds
+from hetconv.statistics.signed import signed
 
 
 def seed_columns(results: Results, rows: Sequence[Row]) -> tuple[Column, ...]:
@@ -28,14 +29,14 @@ def seed_columns(results: Results, rows: Sequence[Row]) -> tuple[Column, ...]:
             "bootstrap",
             "Bootstrap interval",
             "%",
-            tuple(_interval(None if found is None else found.bootstrap, "") for found in own),
+            tuple(_interval(None if found is None else found.bootstrap) for found in own),
             tuple(None if found is None else found.mean for found in own),
         ),
         Column(
             "difference",
             "To dense",
             "points",
-            tuple(NOTHING if found is None else f"{found.mean:+.2f}" for found in pairs),
+            tuple(NOTHING if found is None else signed(found.mean) for found in pairs),
             tuple(None if found is None else found.mean for found in pairs),
         ),
         Column(
@@ -44,7 +45,7 @@ def seed_columns(results: Results, rows: Sequence[Row]) -> tuple[Column, ...]:
             "points",
             tuple(
                 NOTHING if found is None or found.low is None or found.high is None
-                else _interval((found.low, found.high), "+")
+                else f"{signed(found.low)} to {signed(found.high)}"
                 for found in pairs
             ),
             tuple(None if found is None else found.low for found in pairs),
@@ -59,5 +60,5 @@ def seed_columns(results: Results, rows: Sequence[Row]) -> tuple[Column, ...]:
     )  # fmt: skip
 
 
-def _interval(ends: tuple[float, float] | None, sign: str) -> str:
-    return NOTHING if ends is None else f"{ends[0]:{sign}.2f} to {ends[1]:{sign}.2f}"
+def _interval(ends: tuple[float, float] | None) -> str:
+    return NOTHING if ends is None else f"{ends[0]:.2f} to {ends[1]:.2f}"

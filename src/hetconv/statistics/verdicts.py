@@ -9,6 +9,7 @@ from typing import Literal
 from hetconv.records import Claim, Latency, Results, StudyResults
 from hetconv.statistics.intervals import MOST_SEEDS, Spread, seeds_needed, spread
 from hetconv.statistics.runs import one_image, paired_accuracy, paired_cost
+from hetconv.statistics.signed import signed
 
 State = Literal["holds", "does not hold", "undecided"]
 
@@ -66,12 +67,12 @@ def _accurate(claim: Claim, results: Results) -> Verdict:
     found = spread(paired_accuracy(results, claim.variant, claim.against), least_sd=least)
     if found is None:
         return Verdict(claim, network, "undecided", f"no seed has finished runs of both{_failed(claim, results)}")
-    words = f"{found.mean:+.2f} points"
+    words = f"{signed(found.mean)} points"
     if found.low is None or found.high is None or found.sd is None:
         words += f" from one seed, which says nothing of chance{_failed(claim, results)}"
         return Verdict(claim, network, "undecided", words, found.mean, pairs=1, more_seeds=2)
-    words += f", 95 % interval {found.low:+.2f} to {found.high:+.2f}, {found.count} pairs of runs"
-    words += f"; the bound is {bound:+g}" if bound else "; the bound is 0"
+    words += f", 95 % interval {signed(found.low)} to {signed(found.high)}, {found.count} pairs of runs"
+    words += f"; the bound is {signed(bound)}"
     words += _failed(claim, results)
     state: State = "holds" if found.low > bound else "does not hold" if found.high < bound else "undecided"
     more = None
@@ -79,7 +80,7 @@ def _accurate(claim: Claim, results: Results) -> Verdict:
         needed = seeds_needed(found.mean - bound, max(found.sd, least), found.count + 1)
         more = None if needed is None else needed - found.count
         if more is None:
-            words += f"; too near the bound for {MOST_SEEDS} seeds"
+            words += f"; too near the bound for {MOST_SEEDS} seeds to tell"
     return Verdict(claim, network, state, words, found.mean, found.low, found.high, found.count, more)
 
 

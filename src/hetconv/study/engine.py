@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from hetconv.errors import UsageError
+from hetconv.files import remove_leftovers
 from hetconv.records import StudyResults, StudySettings
 from hetconv.study.costs import complete_costs, known_costs
 from hetconv.study.definition import StudyDefinition
@@ -115,6 +116,7 @@ def open_study(
         for network, part in parts.items():
             part.store.check(asked[network])
         queue = Queue(_trials(definition, folder, storage, progress))
+        remove_leftovers(folder)
         settings = {network: part.store.open(asked[network]) for network, part in parts.items()}
         queue.add(
             RunKey(network, variant, seed)

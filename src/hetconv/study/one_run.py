@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
@@ -15,23 +16,31 @@ from hetconv.study.progress import CompareProgress
 from hetconv.study.store import Store
 from hetconv.train import Data, Progress, train
 
-Reached = Callable[[Epoch], None]
-
 
 class TakenOverError(Exception):
     """Another process does this run by now; what this one has found of it is not needed."""
 
 
+@dataclass(frozen=True)
+class Watcher:
+    """Whom a run tells of itself. What either call raises ends the run, which can then be gone on with.
+
+    Attributes:
+        reached: called after an epoch was stored.
+        goes_on: called after every epoch.
+    """
+
+    reached: Callable[[Epoch], None]
+    goes_on: Callable[[], None]
+
+
 def do_run(
     comparison: Comparison, data: Data, store: Store, variant: str, seed: int, progress: CompareProgress,
-    reached: Reached,
+    watcher: Watcher,
 ) -> Run:  # fmt: skip
     """Train, and keep the run's record up to date with its checkpoint.
 
     A run whose loss is no longer finite is returned as failed, with the reason.
-
-    Args:
-        reached: called after each epoch was kept; what it raises ends the run, which can then be gone on with.
     """
     epochs = comparison.recipe.epochs
     before = store.load_run(variant, seed)
@@ -39,7 +48,7 @@ def do_run(
     progress.run(variant, seed, min(done, epochs - 1), epochs)
     torch.manual_seed(seed)
     model = comparison.build(variant, data.num_classes)
-    keeper = _Keeper(store, variant, seed, progress, reached)
+    keeper = _Keeper(store, variant, seed, progress, watcher)
     try:
         if parse_variant(variant).method is not None:
             record = compressed_run(comparison, data, store, variant, seed).compress(model, data, keeper).record
@@ -58,8 +67,8 @@ def do_run(
 class _Keeper(Progress):
     """Passes progress on, and keeps the run's record up to date with its checkpoint."""
 
-    def __init__(self, store: Store, variant: str, seed: int, progress: CompareProgress, reached: Reached) -> None:
-        self.store, self.variant, self.seed, self.progress, self.reached = store, variant, seed, progress, reached
+    def __init__(self, store: Store, variant: str, seed: int, progress: CompareProgress, watcher: Watcher) -> None:
+        self.store, self.variant, self.seed, self.progress, self.watcher = store, variant, seed, progress, watcher
         self.epochs: tuple[Epoch, ...] = ()
 
     def resumed(self, epochs: tuple[Epoch, ...]) -> None:
@@ -69,10 +78,13 @@ class _Keeper(Progress):
     def step(self, epoch: int, step: int, steps: int) -> None:
         self.progress.step(epoch, step, steps)
 
+    def stored(self, found: Epoch) -> None:
+        self.store.save_run(Run(self.variant, self.seed, "running", (*self.epochs, found)))
+        self.watcher.reached(found)
+
     def epoch(self, found: Epoch) -> None:
         self.epochs = (*self.epochs, found)
-        self.store.save_run(Run(self.variant, self.seed, "running", self.epochs))
-        self.reached(found)
+        self.watcher.goes_on()
         self.progress.epoch(found)
 
     def notice(self, text: str) -> None:

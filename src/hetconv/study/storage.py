@@ -67,7 +67,8 @@ def _no_implicit_begin(connection: Any, _: Any) -> None:
 
 
 class Trials:
-    """One study's trials. Every call waits out a database that is gone for up to `patience_s`.
+    """One study's trials. Every call but `set_epoch` and `set_beat` waits out a database that is gone for up to
+    `patience_s`.
 
     A change returns False where the trial had ended, or was claimed, before: another process was faster.
     """
@@ -100,14 +101,18 @@ class Trials:
         return self._change(lambda: self.storage.set_trial_user_attr(trial_id, name, value))
 
     def set_epoch(self, trial_id: int, epoch: int, accuracy: float) -> bool:
-        return self._change(lambda: self.storage.set_trial_intermediate_value(trial_id, epoch, accuracy))
+        return self._at_once(lambda: self.storage.set_trial_intermediate_value(trial_id, epoch, accuracy))
 
     def set_beat(self, trial_id: int, count: int) -> bool:
-        """As `set_attribute`, but at once: a heartbeat that cannot be written is left out. False only if taken."""
+        return self._at_once(lambda: self.storage.set_trial_user_attr(trial_id, "beat", count))
+
+    def _at_once(self, call: Callable[[], None]) -> bool:
+        """Tell what training needs not wait for: it is left out where the database does not answer. False only where
+        the trial had ended before."""
         from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 
         try:
-            self.storage.set_trial_user_attr(trial_id, "beat", count)
+            call()
         except UpdateFinishedTrialError:
             return False
         except StorageInternalError:

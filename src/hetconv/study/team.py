@@ -7,13 +7,14 @@ with it; they write nothing.
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from hetconv.errors import NotFiniteError
+from hetconv.errors import HetconvError, NotFiniteError
 from hetconv.records import Epoch
 from hetconv.study.definition import StudyDefinition
 from hetconv.study.one_run import TakenOverError
@@ -54,6 +55,30 @@ def launched_team() -> Team:
     return Team(state.process_index, state.num_processes)
 
 
+@contextmanager
+def together() -> Iterator[None]:
+    """Around what a team's processes do together; also as a decorator.
+
+    Raises:
+        HetconvError: another of them is gone.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, HetconvError) or not _is_of_contact(error):
+            raise
+        raise HetconvError(
+            f"another process that trains with this one is gone ({str(error).splitlines()[0]}); nothing is lost; start "
+            "the launcher again, or let it do that itself, as with torchrun --max-restarts 3"
+        ) from error
+
+
+def _is_of_contact(error: RuntimeError) -> bool:
+    """Whether PyTorch says that processes lost one another; gloo has no kind of error of its own."""
+    return isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
+
+
+@together()
 def follow(team: Team) -> None:
     """Train what the leader trains, until it says that every run has ended."""
     definition, threads = team.share()

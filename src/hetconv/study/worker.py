@@ -10,11 +10,11 @@ from hetconv.errors import HetconvError
 from hetconv.records import Epoch
 from hetconv.study.comparison import Comparison
 from hetconv.study.heart import BEAT_S, Heart
-from hetconv.study.one_run import TakenOverError, do_run
+from hetconv.study.one_run import TakenOverError, Watcher, do_run
 from hetconv.study.progress import CompareProgress
 from hetconv.study.queue import Claim, Queue
 from hetconv.study.store import Store
-from hetconv.study.team import END, WAIT, Team
+from hetconv.study.team import END, WAIT, Team, together
 from hetconv.train import Data
 
 POLL_S = 1.0
@@ -29,6 +29,7 @@ class Part:
     store: Store
 
 
+@together()
 def work(
     queue: Queue,
     parts: dict[str, Part],
@@ -73,14 +74,18 @@ def _do(queue: Queue, claim: Claim, part: Part, progress: CompareProgress, beat_
     """Do one run; False if another process took it over, because this one had seemed dead."""
     key = claim.key
     try:
-        with Heart(queue, claim, beat_s) as heart:
+        with Heart(queue, claim, beat_s) as heart, together():
 
             def reached(found: Epoch) -> None:
-                kept = not heart.lost.is_set() and queue.reached(claim, found.epoch, found.accuracy)
-                if not team.share(kept):
+                if not queue.reached(claim, found.epoch, found.accuracy):
+                    heart.lost.set()
+
+            def goes_on() -> None:
+                if not team.share(not heart.lost.is_set()):
                     raise TakenOverError
 
-            run = do_run(part.comparison, part.data, part.store, key.variant, key.seed, progress, reached)
+            watcher = Watcher(reached, goes_on)
+            run = do_run(part.comparison, part.data, part.store, key.variant, key.seed, progress, watcher)
             kept = queue.finish(claim, run)
     except TakenOverError:
         kept = False

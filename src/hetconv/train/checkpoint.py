@@ -19,7 +19,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from hetconv.errors import DamagedFileError, UsageError
-from hetconv.files import write_atomically
+from hetconv.files import temporary_name, write_atomically
 from hetconv.records import Epoch, adapter
 
 FORMAT = "hetconv-checkpoint-1"
@@ -64,7 +64,7 @@ def _keep_previous(path: Path) -> None:
     """A second name for what stands at `path`, which at no moment is without a file."""
     if not path.exists():
         return
-    temporary = path.with_name(f".{previous(path).name}.{os.getpid()}.tmp")
+    temporary = temporary_name(previous(path))
     with contextlib.suppress(OSError):  # a file system without second names keeps the last checkpoint only
         temporary.unlink(missing_ok=True)
         os.link(path, temporary)

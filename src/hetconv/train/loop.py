@@ -21,6 +21,7 @@ from hetconv.records import Epoch
 from hetconv.train.checkpoint import load_checkpoint, previous, save_checkpoint
 from hetconv.train.data import Data
 from hetconv.train.objective import Objective
+from hetconv.train.pace import Pace
 from hetconv.train.processes import accelerator_of
 from hetconv.train.recipe import Recipe
 from hetconv.train.share import Share
@@ -38,8 +39,11 @@ class Progress:
     def step(self, epoch: int, step: int, steps: int) -> None:
         """`step` of `steps` of this epoch is done."""
 
+    def stored(self, found: Epoch) -> None:
+        """A checkpoint was written after this epoch, which is told of next; not of every epoch: see `Pace`."""
+
     def epoch(self, found: Epoch) -> None:
-        """An epoch is done, evaluated and saved."""
+        """An epoch is done and evaluated."""
 
     def notice(self, text: str) -> None:
         """Something that the user should know."""
@@ -62,8 +66,9 @@ def train(
     undisturbed one does, bit for bit on a CPU.
 
     Args:
-        checkpoint: written after every epoch; if it is there already, training goes on from it, or from the one
-            before it where it is damaged. Of many processes only the main one reads and writes it.
+        checkpoint: written after the last epoch, and after others as `Pace` says; if it is there already, training goes
+            on from it, or from the one before it where it is damaged. Of many processes only the main one reads and
+            writes it.
         identity: what the checkpoint is of; one of another identity is refused.
         objective: what is asked of the network beside right answers; nothing by default.
 
@@ -95,6 +100,7 @@ def train(
         set_aside(path)  # or the next checkpoint would make it the one before
     prepared, optimizer = accelerator.prepare(model, optimizer)
     batches, test = data.train_loader(batch_size, share), data.test_loader(EVALUATION_BATCH, share)
+    pace = Pace()
     for epoch in range(len(epochs), recipe.epochs):
         set_seed((seed * 100_003 + epoch) % 2**32)
         begin = time.perf_counter()
@@ -106,8 +112,10 @@ def train(
         rate = recipe.learning_rate_at(epoch + 1)
         found = Epoch(epoch + 1, rate, train_loss, validation_loss, accuracy, seconds)
         epochs = (*epochs, found)
-        if checkpoint is not None and accelerator.is_main_process:
-            save_checkpoint(checkpoint, accelerator.unwrap_model(prepared), optimizer, identity or {}, epochs)
+        if kept is not None and (pace.is_due() or len(epochs) == recipe.epochs):
+            with pace.storing():
+                save_checkpoint(kept, accelerator.unwrap_model(prepared), optimizer, identity or {}, epochs)
+                progress.stored(found)
         progress.epoch(found)
     return epochs
 
