@@ -33,7 +33,8 @@ def lines(results: Results) -> list[str]:
         run = next((r for r in results.runs if r.variant == row.variant and r.state == "done"), None)
         if run is None or row.accuracy is None or row.macs is None or row.params is None:
             continue
-        spent, seconds = training_macs(results, row) or 0.0, mean(training_seconds(results, row.variant).values())
+        spent = training_macs(results, row) or 0.0
+        seconds = mean(training_seconds(results, row.variant).values() or [0.0])
         cells = (
             row.variant, f"{100 * row.accuracy:.1f}", f"{row.macs / 1e6:.2f}", f"{row.params / 1e3:.0f}",
             f"{row.speedup_measured or 0:.2f}×", f"{row.speedup_theory or 0:.2f}×", str(len(run.epochs)),

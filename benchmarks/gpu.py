@@ -95,7 +95,7 @@ def known_ceilings(out: Path) -> dict[str, float]:
 def rows_of(out: Path) -> list[dict[str, Any]]:
     """Those that are whole: a process may have been ended while it wrote."""
     found = []
-    for line in out.read_text().splitlines():
+    for line in filter(None, out.read_text().splitlines()):
         with contextlib.suppress(json.JSONDecodeError):
             found.append(json.loads(line))
     return found
@@ -103,7 +103,8 @@ def rows_of(out: Path) -> list[dict[str, Any]]:
 
 def keep(row: dict[str, object], given: argparse.Namespace, where: dict[str, object] | None = None) -> None:
     with given.out.open("a") as file:
-        file.write(json.dumps({**row, "dtype": given.dtype, "circumstances": where}) + "\n")
+        row = {**row, "dtype": given.dtype, "circumstances": where}
+        file.write(f"\n{json.dumps(row)}\n")  # not on a line that another process left unfinished
 
 
 def work(todo: Plan, given: argparse.Namespace) -> None:

@@ -57,7 +57,7 @@ def remove_leftovers(folder: Path) -> None:
     for path in folder.rglob(".*.tmp"):
         if TEMPORARY.fullmatch(path.name) is None:
             continue
-        with contextlib.suppress(OSError), path.open("rb") as file:  # another process may have been faster
+        with contextlib.suppress(OSError), path.open("r+b") as file:  # another process may have been faster
             if time.time() - os.fstat(file.fileno()).st_mtime > LEFT_S and _lock(file.fileno()):
                 path.unlink()
 

@@ -203,7 +203,7 @@ def test_kill_9_and_ctrl_c_lose_nothing(tmp_path: Path) -> None:
     interrupted.send_signal(signal.SIGINT)
     _, error = interrupted.communicate()
     assert interrupted.returncode == 130
-    assert "stopped; nothing is lost" in error.splitlines()[-1]
+    assert "stopped; the same command goes on" in error.splitlines()[-1]
     assert "Traceback" not in error
     finished = start(out)
     printed, error = finished.communicate()

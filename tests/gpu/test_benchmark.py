@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -69,9 +70,10 @@ def test_a_wrong_variant_costs_itself_only(monkeypatch):
 
 def test_half_a_row_costs_itself_only(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    from gpu import known_ceilings, rows_of
+    from gpu import keep, known_ceilings, rows_of
 
-    (tmp_path / "rows").write_text('{"kind": "ceilings", "copy_gb_per_s": 3.0, "n": 1}\n{"kind": "lay\n{"kind": "x"}\n')
+    (tmp_path / "rows").write_text('{"kind": "ceilings", "copy_gb_per_s": 3.0, "n": 1}\n{"kind": "lay')
+    keep({"kind": "x"}, SimpleNamespace(out=tmp_path / "rows", dtype="bfloat16"))
     assert [row["kind"] for row in rows_of(tmp_path / "rows")] == ["ceilings", "x"]
     assert known_ceilings(tmp_path / "rows") == {"copy_gb_per_s": 3.0}
     (tmp_path / "rows").write_text("")

@@ -15,7 +15,7 @@ def _tiny_network() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="package")
 def _every_epoch_is_stored() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("hetconv.train.pace.TIMES", 0)

@@ -33,7 +33,7 @@ def run(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         code = INTERRUPTED
     if code == INTERRUPTED:
-        goes_on = "nothing is lost, the same command goes on from the last stored epoch"
+        goes_on = "the same command goes on from the last stored epoch"
         _say(f"stopped; {goes_on if given[:1] and given[0] in RESUMED else 'nothing was written'}", code)
     return code
 

@@ -17,7 +17,7 @@ def compare(
     """Run a comparison in a folder, going on from whatever is there already.
 
     Variants are costed first, then trained; results.json is brought up to date after each run. Finished runs are not
-    trained again; an unfinished one goes on from its last epoch. A run whose loss is no longer
+    trained again; an unfinished one goes on from its last stored epoch. A run whose loss is no longer
     finite is kept as failed, with the reason, and the others go on.
 
     Raises:

@@ -67,8 +67,9 @@ def _no_implicit_begin(connection: Any, _: Any) -> None:
 
 
 class Trials:
-    """One study's trials. Every call but `set_epoch` and `set_beat` waits out a database that is gone for up to
-    `patience_s`.
+    """One study's trials.
+
+    Every call but `set_epoch` and `set_beat` waits out a database that is gone for up to `patience_s`.
 
     A change returns False where the trial had ended, or was claimed, before: another process was faster.
     """
@@ -107,8 +108,10 @@ class Trials:
         return self._at_once(lambda: self.storage.set_trial_user_attr(trial_id, "beat", count))
 
     def _at_once(self, call: Callable[[], None]) -> bool:
-        """Tell what training needs not wait for: it is left out where the database does not answer. False only where
-        the trial had ended before."""
+        """One attempt, which training needs not wait for: what is told is left out where the database does not answer.
+
+        False only where the trial had ended before.
+        """
         from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 
         try:

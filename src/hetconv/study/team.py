@@ -68,8 +68,8 @@ def together() -> Iterator[None]:
         if isinstance(error, HetconvError) or not _is_of_contact(error):
             raise
         raise HetconvError(
-            f"another process that trains with this one is gone ({str(error).splitlines()[0]}); nothing is lost; start "
-            "the launcher again, or let it do that itself, as with torchrun --max-restarts 3"
+            f"another process that trains with this one is gone ({str(error).splitlines()[0]}); start the "
+            "launcher again, which goes on from the last stored epoch; torchrun --max-restarts 3 does that by itself"
         ) from error
 
 

@@ -14,7 +14,7 @@ FILE = "onnx_runtime.onnx"
 def prepare(folder: Path, threads: int) -> str:
     from hetconv.bench.forms import fastest_form
 
-    return fastest_form(folder, FILE, lambda *at: load(*at, alone=False), threads)
+    return fastest_form(folder, FILE, lambda at, count: load(at, count, alone=False), threads)
 
 
 def load(folder: Path, threads: int, alone: bool = True) -> Callable[[Any], Any]:

@@ -19,6 +19,9 @@ from hetconv.ops.gpu.support import multiplication
 
 C = TypeVar("C")
 WARMUP, SAMPLES, CALLS = 2, 5, 4
+WRONG_VALUES = "its values are off"
+LASTING = ("OutOfResources", WRONG_VALUES)
+"""How refusals begin that a device always has for a configuration; the first is Triton's, for shared memory."""
 AHEAD_CYCLES = 2_000_000
 """The GPU waits about a millisecond before a sample, so that launches are there before it needs them."""
 
@@ -45,18 +48,19 @@ def tuned(
         return candidates[0]
     deterministic = torch.are_deterministic_algorithms_enabled()
     settings = (multiplication(x.dtype), deterministic)
-    key = (call, _sizes(x), x.dtype, settings, x.device)
+    key = (call, _sizes(x), x.dtype, settings, x.device, tuple(candidates))
     known = choices().chosen.get(key)
     if known is not None:
         return known  # type: ignore[return-value]
     if torch.cuda.is_current_stream_capturing():
         return candidates[0]
     kept = choices().on_disk and not deterministic
-    title, name = f"{call}, {_sizes(x)}, {x.dtype}, {settings[0]}", torch.cuda.get_device_name(x.device)
+    title = f"{call}, {_sizes(x)}, {x.dtype}, {settings[0]}, among {'; '.join(map(str, candidates))}"
+    name = torch.cuda.get_device_name(x.device)
     trials = read(title, name, candidates) if kept else None
     if trials is None:
         trials = _trials(candidates, run, unproven, deterministic)
-        if kept and fastest(trials) is not None and not any(_for_want_of_memory(trial) for trial in trials):
+        if kept and fastest(trials) is not None and all(map(_lasts, trials)):
             keep(title, name, trials)
     best = fastest(trials)
     if best is None:
@@ -79,9 +83,9 @@ def _trials(
     return tuple(trials)
 
 
-def _for_want_of_memory(trial: Trial) -> bool:
-    """Refused, by a comparison, for what may be otherwise in the next process."""
-    return trial.refused is not None and trial.refused.startswith(torch.OutOfMemoryError.__name__)
+def _lasts(trial: Trial) -> bool:
+    """Whether it would be the same in the next process: a full disk or want of memory may be otherwise there."""
+    return trial.refused is None or trial.refused.startswith(LASTING)
 
 
 def why_wrong(one: C, proven: C, run: Callable[[C], object]) -> str | None:
@@ -99,7 +103,7 @@ def why_wrong(one: C, proven: C, run: Callable[[C], object]) -> str | None:
         allowed = 4 * torch.finfo(right.dtype).eps * largest
         if bool(largest > 0) and bool(error <= allowed):
             return None
-        return f"its values are off by {float(error):.3g}; allowed are {float(allowed):.3g} (zeros prove nothing)"
+        return f"{WRONG_VALUES} by {float(error):.3g}; allowed are {float(allowed):.3g} (zeros prove nothing)"
     except Exception as error:  # out of memory too: two outputs and their difference are there at once
         return f"{type(error).__name__}: {error}"
 
