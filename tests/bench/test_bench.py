@@ -10,6 +10,7 @@ from hetconv.bench import RUNNERS, Bench, bench, bench_in_turns, registry
 from hetconv.bench import measure as module
 from hetconv.bench.network import Network
 from hetconv.errors import UsageError
+from hetconv.records import BenchEntry
 from hetconv.runtimes import why_not
 
 SMALL = {"model": "resnet20_cifar", "input_size": (3, 16, 16), "width": 0.25, "rounds": 2}
@@ -150,3 +151,25 @@ def test_other_runtimes_where_they_are(name):
     (entry,) = bench(settings).entries
     assert entry.reason is None
     assert entry.latency.median_ms > 0
+
+
+@pytest.mark.parametrize(("threads", "settles"), [((1,), False), ((1, 2), True)])
+def test_a_turn_begins_when_the_last_ones_threads_sleep(threads, settles, monkeypatch):
+    done = []
+
+    class Running:
+        """A call of it takes 10 ms."""
+
+        def milliseconds(self, calls):
+            done.append(calls)
+            return 10.0
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(module.time, "sleep", lambda seconds: done.append(f"{seconds} s"))
+    entry = BenchEntry("torch_eager", "dense")
+    monkeypatch.setattr(module, "_started", lambda *_: (entry, Running()))
+    bench_in_turns([Bench(variants=("dense",), threads=n, runtimes=("torch_eager",), **SMALL) for n in threads])
+    turn = [f"{module.SETTLE_SECONDS if settles else 0.0} s", 1, 3]  # three calls are 30 ms, and one before them
+    assert done == [module.WARMUP_CALLS] * len(threads) + turn * 2 * len(threads)
