@@ -96,7 +96,10 @@ class Circumstances(Record):
 
 @dataclass(frozen=True)
 class Epoch(Record):
-    """What one epoch of training showed; accuracy and validation_loss are on the held-out split."""
+    """What one epoch of training showed; accuracy and validation_loss are on the held-out split.
+
+    `views_accuracy` is the accuracy of the mean over several views of each image, where it was asked for.
+    """
 
     epoch: int
     learning_rate: float
@@ -104,6 +107,7 @@ class Epoch(Record):
     validation_loss: float
     accuracy: float
     seconds: float
+    views_accuracy: float | None = None
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def cell(index: int, value: str) -> Callable[[list[str]], list[str]]:
         (lambda text: text.replace("seed,", "sed,", 1), "line 1: the columns must be network,variant,seed"),
         (lambda text: "", "line 1: the line has no end; the file is cut short"),
         (lambda text: text[:-3], r"line \d+: (the line has no end|.* cells)"),
-        (lambda text: text + "a,b\n", r"line \d+: 2 cells, not 12; is the file cut short\?"),
+        (lambda text: text + "a,b\n", r"line \d+: 2 cells, not 13; is the file cut short\?"),
         (lambda text: text + 'a,"b', r"line \d+: unexpected end of data; is the file cut short\?"),
         (lambda text: text + "x" * 200_000 + "\n", r"line \d+: field larger than field limit"),
         (lambda text: nth(text, 2, cell(2, "zero")), "line 2: seed='zero' must be a whole number of at least 0"),

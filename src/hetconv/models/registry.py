@@ -13,6 +13,7 @@ from torch import nn
 
 from hetconv.convert import swap_
 from hetconv.errors import UsageError
+from hetconv.models.airbench import AirbenchCifar
 from hetconv.models.layers import Layers
 from hetconv.models.mobilenet import MobileNetV1
 from hetconv.models.resnet import ResNetCifar
@@ -22,12 +23,13 @@ from hetconv.nn import HetConv2d
 
 OWN_MODELS: dict[str, Callable[..., nn.Module]] = {
     "vgg16_cifar": VGG16Cifar,
+    "airbench_cifar": AirbenchCifar,
     "resnet20_cifar": partial(ResNetCifar, blocks=3),
     "resnet56_cifar": partial(ResNetCifar, blocks=9),
     "mobilenet_v1": MobileNetV1,
 }
 
-DEFAULT_INPUT_SIZE = {"vgg16_cifar": (3, 32, 32), "resnet20_cifar": (3, 32, 32), "resnet56_cifar": (3, 32, 32)}
+DEFAULT_INPUT_SIZE = {name: (3, 32, 32) for name in OWN_MODELS if name.endswith("_cifar")}
 """(channels, height, width) of one example where it is not 3×224×224."""
 
 FEATURES = "_features"
@@ -43,12 +45,12 @@ def create_model(name: str, variant: str = "dense", num_classes: int = 10, *, wi
     """Build a network, untrained, with one kind of layer in the place of its K×K convolutions.
 
     Args:
-        name: vgg16_cifar, resnet20_cifar, resnet56_cifar, mobilenet_v1, any of torchvision's networks (resnet50, …),
+        name: vgg16_cifar, airbench_cifar, resnet20_cifar, resnet56_cifar, mobilenet_v1, any of torchvision's networks (resnet50, …),
             the convolutional part of one (vgg16_features, …), or `module:function`, which is called with `num_classes`
             if it takes one.
         variant: see `hetconv.models.variant.GRAMMAR`. The first convolution always stays standard. In other networks
-            than the four named, layers are swapped by `hetconv.convert`'s rules.
-        width: the four own networks' channels times this.
+            than the five named, layers are swapped by `hetconv.convert`'s rules.
+        width: the five own networks' channels times this.
 
     Raises:
         UsageError: a name or variant is unknown, or the network has no convolution to replace.
@@ -62,12 +64,12 @@ def create_model(name: str, variant: str = "dense", num_classes: int = 10, *, wi
     if num_classes < 1:
         raise UsageError(f"num_classes={num_classes} must be at least 1")
     if name in OWN_MODELS:
-        _check_width(width)
+        _check_width(width * parsed.width)
         layers = Layers(parsed)
-        model = OWN_MODELS[name](layers, num_classes=num_classes, width=width)
+        model = OWN_MODELS[name](layers, num_classes=num_classes, width=width * parsed.width)
         layers.warn_if_lowered(name)
         return model
-    if width != 1.0:
+    if width * parsed.width != 1.0:
         raise UsageError(f"width={width} is for {', '.join(OWN_MODELS)} only")
     if ":" in name:
         return _with_variant(_from_function(name, num_classes), name, parsed, keep_weights=True)

@@ -15,6 +15,8 @@ from hetconv.records import Epoch, Run, StudyResults
 
 EPOCH = [item.name for item in fields(Epoch)]
 COLUMNS = ["network", "variant", "seed", "state", "error", "compression", *EPOCH]
+OPTIONAL = ("views_accuracy",)
+"""Columns of an epoch that may be empty."""
 STATES = ("running", "done", "failed")
 
 
@@ -29,8 +31,13 @@ def runs_csv(study: StudyResults) -> str:
             method = "" if run.compression is None else run.compression.method
             about = [results.settings.network, run.variant, run.seed, run.state, run.error or "", method]
             for epoch in run.epochs or (None,):
-                writer.writerow([*about, *("" if epoch is None else repr(getattr(epoch, name)) for name in EPOCH)])
+                writer.writerow([*about, *("" if epoch is None else _cell(epoch, name) for name in EPOCH)])
     return out.getvalue()
+
+
+def _cell(epoch: Epoch, name: str) -> str:
+    value = getattr(epoch, name)
+    return "" if value is None else repr(value)
 
 
 def read_runs_csv(path: Path) -> dict[str, tuple[Run, ...]]:
@@ -112,7 +119,8 @@ def _lines(path: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
 def _epoch(cells: dict[str, str]) -> Epoch | None:
     if not any(cells[name] for name in EPOCH):
         return None
-    numbers = {name: _number(cells, name) for name in EPOCH if name != "epoch"}
+    given = [name for name in EPOCH if name != "epoch" and (cells[name] or name not in OPTIONAL)]
+    numbers = {name: _number(cells, name) for name in given}
     if not 0 <= numbers["accuracy"] <= 1:
         raise ValueError(f"accuracy={cells['accuracy'][:40]!r} must be a fraction between 0 and 1")
     values: dict[str, Any] = {"epoch": _whole(cells, "epoch", 1), **numbers}

@@ -53,6 +53,24 @@ class Data:
         batches = BatchSampler(RandomSampler(self.train), batch_size, drop_last)  # type: ignore[arg-type]
         return self._loader(self.train, BatchShares(batches, share))
 
+    def of_epoch(self, augmentation: str, seed: int, epoch: int) -> Data:
+        """The data of one epoch, its training images augmented as the recipe's `augmentation` says.
+
+        Raises:
+            UsageError: the augmentation is for images in memory, and these are not.
+        """
+        if augmentation == "default":
+            return self
+        if not isinstance(self.train, TensorSplit):
+            raise UsageError(f"augmentation={augmentation!r} is for digits and cifar10, not for {self.name}")
+        return replace(self, train=self.train.alternating(seed, epoch))
+
+    def first_images(self, count: int) -> Tensor:
+        """At most so many training images (n, 3, H, W), the first of a fixed shuffle, not augmented."""
+        order = torch.randperm(self.train_images, generator=torch.Generator().manual_seed(0)).tolist()
+        plain = self.train.plain()  # type: ignore[union-attr]
+        return torch.stack([plain[index][0] for index in order[:count]])
+
     def test_loader(self, batch_size: int, share: Share = ALL) -> DataLoader[Any]:
         """Batches of this process's share of the held-out images, every image once, in no promised order."""
         if isinstance(self.test, ShardSplit):

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from hetconv.errors import UsageError
 
 CROP_PADDING = 4
+SHIFT = 2
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -46,6 +47,13 @@ class TensorSplit(Dataset[tuple[Tensor, Tensor]]):
     def subset(self, indices: list[int]) -> Self:
         return replace(self, images=self.images[indices], labels=self.labels[indices])
 
+    def alternating(self, seed: int, epoch: int) -> Self:
+        """The images of one epoch: half of them, drawn by the seed, are mirrored in even epochs and the others in odd
+        ones; then each is shifted at random (K. Jordan, arXiv:2404.00498, section 3.6)."""
+        drawn = torch.rand(len(self), generator=torch.Generator().manual_seed(seed)) < 0.5
+        mirrored = (drawn ^ bool(epoch % 2))[:, None, None, None]
+        return replace(self, images=torch.where(mirrored, self.images.flip(3), self.images), augment=(reflected_shift,))
+
     def plain(self) -> Self:
         """The same images without augmentation."""
         return replace(self, augment=())
@@ -63,7 +71,21 @@ def random_crop(images: Tensor) -> Tensor:
     padded = torch.nn.functional.pad(images, (CROP_PADDING,) * 4)
     rows = torch.randint(2 * CROP_PADDING + 1, (count, 1)) + torch.arange(height)
     columns = torch.randint(2 * CROP_PADDING + 1, (count, 1)) + torch.arange(width)
-    picked = padded[torch.arange(count)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
+    return _cut(padded, rows, columns)
+
+
+def reflected_shift(images: Tensor) -> Tensor:
+    """Move each image (n, C, H, W) by up to 2 pixels along each axis; what comes in is the reflected border."""
+    count, _, height, width = images.shape
+    padded = torch.nn.functional.pad(images.float(), (SHIFT,) * 4, mode="reflect").byte()
+    rows = torch.randint(2 * SHIFT + 1, (count, 1)) + torch.arange(height)
+    columns = torch.randint(2 * SHIFT + 1, (count, 1)) + torch.arange(width)
+    return _cut(padded, rows, columns)
+
+
+def _cut(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Of each image (n, C, H, W), these rows (n, H') and columns (n, W')."""
+    picked = images[torch.arange(len(images))[:, None, None], :, rows[:, :, None], columns[:, None, :]]
     return picked.permute(0, 3, 1, 2)
 
 
