@@ -74,7 +74,7 @@ def cell(index: int, value: str) -> Callable[[list[str]], list[str]]:
         (lambda text: nth(text, 2, cell(8, "nan")), "line 2: train_loss='nan' must be a finite number"),
         (lambda text: nth(text, 2, cell(10, "94.1")), "line 2: accuracy='94.1' must be a fraction between 0 and 1"),
         (lambda text: nth(text, 2, cell(11, "")), "line 2: seconds='' must be a finite number"),
-        (lambda text: nth(text, 3, lambda cells: [*cells[:6], *[""] * 6]), "line 3: a line without an epoch must be"),
+        (lambda text: nth(text, 3, lambda cells: [*cells[:6], *[""] * 7]), "line 3: a line without an epoch must be"),
     ],
 )
 def test_wrong_csv_names_its_line(tmp_path: Path, change: Callable[[str], str], message: str) -> None:

@@ -45,9 +45,9 @@ def create_model(name: str, variant: str = "dense", num_classes: int = 10, *, wi
     """Build a network, untrained, with one kind of layer in the place of its K×K convolutions.
 
     Args:
-        name: vgg16_cifar, airbench_cifar, resnet20_cifar, resnet56_cifar, mobilenet_v1, any of torchvision's networks (resnet50, …),
-            the convolutional part of one (vgg16_features, …), or `module:function`, which is called with `num_classes`
-            if it takes one.
+        name: vgg16_cifar, airbench_cifar, resnet20_cifar, resnet56_cifar, mobilenet_v1, any of torchvision's networks
+            (resnet50, …), the convolutional part of one (vgg16_features, …), or `module:function`, which is called with
+            `num_classes` if it takes one.
         variant: see `hetconv.models.variant.GRAMMAR`. The first convolution always stays standard. In other networks
             than the five named, layers are swapped by `hetconv.convert`'s rules.
         width: the five own networks' channels times this.
