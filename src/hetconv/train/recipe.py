@@ -48,13 +48,13 @@ class Recipe:
     step_factor: float = 0.1
     warmup_epochs: float = 1.0
     label_smoothing: float = 0.0
+    mixed_precision: str = "no"
     first_share: float = 0.0
     last_share: float = 0.0
     norm_bias_scale: float = 1.0
     lookahead_steps: int = 0
     augmentation: str = "default"
     test_views: bool = False
-    mixed_precision: str = "no"
 
     def __post_init__(self) -> None:
         for name, lowest in (
