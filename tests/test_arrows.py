@@ -34,7 +34,7 @@ MAY_KNOW = {
     "train": {"records", "files", "errors"},
     "statistics": {"records"},
     "report": {"statistics", "records", "files", "pattern", "errors"},
-    "study": {"models", "compress", "cost", "train", "records", "files", *LAYER},
+    "study": {"models", "compress", "cost", "deployment", "train", "records", "files", *LAYER},
 }
 FREE = {"cli", "__init__", "__main__"}
 """They join the parts and may know all of them; no part may know them."""

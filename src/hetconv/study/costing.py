@@ -9,7 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from hetconv.cost import complexity, latency, layer_latencies
+from hetconv.deployment import deploy
+from hetconv.errors import HetconvError
 from hetconv.records import Circumstances, Complexity, VariantCost
+
+DEPLOYED = "deployed "
 
 
 def measure_costs(
@@ -21,7 +25,9 @@ def measure_costs(
     samples: int = 30,
     counted: Mapping[str, Complexity] | None = None,
 ) -> tuple[Circumstances, tuple[VariantCost, ...]]:
-    """Count and time variants of one network; neither depends on the values of the weights.
+    """Count variants of one network, and time them deployed and in eager PyTorch, all interleaved.
+
+    Nothing of it depends on the values of the weights.
 
     Args:
         dense: the network against which MACs are compared.
@@ -35,17 +41,32 @@ def measure_costs(
     given = {} if counted is None else counted
     counts = {variant: given.get(variant) or complexity(model, input_size) for variant, model in models.items()}
     example = torch.randn(batch_size, *input_size, generator=torch.Generator().manual_seed(0)).to(device)
-    measured = latency(models, example, samples=samples)
+    deployed, reasons = _deployed(models, example)
+    measured = latency({**models, **deployed}, example, samples=samples)
     costs = tuple(
         VariantCost(
             variant,
             timed_by_layer(counts[variant], model, example, samples),
-            measured.latencies[variant],
+            measured.latencies.get(DEPLOYED + variant, measured.latencies[variant]),
             dense_macs / counts[variant].macs if counts[variant].macs else 1.0,
+            measured.latencies[variant] if DEPLOYED + variant in deployed else None,
+            reasons.get(variant),
         )
         for variant, model in models.items()
     )
     return measured.circumstances, costs
+
+
+def _deployed(models: Mapping[str, nn.Module], example: Tensor) -> tuple[dict[str, nn.Module], dict[str, str]]:
+    """The networks deployed, named `DEPLOYED` and the variant, and why others are not."""
+    deployed: dict[str, nn.Module] = {}
+    reasons: dict[str, str] = {}
+    for variant, model in models.items():
+        try:
+            deployed[DEPLOYED + variant] = deploy(model, example)
+        except HetconvError as error:
+            reasons[variant] = str(error)
+    return deployed, reasons
 
 
 def timed_by_layer(counted: Complexity, model: nn.Module, example: Tensor, samples: int = 20) -> Complexity:
