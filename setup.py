@@ -1,8 +1,8 @@
 """Builds the native CPU kernels, for PyTorch and for ONNX Runtime, with a C++20 compiler and nothing else.
 
-PyTorch need not be there. Where there is no compiler the package still installs, and why the kernels are missing is kept
-in `hetconv/native_not_built.txt`, for `hetconv.explain` and for the warning of the first layer. CXX names the compiler;
-the platform is Python's, or the one that _PYTHON_HOST_PLATFORM names to a cross compiler.
+PyTorch need not be there. Where there is no compiler the package still installs, and why the kernels are missing is
+kept in `hetconv/native_not_built.txt`, for `hetconv.explain` and for the warning of the first layer. CXX names the
+compiler; the platform is Python's, or the one that _PYTHON_HOST_PLATFORM names to a cross compiler.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
 REASON = "native_not_built.txt"
-AGAIN = "install a C++20 compiler (such as g++ 11 or newer), then hetconv again with pip's --force-reinstall --no-deps --no-cache-dir"
+AGAIN = (
+    "install a C++20 compiler (such as g++ 11 or newer), "
+    "then hetconv again with pip's --force-reinstall --no-deps --no-cache-dir"
+)
 
 FLAGS = ["-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno", "-g0", "-Wall", "-Wextra"]
 # GCC 12's own AVX-512 headers read variables before they are set, on purpose.
@@ -76,9 +79,8 @@ def up_to_date(made: Path) -> bool:
     if not made.exists() or not listed.exists():
         return False
     read = listed.read_text().replace("\\\n", " ").partition(":")[2].split()
-    return all(
-        Path(path).exists() and made.stat().st_mtime > Path(path).stat().st_mtime for path in (*read, "setup.py")
-    )
+    inputs = [Path(path) for path in (*read, "setup.py")]
+    return all(path.exists() and made.stat().st_mtime > path.stat().st_mtime for path in inputs)
 
 
 class BuildNative(build_ext):

@@ -1,4 +1,4 @@
-"""The native libraries as files: what they ask for, what they show, and PyTorch's C interface as it is declared here."""
+"""The native libraries as files: what they ask for, what they show, and PyTorch's C interface as declared here."""
 
 import re
 import shutil
