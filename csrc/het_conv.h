@@ -1,4 +1,4 @@
-// HetConv on CPUs: the entry points. Nothing here, nor in any other file of this folder but register.cpp, knows torch.
+// HetConv on CPUs: the entry points. Of this folder only register.cpp and torch/ know PyTorch.
 //
 // Tensors are raw pointers. Activations are channels-last: channels are adjacent, batch, row and column strides are
 // free and counted in elements. Weights are as the layer keeps them: spatial (N, M/P, Kh, Kw), pointwise (N, M - M/P).

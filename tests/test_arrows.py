@@ -16,6 +16,7 @@ MAY_KNOW = {
     "built": {"errors"},
     "files": {"errors"},
     "plain_text": set(),
+    "version": set(),
     "records": {"files", "errors"},
     "pattern": {"errors"},
     "published": {"errors"},

@@ -388,3 +388,13 @@ def test_errors_of_from_dense(conv, message):
     with pytest.raises(UsageError) as caught:
         HetConv2d.from_dense(conv)
     assert str(caught.value) == message
+
+
+def test_first_layer_without_native_kernels_says_so_once(monkeypatch):
+    monkeypatch.setattr(native, "_load", lambda: "the native kernels were not built: no compiler")
+    native.warn_if_missing.cache_clear()
+    layer(device="meta")  # it does not run on the CPU
+    with pytest.warns(UserWarning, match="^hetconv runs without .* not built: no compiler$") as said:
+        nn.Sequential(layer(), layer())
+    assert len(said) == 1
+    native.warn_if_missing.cache_clear()
