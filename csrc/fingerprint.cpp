@@ -1,4 +1,4 @@
-// A number that changes with any of an array's values: what kept packed weights are compared by.
+// A hash of an array's values: what kept packed weights are compared by.
 #include "het_conv.h"
 
 #include <algorithm>
@@ -15,27 +15,32 @@ constexpr int kSums = 64;
 #define HETCONV_EVERY_ISA
 #endif
 
-// sum = rotate(sum, 5) + value, in 64 columns. Rotating before adding makes the order count, and carries make signs
-// count: 2^31 added an even number of times would vanish from a plain sum.
+// sum = (rotate(sum, 13) ^ value) * odd, in 64 columns that begin with different numbers. Each step is one-to-one in
+// the sum and in the value, so a column that differs in one value always ends with another sum; and columns of one and
+// the same value, as in a constant array, end with 64 different functions of it.
 HETCONV_EVERY_ISA void mix(const float* values, int64_t rows, uint32_t* sums) {
   for (int64_t row = 0; row < rows; ++row) {
     uint32_t bits[kSums];
     std::memcpy(bits, values + row * kSums, sizeof(bits));
-    for (int i = 0; i < kSums; ++i) sums[i] = (sums[i] << 5 | sums[i] >> 27) + bits[i];
+    for (int i = 0; i < kSums; ++i) sums[i] = ((sums[i] << 13 | sums[i] >> 19) ^ bits[i]) * 0x9e3779b1u;
   }
 }
 
 }  // namespace
 
 uint64_t fingerprint(const float* values, int64_t count) {
-  uint32_t sums[kSums] = {};
+  uint32_t sums[kSums];
+  for (int i = 0; i < kSums; ++i) sums[i] = static_cast<uint32_t>(i + 1) * 0x85ebca6bu;
   float rest[kSums] = {};
   const int64_t rows = count / kSums;
   mix(values, rows, sums);
   std::copy(values + rows * kSums, values + count, rest);
   mix(rest, 1, sums);
   uint64_t all = static_cast<uint64_t>(count);
-  for (const uint32_t sum : sums) all = (all ^ sum) * 0x9e3779b97f4a7c15u;
+  for (const uint32_t sum : sums) {
+    all = (all ^ sum) * 0x9e3779b97f4a7c15u;
+    all ^= all >> 32;
+  }
   return all;
 }
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch._dynamo.testing
 
 from hetconv import deploy
 
@@ -18,6 +19,17 @@ def test_compiles_as_one_graph():
     with torch.no_grad():
         for x in (images(), images(3), images(1, 4, 8, 9)):
             assert torch.equal(compiled(x), deployed(x))
+
+
+def test_compiles_once_for_all_sizes():
+    torch._dynamo.reset()
+    deployed = deploy(exact(Block()), images())
+    counter = torch._dynamo.testing.CompileCounter()
+    compiled = torch.compile(deployed, fullgraph=True, dynamic=True, backend=counter)
+    with torch.no_grad():
+        for x in (images(), images(3), images(5, 4, 8, 9)):
+            assert torch.equal(compiled(x), deployed(x))
+    assert counter.frame_count == 1
 
 
 def test_exports_for_any_batch():

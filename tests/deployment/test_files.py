@@ -2,7 +2,6 @@
 
 import json
 import struct
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,8 +10,8 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 
-from hetconv import HetConv2d, create_model, deploy, load_deployed
-from hetconv.deployment import graph_json
+from hetconv import create_model, deploy, load_deployed
+from hetconv.deployment import files, graph_json
 from hetconv.deployment.files import _checksum
 from hetconv.errors import DamagedFileError, UsageError
 from hetconv.ops import native
@@ -202,29 +201,43 @@ def test_values_that_json_has_no_word_for():
         graph_json.encode_value(object(), lambda node: {})
 
 
-@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="the kernel does not tell what is mapped")
-def test_loading_holds_one_layer_of_the_file_at_a_time(tmp_path, monkeypatch):
-    """What is held of the file itself while weights are packed: of six layers, one, and what pages of 2 MB add."""
-    path, layers = tmp_path / "six.safetensors", [HetConv2d(256, 256, 3, padding=1, p=2) for _ in range(6)]
-    deploy(nn.Sequential(*layers), torch.randn(1, 256, 6, 6)).save(path)
-    held, pack = [], native.pack_weights
+def test_a_layer_of_the_file_is_let_go_when_it_is_packed(tmp_path, monkeypatch):
+    """Natural weights and their packed form are in memory together for one layer only."""
+    path, layers = tmp_path / "three.safetensors", [het() for _ in range(3)]
+    deploy(exact(nn.Sequential(*layers)), images()).save(path)
+    read, pack, left, counts = files.read_tensors, native.pack_weights, {}, []
 
-    def packing(spatial, *args):
-        held.append(resident(path))
-        return pack(spatial, *args)
+    def reading(path):
+        found = read(path)
+        left["tensors"] = found.tensors
+        return found
 
+    def packing(*args):
+        counts.append(sum(name.endswith(".spatial") for name in left["tensors"]))
+        return pack(*args)
+
+    monkeypatch.setattr(files, "read_tensors", reading)
     monkeypatch.setattr(native, "pack_weights", packing)
     load_deployed(path)
-    assert len(held) == 6
-    assert max(held) < 0.7 * path.stat().st_size
+    assert counts == [2, 1, 0]
 
 
-def resident(path):
-    """Bytes of the file that this process has in memory."""
-    found, inside = 0, False
-    for line in Path("/proc/self/smaps").read_text().splitlines():
-        if "-" in line.split()[0]:
-            inside = line.endswith(str(path))
-        elif inside and line.startswith("Rss:"):
-            found += 1024 * int(line.split()[1])
-    return found
+def test_what_was_checked_is_what_is_loaded(tmp_path, monkeypatch):
+    """The file is replaced, and another time overwritten, after its checksum was found right."""
+    first, second = (deploy(exact(Block()), images()) for _ in range(2))
+    x, path = images(), tmp_path / "network.safetensors"
+    second.save(path)
+    other, check = path.read_bytes(), files._checksum
+    for put in (lambda: path.write_bytes(other), lambda: (path.unlink(), path.write_bytes(other))):
+        first.save(path)
+
+        def checked(*args, put=put):
+            found = check(*args)
+            put()
+            return found
+
+        with monkeypatch.context() as patch:
+            patch.setattr(files, "_checksum", checked)
+            loaded = load_deployed(path)
+        assert torch.equal(loaded(x), first(x))
+        assert path.read_bytes() == other

@@ -35,7 +35,7 @@ def test_the_largest_parts_are_deployed():
     assert [(left.name, left.reason) for left in report.left] == [
         ("", "its control flow depends on the values or sizes of its input")
     ]
-    assert [checked.name for checked in report.checks] == ["one", "several.1"]
+    assert [checked.name for checked in report.checks] == ["one", "several.1", "", ""]
     assert [entry.name for entry in report.convolutions] == ["one.conv1", "one.conv2", "several.1.0"]
     assert calls(deployed, "one") == calls(deployed, "several.0") == ["contiguous", *["het_conv2d_packed"] * 2]
     with torch.no_grad():
@@ -121,7 +121,7 @@ def test_code_that_reads_its_modules_attributes():
             return self.other(self.one(x) if x.sum() > 1e9 else self.one(-x))
 
     x = images()
-    for key, parts in (("out_channels", ["one", "other"]), ("weight_spatial", ["other"])):
+    for key, parts in (("out_channels", ["one", "other", "", ""]), ("weight_spatial", ["other", "", ""])):
         model = exact(Reads(key))
         deployed = deploy(model, x)
         assert [checked.name for checked in deployed.report.checks] == parts
@@ -162,7 +162,7 @@ def test_a_converted_detection_network(monkeypatch):
     convert_(model, 2)
     example = ([torch.rand(3, 96, 128)],)
     deployed = deploy(model, example)
-    assert [checked.name for checked in deployed.report.checks] == ["backbone", "rpn.head"]
+    assert [checked.name for checked in deployed.report.checks] == ["backbone", "rpn.head", ""]
     assert {left.name for left in deployed.report.left} == {"", "rpn"}
     assert not [entry for entry in deployed.report.convolutions if entry.runs_on == "module"]
     with torch.no_grad():

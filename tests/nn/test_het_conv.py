@@ -398,3 +398,38 @@ def test_first_layer_without_native_kernels_says_so_once(monkeypatch):
         nn.Sequential(layer(), layer())
     assert len(said) == 1
     native.warn_if_missing.cache_clear()
+
+
+@pytest.mark.parametrize("p", [1, 3, 6, 7, 12])
+def test_averaged_state_dicts_are_loaded(p) -> None:
+    layers = [HetConv2d(84, 84, 3, p=p) for _ in range(10)]
+    average = {key: sum(0.1 * layer.state_dict()[key] for layer in layers) for key in layers[0].state_dict()}
+    layer = HetConv2d(84, 84, 3, p=p)
+    layer.load_state_dict(average)
+    assert torch.equal(layer.weight_spatial, average["weight_spatial"])
+
+
+@pytest.mark.parametrize(
+    "stored", [[2.5, 0.0], [float("nan"), 0.0], [4.0, 0.5], [4.0, 2.0], [4.0], [4.0, float("inf")]]
+)
+def test_a_stored_state_that_is_no_whole_number_is_refused(stored) -> None:
+    layer = HetConv2d(8, 8, 3, p=4)
+    state = layer.state_dict() | {"_extra_state": torch.tensor(stored)}
+    with pytest.raises(UsageError, match=r"^the checkpoint's layer has \[P, arrangement\]=.*averaged\?$"):
+        layer.load_state_dict(state)
+
+
+def test_weight_says_which_weights_there_are() -> None:
+    layer = HetConv2d(8, 8, 3, p=4)
+    assert not hasattr(layer, "weight")
+    with pytest.raises(AttributeError, match=r"^a HetConv2d has no weight: its weights are weight_spatial .*to_dense"):
+        _ = layer.weight
+    with pytest.raises(AttributeError, match=r"'HetConv2d' object has no attribute 'other'"):
+        _ = layer.other
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_a_missing_weight_does_not_keep_it_from_being_compiled_whole(mode) -> None:
+    layer, x = getattr(HetConv2d(8, 8, 3, p=4), mode)(), torch.randn(1, 8, 5, 5)
+    compiled = torch.compile(layer, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(x), layer(x))

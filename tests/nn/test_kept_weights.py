@@ -150,3 +150,36 @@ def test_inference_mode_and_a_layer_made_in_it() -> None:
         made_inside = HetConv2d(32, 48, 3, padding=1, p=4).eval()
         assert matches_the_dense_form(made_inside, x)
     assert matches_the_dense_form(layer.requires_grad_(False), x)
+
+
+@pytest.mark.parametrize("size", [64, 2048, 18_432, 18_433])
+def test_constant_weights_have_each_their_own_hash(size) -> None:
+    values = [0.0, -0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 8.5, 32.0, -2.0, 1e-30, float("inf"), *map(float, range(6, 32))]
+    assert len({native.hash_of(torch.full((size,), value)) for value in values}) == len(values)
+
+
+@torch.no_grad()
+def test_a_fill_with_another_number_is_seen() -> None:
+    layer, x = layer_and_input()
+    for value in (2.0, 4.0, 3.0, 5.0, -0.0):
+        for weight in (layer.weight_spatial, layer.weight_pointwise):
+            weight.data.fill_(value)
+        assert matches_the_dense_form(layer, x)
+
+
+@torch.no_grad()
+def test_weights_that_are_swapped_while_they_are_packed_and_then_restored_are_not_kept(monkeypatch) -> None:
+    """As another thread's averaging does, arranged here: swapped when packing begins, restored when it ends."""
+    layer, x = layer_and_input()
+    pack = native.pack_weights
+
+    def packing(*args):
+        layer.weight_spatial.mul_(2)
+        result = pack(*args)
+        layer.weight_spatial.mul_(0.5)
+        return result
+
+    monkeypatch.setattr(native, "pack_weights", packing)
+    layer(x)
+    monkeypatch.undo()
+    assert matches_the_dense_form(layer, x)

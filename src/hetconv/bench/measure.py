@@ -11,11 +11,9 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from hetconv.bench.network import Network
 from hetconv.bench.process import Worker
@@ -24,6 +22,7 @@ from hetconv.cost import complexity
 from hetconv.cost.circumstances import circumstances
 from hetconv.errors import HetconvError, UsageError
 from hetconv.export.verify import compare, reference
+from hetconv.graph.equality import Reference
 from hetconv.records import BenchEntry, BenchResults, Circumstances, Latency
 
 SAMPLE_MS = 30.0
@@ -128,7 +127,7 @@ class _Made:
 
     folder: Path
     macs: int
-    expected: NDArray[Any]
+    expected: Reference
 
     @classmethod
     def of(cls, network: Network, folder: Path) -> _Made:
@@ -162,7 +161,7 @@ def _results(settings: Bench, macs: dict[Network, int], entries: list[BenchEntry
 
 
 def _started(
-    runner: Runner, network: Network, folder: Path, expected: NDArray[Any], threads: int
+    runner: Runner, network: Network, folder: Path, expected: Reference, threads: int
 ) -> tuple[BenchEntry, Worker | None]:
     """A runtime that runs the network and has been compared; without one, an entry that says why."""
     reason = runner.why_not()

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Self
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from hetconv.models import create_model
+from hetconv.tensor_file import read_tensors
 
 FILE, WEIGHTS = "network.json", "weights.safetensors"
 
@@ -55,5 +56,5 @@ class Network:
         found = json.loads((folder / FILE).read_text())
         network = cls(**(found | {"input_size": tuple(found["input_size"])}))
         model = create_model(network.model, network.variant, network.num_classes, width=network.width)
-        model.load_state_dict(load_file(folder / WEIGHTS))
+        model.load_state_dict(read_tensors(folder / WEIGHTS).tensors)
         return network, model.eval()

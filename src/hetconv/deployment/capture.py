@@ -9,23 +9,21 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.fx import Graph, Node, Proxy, Tracer
-from torch.fx.proxy import TraceError
+from torch.fx import Graph, Node, Proxy
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.utils import parametrize
 
-from hetconv.deployment.captured import Captured, CaptureError
-from hetconv.deployment.structure import put_back
+from hetconv.graph.captured import Captured
+from hetconv.graph.structure import put_back, same
+from hetconv.graph.tracing import CaptureError, ValueTracer, reason_of
 from hetconv.nn import HetConv2d, PackedHetConv2d
 from hetconv.ops import het_conv2d
 
-CONTROL_FLOW = "its control flow depends on the values or sizes of its input"
 
-
-def capture(module: nn.Module, structure: Any, tensors: int) -> Captured:
-    """The graph of `module(*args, **kwargs)`.
+def capture(module: nn.Module, structure: Any, tensors: int) -> tuple[Captured, bool]:
+    """The graph of `module(*args, **kwargs)`, and whether the module changes a list or dict that it is given.
 
     Args:
         structure: (args, kwargs) with a `Slot` for each tensor.
@@ -45,8 +43,8 @@ def capture(module: nn.Module, structure: Any, tensors: int) -> Captured:
         raise
     except Exception as error:
         where = f"in {tracer.failed_in}: " if tracer.failed_in else ""
-        raise CaptureError(f"{where}{_reason(error)}") from error
-    return _with_constants(graph, tracer.root)
+        raise CaptureError(f"{where}{reason_of(error)}") from error
+    return _with_constants(graph, tracer.root), tracer.changes_an_argument
 
 
 def _sharing_tensors(module: nn.Module) -> nn.Module:
@@ -82,17 +80,6 @@ def _why_not(module: nn.Module) -> str | None:
     return None
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, TraceError):
-        return CONTROL_FLOW if "control flow" in str(error) else "it iterates over something of unknown length"
-    if "'len' is not supported" in str(error):
-        return "it asks for the length of something that only its input decides"
-    lines = str(error).strip().splitlines() or [""]
-    if isinstance(error, TypeError) and "Proxy" in lines[0]:
-        return f"{CONTROL_FLOW} ({lines[0]})"
-    return f"{type(error).__name__}: {lines[0]}".removesuffix(": ")
-
-
 def _tensor(root: nn.Module, node: Node) -> Tensor:
     value: Any = root
     for part in str(node.target).split("."):
@@ -118,11 +105,13 @@ def _with_constants(graph: Graph, root: nn.Module) -> Captured:
     return Captured(graph, constants)
 
 
-class _Tracer(Tracer):
+class _Tracer(ValueTracer):
     """Follows a module's code down to calls of functions: no module is left in the graph.
 
     Attributes:
         failed_in: the innermost module whose code could not be followed.
+        inputs: of the graph.
+        arguments: of the module's call, as its code left them.
     """
 
     proxy_buffer_attributes = True
@@ -131,6 +120,13 @@ class _Tracer(Tracer):
         super().__init__()
         self.structure, self.tensors = structure, tensors
         self.failed_in = ""
+        self.inputs: list[Proxy] = []
+        self.arguments: Any = None
+
+    @property
+    def changes_an_argument(self) -> bool:
+        """Whether the code left other things in a list or dict of its arguments than it was given there."""
+        return not same(self.arguments, put_back(self.structure, self.inputs))
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return False
@@ -138,8 +134,8 @@ class _Tracer(Tracer):
     def create_args_for_root(
         self, root_fn: Callable[..., Any], is_module: bool, concrete_args: Any = None
     ) -> tuple[Callable[..., Any], list[Any]]:
-        inputs = [self.create_proxy("placeholder", f"x{index}", (), {}) for index in range(self.tensors)]
-        args, kwargs = put_back(self.structure, inputs)
+        self.inputs = [self.create_proxy("placeholder", f"x{index}", (), {}) for index in range(self.tensors)]
+        self.arguments = args, kwargs = put_back(self.structure, self.inputs)
         forward = self._forward_of(self.root, partial(root_fn, self.root))
         return lambda root, *given: forward(*given, **kwargs), [self.root, *args]
 

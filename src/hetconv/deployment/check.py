@@ -1,88 +1,121 @@
-"""Whether a deployed part computes what the original does, by an error budget."""
+"""Whether a deployed network, and each part of it, computes what the original does."""
 
 from __future__ import annotations
 
-import copy
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from hetconv.deployment.captured import CaptureError
 from hetconv.deployment.report import CheckedPart
-from hetconv.deployment.structure import put_back, take_out
 from hetconv.errors import HetconvError
+from hetconv.graph.equality import Reference, other_batch, reference, run, tensors_in
+from hetconv.graph.structure import put_back, take_out
+from hetconv.graph.tracing import CaptureError
 
-FACTOR = 2.0
-"""Folding and another order of summation round as often as the original does, so twice its error is generous."""
-FLOOR = 8 * 2.0**-24
-"""Relative: eight roundings, for networks whose own error happens to be nothing."""
-WITHOUT_FLOAT64 = 1e-4
-"""Relative, against the original itself: what hundreds of layers of float32 rounding add up to at most."""
-IN_FLOAT64, ITSELF = "the original in float64", "the original in float32"
+
+@dataclass(frozen=True)
+class Trial:
+    """Arguments of a network, and what it computes of them."""
+
+    args: tuple[Any, ...]
+    right: Reference
+
+    @property
+    def batch_size(self) -> int | None:
+        """The first dimension of the first tensor; None if there is none."""
+        return next((int(tensor.shape[0]) for tensor in tensors_in(self.args) if tensor.dim()), None)
+
+
+def trials(original: nn.Module, args: tuple[Any, ...]) -> tuple[Trial, ...]:
+    """The example, and another batch size where the network takes it.
+
+    Raises:
+        HetconvError: the original's output is not finite, or has no tensor that could be compared.
+    """
+    found = [Trial(args, _reference("", original, args))]
+    if not found[0].right.exact:
+        raise HetconvError(f"{_named('')} returns no tensor, so its deployed form cannot be compared with it")
+    others = other_batch(args)
+    if others is not None:
+        with contextlib.suppress(Exception):  # it is for one batch size, or gives no finite output of these images
+            found.append(Trial(tuple(others), reference(original, others)))
+    return tuple(found)
+
+
+def check_whole(deployed: Callable[..., Any], tried: tuple[Trial, ...]) -> tuple[CheckedPart, ...]:
+    """Compare a deployed network with the original on every trial.
+
+    Raises:
+        HetconvError: it fails, or its error is over the budget.
+    """
+    return tuple(_checked("", one.right, _run_deployed(deployed, one), one.batch_size) for one in tried)
 
 
 def check_part(
-    name: str, original: nn.Module, deployed: nn.Module, structure: Any, inputs: list[Tensor]
+    name: str,
+    original: nn.Module,
+    deployed: nn.Module,
+    structure: Any,
+    inputs: list[Tensor],
+    known: Reference | None = None,
 ) -> CheckedPart:
     """Compare the outputs of both on the inputs.
+
+    Args:
+        known: what the original computes of them, if that is known.
 
     Raises:
         CaptureError: the outputs are of another structure or shape, or are no tensors and plain values.
         HetconvError: the original's output is not finite, or the deployed one's error is over its budget.
     """
     args, kwargs = put_back(structure, inputs)
-    with torch.no_grad():
-        right, right_structure = _outputs(original(*args, **kwargs))
-        got, got_structure = _outputs(deployed(*args, **kwargs))
-    if got_structure != right_structure or [y.shape for y in got] != [y.shape for y in right]:
+    right = _reference(name, original, args, kwargs) if known is None else known
+    got = run(deployed, (args, kwargs))
+    if _structure(got) != _structure(right.given) or right.error(got) is None:
         raise CaptureError("its captured graph gives outputs of another form")
-    if not all(bool(torch.isfinite(y).all()) for y in right):
-        raise HetconvError(f"{_named(name)} gives an output that is not finite on the example; nothing is deployed")
-    exact = _in_float64(original, structure, inputs)
-    if exact is None or [y.shape for y in exact] != [y.shape for y in right]:
-        checked = CheckedPart(name, _error(got, right), 0.0, WITHOUT_FLOAT64, ITSELF)
-    else:
-        own = _error(right, exact)
-        checked = CheckedPart(name, _error(got, exact), own, FACTOR * own + FLOOR, IN_FLOAT64)
-    if not checked.error <= checked.budget:
+    return _checked(name, right, got, next((int(x.shape[0]) for x in inputs if x.dim()), None))
+
+
+def _reference(name: str, original: nn.Module, args: Any, kwargs: dict[str, Any] | None = None) -> Reference:
+    try:
+        return reference(original, args, kwargs)
+    except HetconvError as error:
         raise HetconvError(
-            f"{_named(name)}, deployed, is off by {checked.error:.2g} of {checked.reference}, allowed "
-            f"{checked.budget:.2g}; nothing is deployed; please report the network"
+            f"{_named(name)} gives an output that is not finite on the example; nothing is deployed"
+        ) from error
+
+
+def _run_deployed(deployed: Callable[..., Any], trial: Trial) -> Any:
+    try:
+        return run(deployed, (trial.args, {}))
+    except Exception as error:
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise HetconvError(
+            f"the network, deployed, does not take a batch of {trial.batch_size}, which the original takes: {first}; "
+            f"nothing is deployed; please report the network"
+        ) from error
+
+
+def _checked(name: str, right: Reference, got: Any, batch_size: int | None) -> CheckedPart:
+    error = right.error(got)
+    if error is None or not error <= right.budget:
+        how = "gives outputs of another form than" if error is None else f"is off by {error:.2g} of"
+        raise HetconvError(
+            f"{_named(name)}, deployed, {how} {right.against} for a batch of {batch_size}, allowed {right.budget:.2g}; "
+            f"nothing is deployed; please report the network"
         )
-    return checked
+    return CheckedPart(name, error, right.own_error, right.budget, right.against, batch_size)
 
 
 def _named(name: str) -> str:
     return name or "the network"
 
 
-def _outputs(value: Any) -> tuple[list[Tensor], Any]:
-    tensors: list[Tensor] = []
+def _structure(value: Any) -> Any:
     try:
-        structure = take_out(value, tensors)
+        return take_out(value, [])
     except TypeError as error:
         raise CaptureError(f"it returns {error}") from error
-    return tensors, structure
-
-
-def _in_float64(original: nn.Module, structure: Any, inputs: list[Tensor]) -> list[Tensor] | None:
-    """The outputs in float64; None where the module does not run in it."""
-    try:
-        double = copy.deepcopy(original).double()
-        args, kwargs = put_back(structure, [x.double() if x.is_floating_point() else x for x in inputs])
-        with torch.no_grad():
-            return _outputs(double(*args, **kwargs))[0]
-    except Exception:  # whatever a module raises that names float32 in its code
-        return None
-
-
-def _error(got: list[Tensor], right: list[Tensor]) -> float:
-    """The largest root mean square error of an output, over the output's own root mean square."""
-    errors = [0.0]
-    for mine, other in zip(got, right, strict=True):
-        if other.numel():
-            scale = float(other.double().norm())
-            off = float((mine.double() - other.double()).norm())
-            errors.append(0.0 if off == 0 else off / scale if scale > 0 else float("inf"))
-    return max(errors, key=lambda error: (error != error, error))

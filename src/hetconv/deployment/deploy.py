@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,14 +11,16 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from hetconv.cost.circumstances import circumstances
+from hetconv.deployment.check import check_whole, trials
 from hetconv.deployment.choose import Chooser
 from hetconv.deployment.deployed import Deployed
 from hetconv.deployment.parts import CONVOLUTIONS, Finder, Part, Parts, put_parts
+from hetconv.deployment.record import signatures
 from hetconv.deployment.report import DeployedConvolution, DeployReport, NotCaptured
 from hetconv.deployment.sites import Site
-from hetconv.deployment.structure import take_out
 from hetconv.deployment.trial import MissingAttributeError, try_out
 from hetconv.errors import UsageError
+from hetconv.graph.structure import take_out
 from hetconv.ops import native
 
 
@@ -27,8 +30,9 @@ def deploy(model: nn.Module, example: Tensor | tuple[Any, ...]) -> Deployed:
     Batch norms are folded into the convolutions before them; residual additions and activations (relu, relu6, silu)
     join the kernels; weights are packed; images are channels-last inside. HetConv layers run on the native kernels,
     standard ungrouped convolutions where measuring says that it is faster, everything else as it did. A network that
-    cannot be captured whole keeps its Python code, around the largest modules that can. The result is compared with
-    the original on the example. The original is left as it is.
+    cannot be captured whole keeps its Python code, around the largest modules that can. The result is compared as a
+    whole with the original, on the example and on another batch size. The original is left as it is, and so are the
+    arguments of the deployed network's calls, also where the original writes to them.
 
     Args:
         model: a trained network, float32 on the CPU, in training or evaluation mode.
@@ -49,10 +53,12 @@ def _deployed(model: nn.Module, args: tuple[Any, ...]) -> Deployed:
         work = copy.deepcopy(model).eval()
     except Exception as error:
         raise UsageError(f"{type(model).__name__} cannot be copied, so it is not deployed: {error}") from error
-    args = copy.deepcopy(args)
+    signatures(work, args)  # one line for a network that does not take the example
+    tried = trials(work, copy.deepcopy(args))
+    args = tried[0].args
     chooser, refused = Chooser(), dict[str, str]()
     while True:
-        parts = Finder(work, args, chooser, refused).parts()
+        parts = Finder(work, tried[0], chooser, refused).parts()
         if not parts.found:
             reason = parts.left[0].reason if parts.left else "it has no convolution that the example reaches"
             raise UsageError(f"nothing of {type(model).__name__} can be deployed: {reason}")
@@ -61,7 +67,8 @@ def _deployed(model: nn.Module, args: tuple[Any, ...]) -> Deployed:
             with put_parts(work, parts) as network:
                 if not report.whole:
                     try_out(network, [part.deployed for part in parts.found], args)
-                return Deployed(network, report)
+                checks = check_whole(network, tried[1:] if report.whole else tried)
+                return Deployed(network, replace(report, checks=(*report.checks, *checks)))
         except MissingAttributeError as error:
             refused[error.part] = f"the network's code reads its {error.key}"
 

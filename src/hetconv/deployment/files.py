@@ -5,72 +5,29 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from pydantic import TypeAdapter, ValidationError
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from hetconv.deployment.deployed import Deployed
-from hetconv.deployment.graph_json import GraphError, decode_graph, decode_value, encode_graph, encode_value
-from hetconv.deployment.layout import in_layout
-from hetconv.deployment.part import Constant, DeployedPart, constant_target
+from hetconv.deployment.graph_json import GraphError
+from hetconv.deployment.part import DeployedPart
 from hetconv.deployment.report import DeployReport
-from hetconv.deployment.signature import Signature, TensorSpec
+from hetconv.deployment.saved_part import SavedPart, load_part, save_part
 from hetconv.errors import DamagedFileError, UsageError
 from hetconv.files import write_atomically
 from hetconv.ops import native
-from hetconv.pattern import Arrangement, HetPattern
 from hetconv.records import Record
+from hetconv.tensor_file import NotSafetensorsError, read_tensors
 
 FORMAT = "hetconv-deployed-1"
 _HEADER, _CHECKSUM = "hetconv_deployed", "sha256"
-_WHOLE, _REST = "network", "rest"
-"""Before the names of tensors: of a graph that is the whole network, and of what is in no graph."""
-
-
-@dataclass(frozen=True)
-class SavedPattern(Record):
-    """`HetPattern`'s arguments."""
-
-    in_channels: int
-    out_channels: int
-    kernel_size: tuple[int, int]
-    p: int
-    arrangement: Arrangement
-
-
-@dataclass(frozen=True)
-class SavedConstant(Record):
-    """A tensor's name in the file; with a pattern, the tensors `….spatial` and `….pointwise`, packed when loaded."""
-
-    name: str
-    pattern: SavedPattern | None
-    algorithm: native.Algorithm = "direct"
-
-
-@dataclass(frozen=True)
-class SavedTensorSpec(Record):
-    """`TensorSpec`'s arguments."""
-
-    dtype: str
-    dims: int
-    channels: int | None
-
-
-@dataclass(frozen=True)
-class SavedPart(Record):
-    """One captured module: its names in the network, how it is called, its constants and its graph."""
-
-    names: tuple[str, ...]
-    structure: Any
-    inputs: tuple[SavedTensorSpec, ...]
-    constants: tuple[SavedConstant, ...]
-    graph: list[dict[str, Any]]
+_REST = "rest"
+"""Before the names of tensors that are in no graph."""
 
 
 @dataclass(frozen=True)
@@ -87,15 +44,15 @@ def save_deployed(deployed: Deployed, path: Path) -> None:
 
     Raises:
         HetconvError: the disk is full or the folder cannot be written to.
-        UsageError: weights were packed for an instruction set that is no longer chosen.
+        UsageError: weights were packed for an instruction set that is no longer chosen, or a graph has a larger number
+            than is read back.
     """
     tensors: dict[str, Tensor] = {}
     parts = []
     for part in _parts(deployed.network):
-        parts.append(_saved_part(part))
-        for at, constant in enumerate(part.constants):
-            for name, value in _natural(f"{_prefix(part.names)}/{constant.name}", part.tensor(at), constant.pattern):
-                tensors[name] = value
+        saved, its_tensors = save_part(part)
+        parts.append(saved)
+        tensors |= its_tensors
     if not isinstance(deployed.network, DeployedPart):
         tensors |= {f"{_REST}/{name}": value for name, value in deployed.network.state_dict().items()}
     tensors = {name: value.detach().contiguous().clone() for name, value in tensors.items()}
@@ -125,7 +82,7 @@ def load_deployed(path: Path | str, model: nn.Module | None = None) -> Deployed:
         raise DamagedFileError(path, "it holds no graph")
     try:
         with torch.inference_mode(False), torch.no_grad():
-            parts = [_loaded_part(part, tensors) for part in header.parts]
+            parts = [load_part(part, tensors) for part in header.parts]
     except (GraphError, KeyError, IndexError, UsageError, TypeError, RuntimeError) as error:
         raise DamagedFileError(path, f"its graph cannot be read: {error}") from error
     return Deployed(_network(path, parts, tensors, model), header.report)
@@ -165,95 +122,14 @@ def _parts(network: nn.Module) -> Iterator[DeployedPart]:
     return (module for module in network.modules() if isinstance(module, DeployedPart))
 
 
-def _prefix(names: tuple[str, ...]) -> str:
-    return names[0] or _WHOLE
-
-
-def _natural(name: str, value: Tensor, pattern: HetPattern | None) -> Iterator[tuple[str, Tensor]]:
-    if pattern is None:
-        yield name, value
-    else:
-        spatial, pointwise = native.unpack_weights(value, pattern)
-        yield f"{name}.spatial", spatial
-        yield f"{name}.pointwise", pointwise
-
-
-def _saved_part(part: DeployedPart) -> SavedPart:
-    specs = tuple(SavedTensorSpec(spec.dtype, spec.dims, spec.channels) for spec in part.signature.tensors)
-    constants = tuple(_saved_constant(one, part.tensor(at)) for at, one in enumerate(part.constants))
-    graph = encode_graph(part.graph.graph, [constant_target(at) for at in range(len(constants))])
-    return SavedPart(part.names, encode_value(part.signature.structure, _no_node), specs, constants, graph)
-
-
-def _no_node(node: Any) -> dict[str, Any]:
-    raise TypeError(f"{node} is no plain value")
-
-
-def _saved_constant(constant: Constant, value: Tensor) -> SavedConstant:
-    if constant.pattern is None:
-        return SavedConstant(constant.name, None)
-    return SavedConstant(constant.name, _saved_pattern(constant.pattern), native.algorithm_of(value))
-
-
-def _saved_pattern(pattern: HetPattern) -> SavedPattern:
-    return SavedPattern(pattern.in_channels, pattern.out_channels, pattern.kernel_hw, pattern.p, pattern.arrangement)
-
-
-def _loaded_part(saved: SavedPart, tensors: Mapping[str, Tensor]) -> DeployedPart:
-    constants, values = [], []
-    for one in saved.constants:
-        constants.append(Constant(one.name, None if one.pattern is None else HetPattern(**asdict(one.pattern))))
-        name, pattern = f"{_prefix(saved.names)}/{one.name}", constants[-1].pattern
-        if pattern is None:
-            values.append(in_layout(tensors[name]))
-        else:
-            values.append(_packed(tensors[f"{name}.spatial"], tensors[f"{name}.pointwise"], pattern, one.algorithm))
-    graph = decode_graph(saved.graph, [constant_target(at) for at in range(len(constants))])
-    structure = decode_value(saved.structure)
-    signature = Signature(structure, tuple(TensorSpec(**asdict(spec)) for spec in saved.inputs))
-    if sum(node.op == "placeholder" for node in graph.nodes) != len(signature.tensors):
-        raise GraphError("its inputs are not as many as the graph's")
-    return DeployedPart(saved.names, signature, tuple(constants), values, graph)
-
-
-def _packed(spatial: Tensor, pointwise: Tensor, pattern: HetPattern, algorithm: native.Algorithm) -> Tensor:
-    if tuple(spatial.shape) != pattern.spatial_shape or tuple(pointwise.shape) != pattern.pointwise_shape:
-        raise GraphError(f"weights of shape {tuple(spatial.shape)} are not those of {pattern}")
-    return native.pack_weights(spatial, pointwise, pattern, algorithm)
-
-
-class _Stored(Mapping[str, Tensor]):
-    """The tensors of a file, each read when it is asked for: its memory goes with it, and not with the last one.
-
-    A file that is opened once stays mapped as a whole while any of its tensors lives, and counts as memory that is
-    held (64 MB more at the peak for VGG-16 with 32×32 images).
-    """
-
-    def __init__(self, path: Path, names: frozenset[str]) -> None:
-        self.path, self.names = path, names
-
-    def __getitem__(self, name: str) -> Tensor:
-        if name not in self.names:
-            raise KeyError(name)
-        with safe_open(self.path, framework="pt") as file:
-            return file.get_tensor(name)  # type: ignore[no-any-return]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self.names))
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-
-def _read(path: Path) -> tuple[Header, Mapping[str, Tensor]]:
+def _read(path: Path) -> tuple[Header, dict[str, Tensor]]:
     if not path.is_file():
         raise UsageError(f"looked for the deployed network {path}; it is not there")
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = _Stored(path, frozenset(file.keys()))
-    except (SafetensorError, OSError) as error:
+        read = read_tensors(path)
+    except (NotSafetensorsError, OSError) as error:
         raise DamagedFileError(path, f"not a whole safetensors file ({error})") from error
+    metadata, tensors = read.metadata, read.tensors
     if _HEADER not in metadata:
         raise UsageError(f"{path} is a safetensors file but no deployed network of hetconv")
     if metadata.get(_CHECKSUM) != _checksum(metadata[_HEADER], tensors):

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from hetconv.deployment.calls import arguments, is_batch_norm
-from hetconv.deployment.captured import Captured
 from hetconv.deployment.sites import FOLDABLE, HET, Site
+from hetconv.graph.calls import arguments, is_batch_norm
+from hetconv.graph.captured import Captured
 
 BATCH_NORM = "batch norm"
 _OPTIONS = ("stride", "padding", "dilation", "groups", "arrangement")

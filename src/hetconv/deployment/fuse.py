@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from torch.fx import Node
 
-from hetconv.deployment.calls import activation, called, convolution_kind
-from hetconv.deployment.captured import Captured
 from hetconv.deployment.shapes import shapes_of
 from hetconv.deployment.sites import Site
+from hetconv.graph.calls import activation, called, convolution_kind
+from hetconv.graph.captured import Captured
 
 RESIDUAL = "residual"
 

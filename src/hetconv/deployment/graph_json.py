@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import keyword
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch.fx import Graph, Node
+from torch.nn import functional
 
-from hetconv.deployment.allowed import ATTRIBUTES, METHODS, functions, name_of
-from hetconv.deployment.structure import Slot
+from hetconv.graph.allowed import ATTRIBUTES, METHODS, PACKED, functions, name_of
+from hetconv.graph.calls import PLAIN_CONVOLUTIONS, arguments, called
+from hetconv.graph.structure import Slot
+from hetconv.graph.values import is_number
+from hetconv.ops import het_conv2d
+from hetconv.ops.packed import layer_padding
 
 _FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 _SPECIAL_FLOATS = ("inf", "-inf", "nan")
+
+
+LARGEST = 2**31 - 1
+"""Of whole numbers in a graph: sizes, places and paddings are far below, and arithmetic with them does not overflow."""
+WIDEST_PADDING = 2**12
+"""On each side of an image; more than that is no network's, but keeps a machine busy for minutes."""
+LONGEST_NUMBER = 512
+"""Bits that what is computed from sizes may have."""
 
 
 class GraphError(ValueError):
@@ -38,9 +52,11 @@ def decode_graph(records: Sequence[dict[str, Any]], constants: Sequence[str]) ->
     """
     graph = Graph()
     nodes: list[Node] = []
+    lengths: dict[Node, int] = {}
     for place, record in enumerate(records):
         try:
             nodes.append(_decode_node(graph, record, nodes, constants))
+            _check_numbers(nodes[-1], lengths)
         except GraphError as error:
             raise GraphError(f"node {place}: {error}") from error
         except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
@@ -87,6 +103,8 @@ def decode_value(value: Any, nodes: Sequence[Node] = ()) -> Any:
     Raises:
         GraphError: it is none that `encode_value` gives.
     """
+    if isinstance(value, int) and not -LARGEST <= value <= LARGEST:
+        raise GraphError(f"the number {value:.3g} is larger than any size or place in a network: {LARGEST} at the most")
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list):
@@ -111,6 +129,11 @@ def _float(text: Any, _: Sequence[Node]) -> float:
     return float(text)
 
 
+def _end(part: Any) -> int | None:
+    """Python's own word for "to the end" of a slice, if it is that."""
+    return sys.maxsize if part == sys.maxsize else None
+
+
 def _dtype(name: Any, _: Sequence[Node]) -> torch.dtype:
     found = getattr(torch, name, None) if isinstance(name, str) else None
     if not isinstance(found, torch.dtype):
@@ -124,7 +147,7 @@ _DECODERS: dict[str, Callable[[Any, Sequence[Node]], Any]] = {
     "dtype": _dtype,
     "tuple": lambda inner, nodes: tuple(decode_value(item, nodes) for item in inner),
     "dict": lambda inner, nodes: {decode_value(key, nodes): decode_value(item, nodes) for key, item in inner},
-    "slice": lambda inner, nodes: slice(*(decode_value(part, nodes) for part in inner)),
+    "slice": lambda inner, nodes: slice(*(_end(part) or decode_value(part, nodes) for part in inner)),
     "slot": lambda inner, _: Slot(int(inner)),
     "ellipsis": lambda *_: Ellipsis,
     "device": lambda inner, _: torch.device(inner),
@@ -161,7 +184,8 @@ def _decode_node(graph: Graph, record: dict[str, Any], nodes: Sequence[Node], co
     args = tuple(decode_value(record["args"], nodes))
     kwargs = {key: decode_value(item, nodes) for key, item in record["kwargs"].items()}
     for key in kwargs:
-        if not key.isidentifier() or keyword.iskeyword(key) or key == "out":
+        # Python reads other letters in a name as their plain forms, so that ｏｕｔ would be out
+        if not key.isascii() or not key.isidentifier() or keyword.iskeyword(key) or key == "out":
             raise GraphError(f"{key!r} is no name of an argument")
     if "method" in record:
         if record["method"] not in METHODS:
@@ -175,6 +199,47 @@ def _decode_node(graph: Graph, record: dict[str, Any], nodes: Sequence[Node], co
     if function is getattr and (len(args) != 2 or args[1] not in ATTRIBUTES or not isinstance(args[0], Node)):
         raise GraphError(f"the attribute {args[1:]} is not allowed")
     return graph.call_function(function, args, kwargs)
+
+
+def _check_numbers(node: Node, lengths: dict[Node, int]) -> None:
+    """Refuse what would compute for minutes; `lengths` has the bits of values that are numbers."""
+    if is_number(node):
+        lengths[node] = _length(node, lengths)
+        if lengths[node] > LONGEST_NUMBER:
+            raise GraphError(f"it computes a number of {lengths[node]} bits from sizes")
+    paddings: Any = ()
+    if node.target is functional.pad:
+        paddings = node.args[1] if len(node.args) > 1 else node.kwargs.get("pad", ())
+    elif node.target in PLAIN_CONVOLUTIONS or node.target is het_conv2d:
+        paddings = arguments(node)["padding"]
+    elif node.target is functions().get(PACKED):
+        paddings = layer_padding(node.args[4])
+    if any(abs(number) > WIDEST_PADDING for number in _whole_numbers(paddings)):
+        raise GraphError(f"it pads an image by more than {WIDEST_PADDING}")
+
+
+def _length(node: Node, lengths: dict[Node, int]) -> int:
+    """At most how many bits a number has that is computed from sizes."""
+    bits = [lengths.get(arg, 63) if isinstance(arg, Node) else _bits(arg) for arg in node.args]
+    name = called(node)
+    if name == "mul":
+        return sum(bits)
+    if name == "pow":
+        exponent = node.args[1]
+        return bits[0] * int(abs(exponent)) if isinstance(exponent, int | float) else LONGEST_NUMBER + 1
+    return max(bits, default=0) + 1 if name in ("add", "sub") else max([63, *bits])
+
+
+def _bits(value: Any) -> int:
+    return value.bit_length() if isinstance(value, int) else 64
+
+
+def _whole_numbers(value: Any) -> Iterator[int]:
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _whole_numbers(item)
+    elif isinstance(value, int):
+        yield value
 
 
 def _index(place: Any, count: int) -> int:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from hetconv.deployment.calls import convolution_kind
-from hetconv.deployment.captured import Captured, evaluate
 from hetconv.deployment.lower import is_packed_call
+from hetconv.graph.calls import convolution_kind
+from hetconv.graph.captured import Captured, evaluate
 
 
 def make_channels_last(captured: Captured, inputs: list[Tensor]) -> None:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch.fx import Node
 
-from hetconv.deployment.allowed import PACKED, functions
-from hetconv.deployment.captured import Captured
 from hetconv.deployment.choose import Chooser, Work
 from hetconv.deployment.fuse import Chain, find_chain
 from hetconv.deployment.shapes import shapes_of
 from hetconv.deployment.sites import HET, Layer, Site, layer_of, natural_weights
+from hetconv.graph.allowed import PACKED, functions
+from hetconv.graph.captured import Captured
 from hetconv.ops.native import Algorithm, choose_algorithm, pack_weights
 from hetconv.ops.packed import layer_numbers
 from hetconv.pattern import HetPattern

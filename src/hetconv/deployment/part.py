@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -11,9 +12,9 @@ from torch import Tensor, nn
 from torch.fx import Graph, GraphModule
 from torch.fx.node import map_arg
 
-from hetconv.deployment.captured import Captured
 from hetconv.deployment.signature import Signature
 from hetconv.errors import UsageError
+from hetconv.graph.captured import Captured
 from hetconv.pattern import HetPattern
 
 
@@ -31,6 +32,7 @@ class DeployedPart(nn.Module):
     Attributes:
         names: where it stands in the network; one empty name for the whole of it.
         constants: of the graph's buffers c0, c1, …
+        kept: attributes of the module in whose place it is.
 
     Raises:
         UsageError: an input is not as the signature says, or wants gradients.
@@ -47,6 +49,7 @@ class DeployedPart(nn.Module):
         super().__init__()
         self.names, self.signature, self.constants = names, signature, constants
         self.graph = _module_of(graph, values)
+        self.kept: dict[str, Any] = {}
         super().train(False)
 
     @classmethod
@@ -61,9 +64,29 @@ class DeployedPart(nn.Module):
 
     def keep_attributes(self, original: nn.Module) -> None:
         """Have the numbers and texts that the module in this place had: its network's code may read them."""
-        for key, value in vars(original).items():
-            if isinstance(value, int | float | str | tuple) and not key.startswith("_") and not hasattr(self, key):
-                setattr(self, key, value)
+        kept = {
+            key: value
+            for key, value in vars(original).items()
+            if isinstance(value, int | float | str | tuple) and not key.startswith("_") and not hasattr(self, key)
+        }
+        self._keep(kept)
+
+    def _keep(self, attributes: dict[str, Any]) -> None:
+        self.kept = attributes
+        for key, value in attributes.items():
+            setattr(self, key, value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process: natural weights, which are packed there, and the graph as names and numbers."""
+        from hetconv.deployment.saved_part import load_part, save_part
+
+        return _restored, (load_part, *save_part(self), self.kept)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        values = [self.tensor(number).clone() for number in range(len(self.constants))]
+        copied = type(self)(self.names, self.signature, self.constants, values, copy.deepcopy(self.graph.graph))
+        copied._keep(self.kept)
+        return copied
 
     def make_outputs_contiguous(self) -> None:
         """Give outputs in PyTorch's usual layout, for code that takes no other."""
@@ -88,6 +111,13 @@ class DeployedPart(nn.Module):
     def extra_repr(self) -> str:
         calls = sum(node.op in ("call_function", "call_method") for node in self.graph.graph.nodes)
         return f"{calls} calls"
+
+
+def _restored(load_part: Callable[..., DeployedPart], saved: Any, tensors: Any, kept: dict[str, Any]) -> DeployedPart:
+    with torch.inference_mode(False), torch.no_grad():
+        part = load_part(saved, dict(tensors))
+    part._keep(kept)
+    return part
 
 
 def constant_target(number: int) -> str:

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor, nn
 
 from hetconv.deployment import record
-from hetconv.deployment.captured import Captured, CaptureError
-from hetconv.deployment.check import check_part
+from hetconv.deployment.check import Trial, check_part
 from hetconv.deployment.choose import Chooser
 from hetconv.deployment.part import DeployedPart
 from hetconv.deployment.prepare import Prepared, captured_values, prepare
 from hetconv.deployment.report import CheckedPart, NotCaptured
 from hetconv.deployment.signature import Signature
+from hetconv.graph.captured import Captured
+from hetconv.graph.tracing import CaptureError
 from hetconv.nn import HetConv2d
 
 CONVOLUTIONS = (nn.modules.conv._ConvNd, HetConv2d)
@@ -51,10 +51,11 @@ class _Candidate:
 class Finder:
     """Looks for the largest modules that can be captured and have a convolution in them."""
 
-    def __init__(self, model: nn.Module, args: tuple[Any, ...], chooser: Chooser, refused: dict[str, str]) -> None:
+    def __init__(self, model: nn.Module, example: Trial, chooser: Chooser, refused: dict[str, str]) -> None:
         """`refused` names modules that must not be parts, with the reasons."""
-        self.model, self.args, self.chooser, self.refused = model, args, chooser, refused
-        self.calls = record.signatures(model, args)
+        self.model, self.args, self.chooser, self.refused = model, example.args, chooser, refused
+        self.right = example.right
+        self.calls = record.signatures(model, self.args)
         self.left: list[NotCaptured] = []
         self._seen: set[nn.Module] = set()
         self.names: dict[nn.Module, list[str]] = {}
@@ -79,7 +80,8 @@ class Finder:
     def _part(self, one: _Candidate, inputs: list[Tensor]) -> Part:
         prepared = prepare(one.captured, [tensor.clone() for tensor in inputs], self.chooser)
         deployed = DeployedPart.of(one.names, one.signature, prepared.captured)
-        checked = check_part(one.names[0], one.module, deployed, one.signature.structure, inputs)
+        known = self.right if one.module is self.model else None
+        checked = check_part(one.names[0], one.module, deployed, one.signature.structure, inputs, known)
         return Part(one.names, prepared, deployed, checked)
 
     def _candidates(self, module: nn.Module) -> Iterator[_Candidate]:
@@ -98,7 +100,7 @@ class Finder:
             names = tuple(self.names[module])
             if names[0] in self.refused:
                 raise CaptureError(self.refused[names[0]])
-            candidate = _Candidate(names, module, signature, captured_values(module, signature))
+            candidate = _Candidate(names, module, signature, captured_values(module, signature, module is self.model))
         except CaptureError as error:
             yield from self._instead(module, str(error))
         else:

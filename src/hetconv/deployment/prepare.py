@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.fx import Node
 
-from hetconv.deployment.calls import is_batch_norm
 from hetconv.deployment.capture import capture
-from hetconv.deployment.captured import Captured, CaptureError
 from hetconv.deployment.choose import Chooser
 from hetconv.deployment.fold import BATCH_NORM, fold_batch_norms
 from hetconv.deployment.layout import make_channels_last
@@ -19,7 +17,10 @@ from hetconv.deployment.shapes import find_shapes, shapes_of
 from hetconv.deployment.signature import Signature
 from hetconv.deployment.simplify import check_allowed, drop_identities, fold_constants, fold_dimensions
 from hetconv.deployment.sites import Site, find_sites, module_of
-from hetconv.deployment.values import make_values
+from hetconv.graph.calls import is_batch_norm
+from hetconv.graph.captured import Captured
+from hetconv.graph.tracing import CaptureError
+from hetconv.graph.values import make_values
 
 
 @dataclass(frozen=True)
@@ -31,14 +32,21 @@ class Prepared:
     norms: tuple[tuple[str, str], ...]
 
 
-def captured_values(module: nn.Module, signature: Signature) -> Captured:
+def captured_values(module: nn.Module, signature: Signature, whole: bool) -> Captured:
     """The module's graph of allowed operations, none of them in place.
+
+    Args:
+        whole: whether the module is the network itself, whose caller is the user; else it is a part, whose caller is
+            the network's own code: that may read again what the part has written to, and a graph writes to nothing.
 
     Raises:
         CaptureError: there is no such graph; the message is the reason.
     """
-    captured = capture(module, signature.structure, len(signature.tensors))
-    make_values(captured)
+    captured, changes_a_list = capture(module, signature.structure, len(signature.tensors))
+    if changes_a_list and not whole:
+        raise CaptureError("it changes a list or dict that it is given, which its caller may read again")
+    if make_values(captured.graph) and not whole:
+        raise CaptureError("it changes its input in place, which its caller may read again")
     fold_constants(captured)
     drop_identities(captured)
     check_allowed(captured)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import Any
@@ -9,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hetconv.deployment.captured import CaptureError
 from hetconv.deployment.signature import Signature
-from hetconv.deployment.structure import has_numbers, take_out
 from hetconv.errors import UsageError
+from hetconv.graph.structure import has_numbers, take_out
+from hetconv.graph.tracing import CaptureError
 
 Calls = dict[nn.Module, Signature | str]
 """How each module is called, or why that cannot be said; modules that are never called are not there."""
@@ -64,7 +65,7 @@ def _run(model: nn.Module, args: tuple[Any, ...], modules: Iterable[nn.Module], 
             stack.enter_context(_removing(module.register_forward_pre_hook(see, with_kwargs=True)))
         stack.enter_context(torch.no_grad())
         try:
-            model(*args)
+            model(*copy.deepcopy(args))  # it may write to them
         except Exception as error:
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raise UsageError(f"the model does not take the example{shapes_in_words(args)}: {lines[0]}") from error

@@ -42,9 +42,12 @@ class NotCaptured(Record):
 
 @dataclass(frozen=True)
 class CheckedPart(Record):
-    """Root mean square errors over that of the right values, on the example.
+    """Root mean square errors over that of the right values.
 
-    `reference` says what the right values are: the original in float64, or, where it does not run in it, the original.
+    Attributes:
+        original_error: the original's own.
+        reference: what the right values are: the original in float64, or, where it does not run in it, the original.
+        batch_size: of the images: the example's, or another one.
     """
 
     name: str
@@ -52,6 +55,7 @@ class CheckedPart(Record):
     original_error: float
     budget: float
     reference: str
+    batch_size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class DeployReport(Record):
 
     Attributes:
         norms: batch norms that remain, each with the reason.
-        checks: of each captured part; one named "" is the whole network.
+        checks: of each captured part, and of the whole network, "", on the example and on another batch size.
         left: modules that could not be captured; empty for a network that was captured whole.
     """
 
@@ -108,12 +112,19 @@ class DeployReport(Record):
         return [f"convolutions ({len(rows)}):", *table(header, rows)]
 
     def _check_lines(self) -> Iterable[str]:
-        yield f"checked on the example ({len(self.checks)}):"
+        yield f"checked ({len(self.checks)}):"
         rows = [
-            (e.name or "the whole", f"{e.error:.1e}", f"{e.original_error:.1e}", f"{e.budget:.1e}", e.reference)
+            (
+                e.name or "the whole",
+                "–" if e.batch_size is None else str(e.batch_size),
+                f"{e.error:.1e}",
+                f"{e.original_error:.1e}",
+                f"{e.budget:.1e}",
+                e.reference,
+            )
             for e in self.checks
         ]
-        yield from table(("part", "relative error", "original's", "allowed", "against"), rows)
+        yield from table(("part", "batch", "relative error", "original's", "allowed", "against"), rows)
 
     def _measured_on(self) -> str:
         at = self.circumstances

@@ -8,9 +8,9 @@ import torch
 from torch.fx import Node
 from torch.nn import functional
 
-from hetconv.deployment.calls import arguments, called, is_batch_norm
-from hetconv.deployment.captured import Captured
 from hetconv.deployment.shapes import shapes_of
+from hetconv.graph.calls import arguments, called, is_batch_norm
+from hetconv.graph.captured import Captured
 
 _ACTIVATIONS = "celu elu hardsigmoid hardswish hardtanh leaky_relu mish relu relu6 selu silu"
 _OTHERS = """

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from hetconv.deployment.captured import Captured, evaluate
+from hetconv.graph.captured import Captured, evaluate
 
 SHAPES = "shapes"
 

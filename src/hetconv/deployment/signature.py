@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from hetconv.deployment.captured import CaptureError
-from hetconv.deployment.structure import take_out
 from hetconv.errors import UsageError
+from hetconv.graph.structure import take_out
+from hetconv.graph.tracing import CaptureError
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,11 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from hetconv.deployment.allowed import ATTRIBUTES, METHODS, describe, name_of
-from hetconv.deployment.calls import arguments, called
-from hetconv.deployment.captured import Captured, CaptureError, call
+from hetconv.graph.allowed import ATTRIBUTES, METHODS, describe, name_of
+from hetconv.graph.calls import arguments, called
+from hetconv.graph.captured import Captured, call
+from hetconv.graph.tracing import CaptureError
+from hetconv.graph.values import views_of
 
 _DROPOUTS = ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout")
 
@@ -37,7 +39,7 @@ def drop_identities(captured: Captured) -> None:
     for node in list(captured.graph.nodes):
         if node.op == "call_method" and node.target == "view" and not _is_type(node):
             node.target = "reshape"
-        if _is_identity(node):
+        if _is_identity(node) and not _is_returned_copy(captured, node):
             node.replace_all_uses_with(node.args[0])
             captured.graph.erase_node(node)
     captured.drop_unused()
@@ -83,6 +85,13 @@ def _is_identity(node: Node) -> bool:
     if name == "stochastic_depth":
         return arguments(node)["training"] is False
     return node.op == "call_method" and name in ("contiguous", "detach", "clone")
+
+
+def _is_returned_copy(captured: Captured, node: Node) -> bool:
+    """Whether the module gives back this copy, or a view of it: its caller may write to it."""
+    if node.target != "clone":
+        return False
+    return any(captured.output in view.users for view in views_of(captured.graph, node))
 
 
 def _is_type(node: Node) -> bool:

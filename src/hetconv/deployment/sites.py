@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from hetconv.deployment.calls import arguments, convolution_kind
-from hetconv.deployment.captured import Captured
 from hetconv.deployment.choose import Times
 from hetconv.deployment.shapes import shapes_of
 from hetconv.errors import UsageError
+from hetconv.graph.calls import arguments, convolution_kind
+from hetconv.graph.captured import Captured
 from hetconv.ops.arguments import Geometry, geometry, pattern_of
 from hetconv.ops.native import Algorithm
 from hetconv.pattern import HetPattern

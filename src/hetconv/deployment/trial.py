@@ -10,6 +10,7 @@ from torch import nn
 
 from hetconv.deployment.part import DeployedPart
 from hetconv.errors import UsageError
+from hetconv.graph.equality import run
 
 
 class MissingAttributeError(AttributeError):
@@ -39,14 +40,14 @@ def try_out(network: nn.Module, parts: list[DeployedPart], args: tuple[Any, ...]
     """
     with _watched(parts):
         try:
-            network(*args)
+            run(network, (args, {}))
         except MissingAttributeError:
             raise
         except Exception:  # `view` of channels-last images, most likely
             for part in parts:
                 part.make_outputs_contiguous()
             try:
-                network(*args)
+                run(network, (args, {}))
             except Exception as error:
                 lines = str(error).strip().splitlines() or [type(error).__name__]
                 raise UsageError(f"the model's own code does not take deployed parts of itself: {lines[0]}") from error

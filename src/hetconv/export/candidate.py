@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hetconv.errors import HetconvError, UsageError
@@ -16,6 +15,7 @@ from hetconv.export.onnx_model import to_onnx
 from hetconv.export.prepare import Prepared, prepare
 from hetconv.export.timing import interleaved_medians
 from hetconv.export.verify import Checked, compare
+from hetconv.graph.equality import Reference
 from hetconv.nn import HetConv2d
 from hetconv.runtimes import open_session
 
@@ -66,7 +66,7 @@ class Candidate:
         model: nn.Module,
         choice: Choice,
         tried: tuple[Tensor, ...],
-        references: list[NDArray[Any]],
+        references: list[Reference],
         threads: int,
         runtime: str = "onnxruntime",
     ) -> None:
@@ -108,7 +108,7 @@ def fastest(
     model: nn.Module,
     form: AnyForm | Literal["auto"],
     tried: tuple[Tensor, ...],
-    references: list[NDArray[Any]],
+    references: list[Reference],
     threads: int,
     runtime: str = "onnxruntime",
 ) -> Fastest:

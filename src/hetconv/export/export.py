@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hetconv.errors import UsageError
@@ -17,6 +16,7 @@ from hetconv.export.onnx_model import versions
 from hetconv.export.report import ExportReport
 from hetconv.export.verify import Checked, compare, inputs, reference
 from hetconv.files import write_atomically
+from hetconv.graph.equality import Reference
 from hetconv.nn import HetConv2d
 from hetconv.runtimes import RUNTIMES, open_session, require, why_not
 
@@ -88,7 +88,7 @@ def export_onnx(
 
 
 def _compared_elsewhere(
-    chosen: Candidate, tried: tuple[Tensor, ...], references: list[NDArray[Any]], threads: int, timed_on: str
+    chosen: Candidate, tried: tuple[Tensor, ...], references: list[Reference], threads: int, timed_on: str
 ) -> tuple[tuple[Checked, ...], dict[str, str]]:
     """Comparisons on the other runtimes, and why there is none on some."""
     checked: tuple[Checked, ...] = ()

@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from hetconv.errors import UsageError
-from hetconv.layout.capture import capture
+from hetconv.layout.capture import Traced, capture
 from hetconv.layout.operations import SHAPE_ONLY
 from hetconv.nn import HetConv2d
 
@@ -40,10 +40,10 @@ def fold_batch_norms(model: nn.Module) -> tuple[nn.Module, Folding]:
     if not norms:
         return model, Folding((), ())
     try:
-        graph = capture(model)
+        traced = capture(model)
     except UsageError as error:
         return model, Folding((), tuple((name, str(error)) for name in norms))
-    found = _Graph(model, graph)
+    found = _Graph(model, traced)
     folded, left = [], []
     for name, norm in norms.items():
         node = found.normalizing.get(norm)
@@ -59,13 +59,13 @@ def fold_batch_norms(model: nn.Module) -> tuple[nn.Module, Folding]:
 class _Graph:
     """A captured model, and which node of it does the work of which batch norm."""
 
-    def __init__(self, model: nn.Module, graph: fx.Graph) -> None:
-        self.model, self.graph = model, graph
+    def __init__(self, model: nn.Module, traced: Traced) -> None:
+        self.model, self.traced, self.graph = model, traced, traced.graph
         self.modules: dict[str, nn.Module] = dict(model.named_modules(remove_duplicate=False))
-        self.called = Counter(self.modules[str(node.target)] for node in graph.nodes if node.op == "call_module")
+        self.called = Counter(self.modules[str(node.target)] for node in self.graph.nodes if node.op == "call_module")
         self.normalizing: dict[nn.Module, fx.Node] = {}
         self.by_function = False
-        for node in graph.nodes:
+        for node in self.graph.nodes:
             norm = self._norm(node)
             if norm is not None:
                 self.normalizing[norm] = node
@@ -92,6 +92,8 @@ class _Graph:
             return "it or the layer before it is called more than once"
         if len([user for user in before.users if user.target not in SHAPE_ONLY]) > 1:
             return f"{before.target} is also read elsewhere"
+        if node.op == "call_function" and self.traced.why_no_values is not None:
+            return self.traced.why_no_values
         return None
 
     def fold(self, node: fx.Node, norm: nn.Module) -> None:
@@ -107,7 +109,7 @@ class _Graph:
     def result(self) -> nn.Module:
         if not self.by_function:
             return self.model
-        return fx.GraphModule(self.model, self.graph).eval()
+        return self.traced.module(self.model).eval()
 
 
 def _fold(layer: Any, norm: Any) -> None:

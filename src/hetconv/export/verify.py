@@ -4,54 +4,56 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hetconv.errors import HetconvError, UsageError
+from hetconv.graph import equality
+from hetconv.graph.equality import Reference
 from hetconv.layout.capture import copied
 from hetconv.runtimes import Session
 
 BATCHES = (1, 3)
 """Sizes that are checked beside the example's own."""
-BUDGET = 1e-4
-"""Allowed error over the largest output: a network's roundings in float32, with folded batch norm and Winograd
-convolutions, come to some 1e-6; one wrong channel or weight changes outputs by percents."""
 
 
 @dataclass(frozen=True)
 class Checked:
-    """How far a runtime's outputs are from the model's in float64, over the largest of them."""
+    """How far a runtime's outputs are from the model's in float64, and how far they may be; as `Reference` has it.
+
+    Attributes:
+        original_error: the model's own in float32.
+    """
 
     runtime: str
     batch_size: int
     error: float
+    original_error: float
+    allowed: float
 
 
-def reference(model: nn.Module, x: Tensor) -> NDArray[Any]:
-    """The model's output in evaluation mode and float64; the model is left as it was.
+def reference(model: nn.Module, x: Tensor) -> Reference:
+    """What the model computes in evaluation mode; the model is left as it was.
 
     Raises:
         UsageError: it does not take this input, or does not return one tensor.
         HetconvError: the output is not finite.
     """
-    exact = copied(model).eval().double()
     try:
-        with torch.no_grad():
-            output = exact(x.double())
+        found = equality.reference(copied(model).eval(), (x,))
+    except HetconvError as error:
+        raise HetconvError("the model's output is not finite; there is nothing to compare an export with") from error
     except Exception as error:
         told = " ".join(str(error).split())
         raise UsageError(
             f"the model does not take an example of {tuple(x.shape)}: {type(error).__name__}: {told}"
         ) from error
-    if not isinstance(output, Tensor):
-        raise UsageError(f"the model returns a {type(output).__name__}; export takes networks that return one tensor")
-    if not torch.isfinite(output).all():
-        raise HetconvError("the model's output is not finite; there is nothing to compare an export with")
-    return output.numpy()
+    if not isinstance(found.given, Tensor):
+        kind = type(found.given).__name__
+        raise UsageError(f"the model returns a {kind}; export takes networks that return one tensor")
+    return found
 
 
 def inputs(example: Tensor) -> tuple[Tensor, ...]:
@@ -67,7 +69,7 @@ def inputs(example: Tensor) -> tuple[Tensor, ...]:
 
 
 def compare(
-    name: str, session: Session, inputs: Iterable[Tensor], references: Iterable[NDArray[Any]]
+    name: str, session: Session, inputs: Iterable[Tensor], references: Iterable[Reference]
 ) -> tuple[Checked, ...]:
     """Compare a runtime's outputs with references.
 
@@ -75,20 +77,20 @@ def compare(
         HetconvError: they differ in shape or by more than the budget, or the runtime fails.
     """
     found = []
-    for x, expected in zip(inputs, references, strict=True):
+    for x, right in zip(inputs, references, strict=True):
         try:
             output = np.asarray(session(x.numpy()))
         except Exception as error:
             told = " ".join(str(error).split())[:300]
             raise HetconvError(f"{name} fails on a batch of {len(x)}: {type(error).__name__}: {told}") from error
-        if output.shape != expected.shape:
-            raise HetconvError(f"{name} returns {output.shape} for a batch of {len(x)}, the model {expected.shape}")
-        largest = float(np.abs(expected).max(initial=0.0))
-        error_of = float(np.abs(output - expected).max(initial=0.0)) / (largest if largest > 0 else 1.0)
-        if not error_of <= BUDGET:
+        off, allowed = right.error(torch.tensor(output)), max(right.budget, equality.FOREIGN_KERNELS)
+        if off is None:
+            expected = tuple(right.exact[0].shape)
+            raise HetconvError(f"{name} returns {output.shape} for a batch of {len(x)}, the model {expected}")
+        if not off <= allowed:
             raise HetconvError(
-                f"{name} differs from the model by {error_of:.2g} of the largest output for a batch of {len(x)}; "
-                f"allowed is {BUDGET:g}"
+                f"{name} differs from {right.against} by {off:.2g} for a batch of {len(x)}, PyTorch itself by "
+                f"{right.own_error:.2g}; allowed is {allowed:.2g}"
             )
-        found.append(Checked(name, len(x), error_of))
+        found.append(Checked(name, len(x), off, right.own_error, allowed))
     return tuple(found)

@@ -3,36 +3,73 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from typing import Any
 
 from torch import fx, nn
 
 from hetconv.errors import UsageError
+from hetconv.graph.tracing import CaptureError, ValueTracer, reason_of
+from hetconv.graph.values import make_values
 from hetconv.nn import HetConv2d
 
 WAY_OUT = "make its forward traceable by torch.fx, or move the part of it that is"
 
 
-class _Tracer(fx.Tracer):
+class _Tracer(ValueTracer):
     """PyTorch's own modules and HetConv layers are nodes; everything else is traced into."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, HetConv2d) or super().is_leaf_module(m, module_qualified_name)
 
 
-def capture(model: nn.Module) -> fx.Graph:
-    """The graph of the model in its present mode.
+@dataclass(frozen=True)
+class Traced:
+    """A model as a graph of its modules and of the functions between them.
+
+    Attributes:
+        why_no_values: what is written in place and read under another name, so that the graph must not be run with
+            anything changed in it; None for a graph of values.
+    """
+
+    graph: fx.Graph
+    why_no_values: str | None
+
+    def module(self, model: nn.Module) -> fx.GraphModule:
+        """The graph as a module on the model's own modules, which stop to write in place.
+
+        Raises:
+            UsageError: it is no graph of values.
+        """
+        if self.why_no_values is not None:
+            raise UsageError(
+                f"{type(model).__name__} cannot be run as a graph: {self.why_no_values}; write that part of it "
+                f"without changing tensors in place"
+            )
+        found = fx.GraphModule(model, self.graph)
+        for module in found.modules():
+            if getattr(module, "inplace", False) is True:
+                module.inplace = False
+        return found
+
+
+def capture(model: nn.Module) -> Traced:
+    """The graph of the model in its present mode, as values where that can be.
 
     Raises:
         UsageError: it cannot be traced; the message says what stood in the way.
     """
     try:
-        return _Tracer().trace(model)
+        graph = _Tracer().trace(model)
     except Exception as error:
-        first = " ".join(str(error).split())[:200]
-        raise UsageError(
-            f"{type(model).__name__} cannot be captured by torch.fx ({type(error).__name__}: {first}); {WAY_OUT}"
-        ) from error
+        first = " ".join(reason_of(error).split())[:200]
+        raise UsageError(f"{type(model).__name__} cannot be captured by torch.fx ({first}); {WAY_OUT}") from error
+    values = copy.deepcopy(graph)
+    try:
+        make_values(values, dict(model.named_modules(remove_duplicate=False)))
+    except CaptureError as error:
+        return Traced(graph, str(error))
+    return Traced(values, None)
 
 
 def copied(model: nn.Module) -> nn.Module:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
-from torch import fx, nn
+from torch import Tensor, nn
 
-from hetconv.errors import UsageError
-from hetconv.layout.capture import capture, copied
+from hetconv.errors import HetconvError, UsageError
+from hetconv.graph.equality import other_batch, reference, run
+from hetconv.layout.capture import Traced, capture, copied
 from hetconv.layout.flow import Flow
 from hetconv.layout.rewrite import Gather, gathered, gathers_of, permutations_of, permute, why_not
 from hetconv.layout.rules import Rules
@@ -18,7 +20,9 @@ from hetconv.pattern import ARRANGEMENTS, Arrangement
 GATHER = "gather=True allows gathering channels there"
 
 
-def relayout(model: nn.Module, to: Arrangement, *, gather: bool = False) -> nn.Module:
+def relayout(
+    model: nn.Module, to: Arrangement, *, gather: bool = False, example: Tensor | tuple[Any, ...] | None = None
+) -> nn.Module:
     """A copy of a network with all its HetConv layers in one arrangement, which computes exactly the same.
 
     Weights are permuted, and nothing else: each layer finds its parts where the wanted arrangement has them, and what
@@ -32,13 +36,34 @@ def relayout(model: nn.Module, to: Arrangement, *, gather: bool = False) -> nn.M
     Args:
         to: "blocked", which grouped convolutions compute, or "shifted", the paper's.
         gather: where permuting weights is not enough, gather channels (`torch.index_select`) instead of refusing.
-            What needs that comes back as a torch.fx.GraphModule, captured in the mode that the model is in.
+            What needs that comes back as a torch.fx.GraphModule, captured in the mode that the model is in; it writes
+            to none of its tensors in place.
+        example: a batch, or the tuple of the model's arguments: the copy is compared with the model on it and on
+            another batch size, in evaluation mode.
 
     Raises:
-        UsageError: the model cannot be captured, or a tensor has to keep its order where a layer needs another; the
-            message names the place and the way out.
+        UsageError: the model cannot be captured, or a tensor has to keep its order where a layer needs another, or
+            where gathering is needed the model changes tensors in place that it reads under another name; the message
+            names the place and the way out.
+        HetconvError: the copy computes something else on the example.
     """
-    return Relayout(model, to).result(gather)
+    moved = Relayout(model, to).result(gather)
+    if example is not None:
+        _check(model, moved, (example,) if isinstance(example, Tensor) else example)
+    return moved
+
+
+def _check(model: nn.Module, moved: nn.Module, example: tuple[Any, ...]) -> None:
+    original, copy = copied(model).eval(), copied(moved).eval()
+    for args in (example, other_batch(example)):
+        if args is not None:
+            right = reference(original, args)
+            error = right.error(run(copy, (args, {})))
+            if error is None or not error <= right.budget:
+                raise HetconvError(
+                    f"{type(model).__name__}, moved, is off by {error} of {right.against}, allowed {right.budget:.2g}; "
+                    f"please report the network"
+                )
 
 
 class Relayout:
@@ -89,7 +114,7 @@ class Relayout:
         layers = (module for module in self.flow.modules.values() if isinstance(module, HetConv2d))
         return any(layer.arrangement != self.to for layer in layers)
 
-    def _capture(self, training: bool) -> list[fx.Graph]:
+    def _capture(self, training: bool) -> list[Traced]:
         """The graph in the model's own mode, then that of the other mode where it can be captured.
 
         A part of the network that no graph reaches is found by `_unreached`.
@@ -103,8 +128,8 @@ class Relayout:
         finally:
             for module, mode in modes.items():
                 module.training = mode
-        for graph in graphs:
-            Rules(self.flow, graph).run()
+        for traced in graphs:
+            Rules(self.flow, traced.graph).run()
         return graphs
 
     def _unreached(self) -> str | None:

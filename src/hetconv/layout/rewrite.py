@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from hetconv.errors import UsageError
+from hetconv.layout.capture import Traced
 from hetconv.layout.flow import Flow, HetCalls, Move
 from hetconv.layout.order import Order, between, identity
 from hetconv.layout.solve import Orders
@@ -131,11 +132,14 @@ def gather_channels(x: Tensor, dim: int, order: Tensor) -> Tensor:
     return x if x.dim() < -dim or x.shape[dim] == 1 else x.index_select(dim, order)
 
 
-def gathered(model: nn.Module, graph: fx.Graph, gathers: tuple[Gather, ...], number: int) -> fx.GraphModule:
+def gathered(model: nn.Module, traced: Traced, gathers: tuple[Gather, ...], number: int) -> fx.GraphModule:
     """The model as a graph with these gathers in it.
 
     Args:
         number: which of the flow's graphs this is.
+
+    Raises:
+        UsageError: the model writes in place to what it reads under another name, which a gathered copy would miss.
     """
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     names: dict[Order, str] = {}
@@ -144,9 +148,9 @@ def gathered(model: nn.Module, graph: fx.Graph, gathers: tuple[Gather, ...], num
         if gather.order not in names:
             names[gather.order] = f"_channel_order_{len(names)}"
             model.register_buffer(names[gather.order], torch.tensor(gather.order, device=device), persistent=False)
-        _insert(graph, gather, names[gather.order])
-    graph.lint()
-    module = fx.GraphModule(model, graph)
+        _insert(traced.graph, gather, names[gather.order])
+    traced.graph.lint()
+    module = traced.module(model)
     for name in names.values():
         delattr(model, name)
     return module

@@ -21,6 +21,8 @@ from hetconv.ops.weights import from_dense_weight, to_dense_weight
 from hetconv.pattern import ARRANGEMENTS, Arrangement, HetPattern
 
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
+AVERAGED = 0.05
+"""How far averaging state dicts in float or bfloat16 may bring a stored P from its whole number."""
 
 
 class HetConv2d(nn.Module):
@@ -121,6 +123,14 @@ class HetConv2d(nn.Module):
             dilation=self.dilation,
             arrangement=self.arrangement,
         )
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "weight":
+            raise AttributeError(
+                "a HetConv2d has no weight: its weights are weight_spatial (N, M/P, K, K) and weight_pointwise "
+                "(N, M − M/P); to_dense().weight is its kernel with zeros where it has none"
+            )
+        return super().__getattr__(name)
 
     def _keeps_packed(self, x: Tensor) -> bool:
         """Whether this is a call of plain eager inference on the native kernels, which then keep packed weights."""
@@ -233,7 +243,15 @@ class HetConv2d(nn.Module):
         return torch.tensor([self.p, ARRANGEMENTS.index(self.arrangement)], device="cpu")
 
     def set_extra_state(self, state: Tensor) -> None:
-        p, arrangement = int(state[0]), ARRANGEMENTS[int(state[1])]
+        """Refuse the state of a layer with another P or arrangement; averaging state dicts rounds these two numbers."""
+        stored = [float(number) for number in state]
+        whole = len(stored) == 2 and all(math.isfinite(one) and abs(one - round(one)) < AVERAGED for one in stored)
+        if not whole or not 0 <= round(stored[1]) < len(ARRANGEMENTS):
+            raise UsageError(
+                f"the checkpoint's layer has [P, arrangement]={state.tolist()}, which are no whole numbers; were state "
+                f"dicts of layers with different P or arrangement averaged?"
+            )
+        p, arrangement = round(stored[0]), ARRANGEMENTS[round(stored[1])]
         if (p, arrangement) != (self.p, self.arrangement):
             raise UsageError(
                 f"the checkpoint's layer has p={p}, arrangement={arrangement!r} and this one p={self.p}, "

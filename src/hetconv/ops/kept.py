@@ -12,9 +12,12 @@ from hetconv.pattern import HetPattern
 class KeptWeights:
     """The packed form of one layer's weights, made when it is first asked for. Copies of it start empty.
 
-    It is made anew when a fingerprint of all values says that they are no longer the same. PyTorch's own version
-    counters would be cheaper to ask, but miss what is written through `tensor.data`. Reading the weights once more
-    costs a tenth of packing them.
+    At each call the weights' hash is compared with that of the weights that were packed, and these are packed anew when
+    it is another one. PyTorch's own version counters would be cheaper to ask, but miss what is written through
+    `tensor.data`, NumPy or shared memory, as averaging of weights does. A hash costs reading the weights once more.
+
+    What is packed is a copy of the weights, and its hash is the copy's: what another thread writes meanwhile may be in
+    one call's result, as in any layer, but is not kept for weights that have other values.
     """
 
     def __init__(self) -> None:
@@ -27,17 +30,22 @@ class KeptWeights:
         weights = (weight_spatial, weight_pointwise)
         if not all(_is_dense(weight) for weight in weights):
             return None
-        strides = (weight.stride() for weight in weights)
-        key = (pattern, native.instruction_set(), *strides, *(native.fingerprint(weight) for weight in weights))
         known, packed = self._packed.get(algorithm, ((), torch.empty(0)))
-        if known != key:
+        if known != _key(weights, pattern):
             with torch.inference_mode(False), torch.no_grad():
-                packed = native.pack_weights(*weights, pattern, algorithm)
+                copies = (weight_spatial.detach().clone(), weight_pointwise.detach().clone())
+                key, packed = _key(copies, pattern), native.pack_weights(*copies, pattern, algorithm)
             self._packed[algorithm] = key, packed
         return packed
 
     def __reduce__(self) -> tuple[type[KeptWeights], tuple[()]]:
         return KeptWeights, ()
+
+
+def _key(weights: tuple[Tensor, Tensor], pattern: HetPattern) -> tuple[object, ...]:
+    """What a packed form is of."""
+    strides = (weight.stride() for weight in weights)
+    return (pattern, native.instruction_set(), *strides, *(native.hash_of(weight) for weight in weights))
 
 
 def _is_dense(tensor: Tensor) -> bool:

@@ -129,8 +129,11 @@ def multiply_adds(rounds: int) -> int:
     return int(_kernels().hetconv_multiply_adds(ctypes.c_int64(rounds)))
 
 
-def fingerprint(tensor: Tensor) -> int:
-    """A number that changes with any value of a float32 tensor that fills its memory without gaps."""
+def hash_of(tensor: Tensor) -> int:
+    """64 bits of a float32 tensor that fills its memory without gaps: others where one value changed, bits compared.
+
+    Where several values changed they are the same by chance only, once in 2³² changes at the most.
+    """
     return int(_kernels().hetconv_fingerprint(tensor.data_ptr(), tensor.numel()))
 
 

@@ -28,6 +28,11 @@ def layer_numbers(pattern: HetPattern, where: Geometry, activation: str | None) 
     ]
 
 
+def layer_padding(numbers: Ints) -> Ints:
+    """The padding among `layer_numbers`."""
+    return numbers[6:8]
+
+
 def _fake_packed(x: Tensor, packed: Tensor, bias: Tensor | None, residual: Tensor | None, layer: Ints) -> Tensor:
     out_channels, _, *numbers, _, _ = layer
     kernel, stride, padding, dilation = ((numbers[i], numbers[i + 1]) for i in range(0, 8, 2))

@@ -62,7 +62,7 @@ def bench_notes(results: BenchResults) -> tuple[str, ...]:
     return (
         f"{results.network}, input {size}; multiply-adds of one image: {macs}.{found}",
         "Times are medians of interleaved rounds; times as fast is over dense in the same runtime; first output is "
-        "from starting a fresh process, memory the most it had held by then; error is of the largest output.",
+        "from starting a fresh process, memory the most it had held by then; error is relative, of root mean squares.",
         f"Measured on {circumstances_text(results.circumstances)}.",
     )
 

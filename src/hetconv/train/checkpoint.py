@@ -14,13 +14,13 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from hetconv.errors import DamagedFileError, UsageError
 from hetconv.files import temporary_name, write_atomically
 from hetconv.records import Epoch, adapter
+from hetconv.tensor_file import NotSafetensorsError, read_tensors
 
 FORMAT = "hetconv-checkpoint-1"
 
@@ -125,12 +125,11 @@ def load_weights(path: Path, model: nn.Module) -> None:
     if not path.is_file():
         raise UsageError(f"looked for the weights {path}; they are not there")
     try:
-        with safe_open(path, framework="pt") as file:
-            checkpoint = "hetconv" in (file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
-    except (SafetensorError, OSError) as error:
+        read = read_tensors(path)
+    except (NotSafetensorsError, OSError) as error:
         raise UsageError(f"{path} is not a whole safetensors file ({error}); save the state dict as one") from error
-    if checkpoint:
+    tensors = read.tensors
+    if "hetconv" in read.metadata:
         tensors = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
     try:
         model.load_state_dict(tensors)
@@ -143,11 +142,10 @@ def _read(path: Path) -> tuple[Header, dict[str, Tensor]]:
     if not path.is_file():
         raise UsageError(f"looked for the checkpoint {path}; it is not there")
     try:
-        with safe_open(path, framework="pt") as file:
-            header = (file.metadata() or {}).get("hetconv")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
-    except (SafetensorError, OSError) as error:
+        found = read_tensors(path)
+    except (NotSafetensorsError, OSError) as error:
         raise DamagedFileError(path, f"not a whole safetensors file ({error})") from error
+    header, tensors = found.metadata.get("hetconv"), found.tensors
     if header is None:
         raise UsageError(f"{path} is a safetensors file but no checkpoint of hetconv")
     try:

@@ -10,12 +10,7 @@ from torch import Tensor
 from torch.fx import Graph, Node
 from torch.fx.node import map_arg
 
-from hetconv.errors import UsageError
 from hetconv.pattern import HetPattern
-
-
-class CaptureError(UsageError):
-    """A module cannot become a graph of the allowed operations; the message is the reason."""
 
 
 @dataclass

@@ -10,7 +10,7 @@ import torch
 from torch.fx import Node
 from torch.nn import functional
 
-from hetconv.deployment.allowed import describe
+from hetconv.graph.allowed import describe
 from hetconv.ops import het_conv2d
 
 _CONV_ARGUMENTS = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")

@@ -47,6 +47,17 @@ def put_back(structure: Any, values: Sequence[Any]) -> Any:
     return structure
 
 
+def same(one: Any, other: Any) -> bool:
+    """Whether two structures hold the very same values in the same places."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return list(one) == list(other) and all(same(item, other[key]) for key, item in one.items())
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one is other or (type(one) in CONSTANTS and bool(one == other))
+
+
 def has_numbers(structure: Any) -> bool:
     """Whether there is a number in a structure, True and False not counted."""
     if isinstance(structure, dict):

@@ -1,0 +1,120 @@
+"""Reading safetensors files: opened once, every tensor in memory of its own, so that what was checked is what is used.
+
+safetensors' own `safe_open` maps the file into memory instead: what another process writes into it then shows in
+tensors that were checked before.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor
+
+LONGEST_HEADER = 100_000_000
+"""Bytes, as in safetensors."""
+DTYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "C64": torch.complex64,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8,
+    "U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "BOOL": torch.bool,
+}  # fmt: skip
+
+
+class NotSafetensorsError(ValueError):
+    """A file is no whole safetensors file; the message says why."""
+
+
+@dataclass(frozen=True)
+class TensorFile:
+    """The content of a safetensors file."""
+
+    metadata: dict[str, str]
+    tensors: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    name: str
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+def read_tensors(path: Path) -> TensorFile:
+    """Read a whole file at once: replacing it or writing into it afterwards changes nothing.
+
+    Raises:
+        NotSafetensorsError: it is cut short, too long, or no safetensors file.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        metadata, entries = _header(file)
+        tensors: dict[str, Tensor] = {}
+        at = 0
+        for entry in sorted(entries, key=lambda entry: (entry.begin, entry.end)):
+            if entry.begin != at:
+                raise NotSafetensorsError(f"{entry.name} does not begin where the tensor before it ends")
+            tensors[entry.name] = _tensor(file, entry)
+            at = entry.end
+        if file.read(1):
+            raise NotSafetensorsError("it is longer than its header says")
+    return TensorFile(metadata, tensors)
+
+
+def _header(file: BinaryIO) -> tuple[dict[str, str], list[_Entry]]:
+    length = int.from_bytes(_bytes(file, 8), "little")
+    if length > LONGEST_HEADER:
+        raise NotSafetensorsError(f"its header would have {length:,} bytes")
+    try:
+        header = json.loads(_bytes(file, length))
+    except (ValueError, RecursionError) as error:
+        raise NotSafetensorsError("its header is no JSON") from error
+    if not isinstance(header, dict):
+        raise NotSafetensorsError("its header is no table of tensors")
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise NotSafetensorsError("its metadata is no table of texts")
+    return metadata, [_entry(name, entry) for name, entry in header.items()]
+
+
+def _entry(name: str, entry: Any) -> _Entry:
+    try:
+        dtype, shape, (begin, end) = DTYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise NotSafetensorsError(f"its header does not describe {name}") from error
+    numbers = [begin, end, *shape] if isinstance(shape, list) else [None]
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        raise NotSafetensorsError(f"its header gives {name} no shape and place")
+    if end - begin != prod(shape) * dtype.itemsize:
+        raise NotSafetensorsError(f"{name} has {end - begin} bytes, which is not its shape {tuple(shape)} of {dtype}")
+    return _Entry(name, dtype, tuple(shape), begin, end)
+
+
+def _tensor(file: BinaryIO, entry: _Entry) -> Tensor:
+    left = _size(file) - file.tell()
+    if entry.end - entry.begin > left:  # before so much memory is asked for
+        raise NotSafetensorsError(f"it ends within {entry.name}")
+    data = torch.empty(entry.end - entry.begin, dtype=torch.uint8)
+    if file.readinto(data.numpy().data) != len(data):  # type: ignore[attr-defined]
+        raise NotSafetensorsError(f"it ends within {entry.name}")
+    return data.view(entry.dtype).reshape(entry.shape)
+
+
+def _size(file: BinaryIO) -> int:
+    place = file.tell()
+    size = file.seek(0, 2)
+    file.seek(place)
+    return size
+
+
+def _bytes(file: BinaryIO, count: int) -> bytes:
+    found = file.read(count)
+    if len(found) != count:
+        raise NotSafetensorsError("it ends within its header")
+    return found

@@ -1,0 +1,77 @@
+"""Safetensors files: what the library writes is read bit by bit, and nothing else is."""
+
+import json
+import struct
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import save
+
+from hetconv.tensor_file import DTYPES, NotSafetensorsError, read_tensors
+
+
+def test_reads_what_the_library_writes(tmp_path):
+    tensors = {str(dtype): (torch.arange(6).reshape(2, 3) % 2).to(dtype) for dtype in DTYPES.values()}
+    tensors |= {"none": torch.zeros(0, 3), "one": torch.tensor(2.5)}
+    (tmp_path / "a").write_bytes(save(tensors, {"key": "value"}))
+    read = read_tensors(tmp_path / "a")
+    assert read.metadata == {"key": "value"}
+    assert set(read.tensors) == set(tensors)
+    for name, value in tensors.items():
+        assert read.tensors[name].dtype == value.dtype
+        assert read.tensors[name].shape == value.shape
+        assert read.tensors[name].reshape(-1).view(torch.uint8).tolist() == value.reshape(-1).view(torch.uint8).tolist()
+
+
+def written(header, data=b"\0" * 8):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def tensor(dtype="F32", shape=(2,), offsets=(0, 8)):
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": list(offsets)}
+
+
+WRONG = {
+    "nothing": b"",
+    "no header": struct.pack("<Q", 2**60),
+    "short header": struct.pack("<Q", 100) + b"{}",
+    "no JSON": written(b"{"),
+    "deep JSON": written(b"[" * 100_000),
+    "no table": written([1]),
+    "metadata": written({"__metadata__": {"a": 1}}, b""),
+    "dtype": written({"a": tensor("F31")}),
+    "no dtype": written({"a": {"shape": [2], "data_offsets": [0, 8]}}),
+    "no entry": written({"a": 3}),
+    "negative": written({"a": tensor(shape=(-2,))}),
+    "overflow": written({"a": tensor(shape=(2**61, 2))}),
+    "text": written({"a": tensor(shape=("2",))}),
+    "size": written({"a": tensor(shape=(3,))}),
+    "gap": written({"a": tensor(shape=(1,), offsets=(4, 8))}),
+    "overlap": written({"a": tensor(), "b": tensor()}),
+    "too long": written({"a": tensor()}, b"\0" * 9),
+    "too short": written({"a": tensor()}, b"\0" * 7),
+    "would fill the memory": written({"a": tensor(shape=(2**50,), offsets=(0, 2**52))}),
+}
+
+
+@pytest.mark.parametrize("data", WRONG.values(), ids=WRONG)
+def test_what_is_no_whole_file_is_refused(tmp_path, data):
+    (tmp_path / "a").write_bytes(data)
+    with pytest.raises(NotSafetensorsError):
+        read_tensors(tmp_path / "a")
+
+
+@given(st.integers(0, 150), st.integers(0, 255))
+def test_a_changed_byte_is_refused_or_changes_a_name_or_value(tmp_path_factory, place, byte):
+    data = bytearray(save({"first": torch.arange(5.0), "second": torch.ones(3, dtype=torch.int64)}))
+    data[place % len(data)] = byte
+    path = tmp_path_factory.mktemp("a") / "a"
+    path.write_bytes(data)
+    try:
+        read = read_tensors(path)
+    except NotSafetensorsError:
+        return
+    assert sum(value.numel() * value.element_size() for value in read.tensors.values()) == 44
