@@ -22,6 +22,7 @@ MAY_KNOW = {
     "ops": {"built", "pattern", "errors"},
     "nn": {"ops", "pattern", "errors"},
     "convert": {"plain_text", *LAYER},
+    "adaptation": {"convert", "cost", "deployment", "ops", "records", "files", "plain_text", *LAYER},
     "layout": {"ops", *LAYER},
     "runtimes": {"built", "errors"},
     "export": {"layout", "runtimes", "ops", "files", "plain_text", *LAYER},

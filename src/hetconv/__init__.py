@@ -1,5 +1,6 @@
 """HetConv layers for PyTorch: the layer, its exact cost, conversion, and an honest comparison."""
 
+from hetconv.adaptation import RefitReport, refit_
 from hetconv.convert import ConversionReport, convert_, convertible, swap_
 from hetconv.cost import LatencyReport, complexity, latency, speedup_theory
 from hetconv.deployment import Deployed, DeployReport, deploy, load_deployed
@@ -23,6 +24,7 @@ __all__ = [
     "LatencyReport",
     "PackedHetConv2d",
     "QuantizationReport",
+    "RefitReport",
     "allow_winograd",
     "complexity",
     "convert_",
@@ -38,6 +40,7 @@ __all__ = [
     "onnx_runtime_library",
     "pack",
     "quantize_onnx",
+    "refit_",
     "register_onnx_runtime",
     "relayout",
     "speedup_theory",
