@@ -1,5 +1,6 @@
 """HetConv layers for PyTorch: the layer, its exact cost, conversion, and an honest comparison."""
 
+from hetconv.adaptation import Plan, RefitReport, plan, refit_
 from hetconv.convert import ConversionReport, convert_, convertible, swap_
 from hetconv.cost import LatencyReport, complexity, latency, speedup_theory
 from hetconv.deployment import Deployed, DeployReport, deploy, load_deployed
@@ -23,7 +24,9 @@ __all__ = [
     "HetPattern",
     "LatencyReport",
     "PackedHetConv2d",
+    "Plan",
     "QuantizationReport",
+    "RefitReport",
     "__version__",
     "allow_winograd",
     "complexity",
@@ -39,7 +42,9 @@ __all__ = [
     "load_deployed",
     "onnx_runtime_library",
     "pack",
+    "plan",
     "quantize_onnx",
+    "refit_",
     "register_onnx_runtime",
     "relayout",
     "speedup_theory",
