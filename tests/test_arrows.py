@@ -54,7 +54,7 @@ HEAVY = {
     "nncf",
     "torch_pruning",
     "accelerate",
-    "optuna",
+    "ray",
     "scipy",
     "matplotlib",
     "torchvision",

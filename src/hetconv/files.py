@@ -34,13 +34,18 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
             temporary.replace(path)
-        _flush_folder(path.parent)
+        flush_folder(path.parent)
     except OSError as error:
-        mend = MENDS.get(error.errno or 0, "mend that")
-        raise HetconvError(f"cannot write {path}: {error.strerror}; nothing is lost; {mend}, run again") from error
+        raise cannot_write(path, error) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def cannot_write(path: Path, error: OSError) -> HetconvError:
+    """What a user must do so that `path` can be written, in one line."""
+    mend = MENDS.get(error.errno or 0, "mend that")
+    return HetconvError(f"cannot write {path}: {error.strerror}; nothing is lost; {mend}, run again")
 
 
 def temporary_name(path: Path) -> Path:
@@ -85,7 +90,7 @@ def set_aside(path: Path) -> None:
         ) from error
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
     """Bring a renaming to the disk, so that a power cut does not undo it."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from hetconv.cli.streams import tolerant_streams
 from hetconv.errors import HetconvError, UsageError, WrongFileError
 
-USAGE, FAILURE, INTERRUPTED = 2, 1, 130
+USAGE, FAILURE, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 RESUMED = ("compare", "sensitivity", "study", "train")
 """Commands that keep what they have done."""
 
 
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end, by `kill` or a batch system: it lets go of what it does, as on Ctrl-C."""
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command and exit: 0, 2 if it was used wrongly, 1 if it failed, 130 if it was interrupted."""
+    """Run the command and exit: 0, 2 if it was used wrongly, 1 if it failed, 130 or 143 if it was interrupted."""
+    tolerant_streams()
+    signal.signal(signal.SIGTERM, _terminate)
     sys.exit(run(arguments))
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -30,9 +42,11 @@ def run(arguments: list[str] | None = None) -> int:
         return _say(str(error), USAGE)
     except (HetconvError, OSError) as error:
         return _say(str(error), FAILURE)
+    except Terminated:
+        code = TERMINATED
     except KeyboardInterrupt:
         code = INTERRUPTED
-    if code == INTERRUPTED:
+    if code in (INTERRUPTED, TERMINATED):
         goes_on = "the same command goes on from the last stored epoch"
         _say(f"stopped; {goes_on if given[:1] and given[0] in RESUMED else 'nothing was written'}", code)
     return code

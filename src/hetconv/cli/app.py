@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -41,6 +41,9 @@ from hetconv.cli.options import (
 from hetconv.cli.sensitivity import sensitivity_command
 from hetconv.cli.study import study_app
 from hetconv.errors import HetconvError
+
+if TYPE_CHECKING:
+    from hetconv.study import Comparison
 
 app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -124,8 +127,10 @@ def train(
         epochs, batch_size, lr, momentum, weight_decay, schedule, numbers("step-epochs", step_epochs), step_factor,
         warmup_epochs, label_smoothing, mixed_precision,
     )  # fmt: skip
-    _compare(Comparison(model, (variant,), (seed,), data, recipe, width, image_size, train_limit), out, threads)
-    typer.echo(f"weights: {Store(out).checkpoint(variant, seed)}")
+    comparison = Comparison(model, (variant,), (seed,), data, recipe, width, image_size, train_limit)
+    _compare(comparison, out, threads, weights=True)
+    run = Store(out).run(variant, seed)
+    typer.echo(f"weights: {run.path if comparison.compressed else run.checkpoint}")
 
 
 @app.command()
@@ -141,7 +146,7 @@ def profile(
     """Show what each layer of a network costs: multiply-adds, parameters, milliseconds."""
     from hetconv.models import create_model, input_size_of
     from hetconv.report import print_layers
-    from hetconv.study.costing import measure_costs
+    from hetconv.study.costs import measure_costs
 
     size = input_size_of(model) if input_size is None else sizes_of(input_size)
     set_threads(threads)
@@ -196,24 +201,24 @@ def report(folder: Annotated[Path, typer.Argument(help="Folder of a comparison."
 
     store = Store(folder)
     results = store.load_results()
-    print_results(results, console())
     write_report(results, store.report)
+    print_results(results, console())
     typer.echo(f"report: {store.report}")
 
 
-def _compare(comparison: object, out: Path, threads: int | None) -> None:
+def _compare(comparison: Comparison, out: Path, threads: int | None, weights: bool = False) -> None:
+    """Write the page, and then print: what is printed may find nobody who reads it."""
     from hetconv.cli.progress import TerminalProgress
     from hetconv.report import print_results, write_report
-    from hetconv.study import Comparison, Store, compare
+    from hetconv.study import Store, compare
 
     if followed():
         return
-    assert isinstance(comparison, Comparison)
     runs = len(comparison.variants) * len(comparison.seeds)
     with TerminalProgress(Console(stderr=True), runs, comparison.recipe.epochs) as progress:
-        results = compare(comparison, out, progress, threads=threads)
-    print_results(results, console())
+        results = compare(comparison, out, progress, threads=threads, weights=weights)
     write_report(results, Store(out).report, _command_line())
+    print_results(results, console())
     typer.echo(f"report: {Store(out).report}")
     failed = [f"{run.variant} seed {run.seed}" for run in results.runs if run.state == "failed"]
     if failed:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import inspect
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -109,6 +112,26 @@ def _features(model: nn.Module, name: str) -> nn.Module:
 
 
 def _from_function(name: str, num_classes: int) -> nn.Module:
+    with _working_folder():
+        return _from_importable_function(name, num_classes)
+
+
+@contextlib.contextmanager
+def _working_folder() -> Iterator[None]:
+    """Let modules of the working folder be imported, behind all that are installed, while the user's own network is
+    made; at any other time a file there must not take the place of a module that is not installed."""
+    folder = os.getcwd()
+    if folder in sys.path:
+        yield
+        return
+    sys.path.append(folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+
+
+def _from_importable_function(name: str, num_classes: int) -> nn.Module:
     module_name, _, function_name = name.partition(":")
     try:
         function = getattr(importlib.import_module(module_name), function_name)

@@ -41,6 +41,10 @@ class Progress:
     def step(self, epoch: int, step: int, steps: int) -> None:
         """`step` of `steps` of this epoch is done."""
 
+    def may_store(self) -> bool:
+        """Asked before a checkpoint is written; one that may not be is left out."""
+        return True
+
     def stored(self, found: Epoch) -> None:
         """A checkpoint was written after this epoch, which is told of next; not of every epoch: see `Pace`."""
 
@@ -126,7 +130,8 @@ def train(
             views = evaluate(accelerator, prepared, test, of_views=True)[1]
         found = Epoch(epoch + 1, rate, train_loss, validation_loss, accuracy, seconds, views)
         epochs = (*epochs, found)
-        if kept is not None and (pace.is_due() or len(epochs) == recipe.epochs):
+        due = pace.is_due() or len(epochs) == recipe.epochs
+        if kept is not None and due and progress.may_store():
             with pace.storing():
                 save_checkpoint(kept, accelerator.unwrap_model(prepared), optimizer, identity or {}, epochs)
                 progress.stored(found)
