@@ -10,12 +10,14 @@ import pytest
 import hetconv
 
 ROOT = Path(hetconv.__file__).parent
-LAYER = {"nn", "pattern", "errors"}
+LAYER = {"nn", "pattern", "errors", "foreign"}
 MAY_KNOW = {
     "errors": set(),
     "built": {"errors"},
     "files": {"errors"},
     "plain_text": set(),
+    "foreign": {"errors", "plain_text"},
+    "version": set(),
     "records": {"files", "errors"},
     "pattern": {"errors"},
     "published": {"errors"},
@@ -25,20 +27,23 @@ MAY_KNOW = {
     "layout": {"ops", *LAYER},
     "runtimes": {"built", "errors"},
     "export": {"layout", "runtimes", "ops", "files", "plain_text", *LAYER},
-    "quantize": {"export", "runtimes", "files", "errors"},
+    "quantize": {"export", "runtimes", "files", "foreign", "plain_text", "errors"},
     "models": {"convert", *LAYER},
-    "compress": {"convert", "cost", "export", "ops", "quantize", "runtimes", "train", "records", *LAYER},
+    "compress": {"convert", "cost", "export", "ops", "plain_text", "quantize", "runtimes", "train", "records", *LAYER},
     "cost": {"ops", "records", *LAYER},
     "deployment": {"cost", "ops", "plain_text", "records", "files", *LAYER},
     "bench": {"models", "cost", "deployment", "export", "runtimes", "records", *LAYER},
-    "train": {"records", "files", "errors"},
+    "train": {"records", "files", "foreign", "errors"},
     "statistics": {"records"},
-    "report": {"statistics", "records", "files", "pattern", "errors"},
+    "report": {"statistics", "records", "files", "pattern", "plain_text", "errors"},
     "study": {"models", "compress", "cost", "train", "records", "files", *LAYER},
 }
 FREE = {"cli", "__init__", "__main__"}
 """They join the parts and may know all of them; no part may know them."""
-WITHOUT_TORCH = {"built", "errors", "files", "records", "pattern", "plain_text", "published", "report", "statistics"}
+WITHOUT_TORCH = {
+    "built", "errors", "files", "foreign", "records", "pattern", "plain_text", "published", "report", "statistics",
+    "version",
+}  # fmt: skip
 HEAVY = {
     "cuda",
     "triton",
@@ -55,7 +60,6 @@ HEAVY = {
     "matplotlib",
     "torchvision",
     "sklearn",
-    "webdataset",
     "jinja2",
     "rich",
     "typer",

@@ -11,6 +11,7 @@ from hetconv.ops import Explanation, allow_winograd, explain, het_conv2d
 from hetconv.pattern import HetPattern
 from hetconv.quantize import QuantizationReport, quantize_onnx
 from hetconv.runtimes import onnx_runtime_library, register_onnx_runtime
+from hetconv.version import __version__
 
 __all__ = [
     "ConversionReport",
@@ -23,6 +24,7 @@ __all__ = [
     "LatencyReport",
     "PackedHetConv2d",
     "QuantizationReport",
+    "__version__",
     "allow_winograd",
     "complexity",
     "convert_",

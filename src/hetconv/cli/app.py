@@ -11,9 +11,10 @@ import typer
 from rich.console import Console
 
 from hetconv.cli import deploying, sharding
-from hetconv.cli.arguments import console, numbers, set_threads, sizes_of
+from hetconv.cli.arguments import check_example, console, numbers, say, set_threads, sizes_of
 from hetconv.cli.launched import followed
 from hetconv.cli.options import (
+    DEBUG,
     BatchSize,
     Classes,
     DataSet,
@@ -26,6 +27,7 @@ from hetconv.cli.options import (
     Momentum,
     Precision,
     Schedule,
+    Seed,
     Smoothing,
     StageEpochs,
     StageRate,
@@ -40,7 +42,8 @@ from hetconv.cli.options import (
 )
 from hetconv.cli.sensitivity import sensitivity_command
 from hetconv.cli.study import study_app
-from hetconv.errors import HetconvError
+from hetconv.errors import HetconvError, UsageError
+from hetconv.version import __version__
 
 app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -50,12 +53,24 @@ app = typer.Typer(
 app.add_typer(study_app, name="study")
 
 
+@app.callback(invoke_without_command=True)
+def whole(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option(DEBUG, help="With any command: show tracebacks of what goes wrong.")] = False,
+) -> None:
+    if version:
+        say(f"hetconv {__version__}")
+    elif context.invoked_subcommand is None:
+        raise UsageError("no command is given (hetconv --help)")
+
+
 @app.command()
 def compare(
     out: Annotated[Path, typer.Option(help="Folder for the results; run again to go on.")] = Path("runs/compare"),
     model: Model = "resnet20_cifar",
     variants: Annotated[str, typer.Option(help="Comma-separated specs.")] = "dense,het-p4,het-p8,gwc4-pwc,dwc-pwc",
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds to train each variant from.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, max=10_000, help="How many seeds to train each variant from.")] = 1,
     data: DataSet = "digits",
     width: Width = 1.0,
     image_size: ImageSize = 224,
@@ -98,7 +113,7 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder for the checkpoint and results; run again to go on.")],
     variant: Variant = "het-p4",
     model: Model = "resnet20_cifar",
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Seed = 0,
     data: DataSet = "digits",
     width: Width = 1.0,
     image_size: ImageSize = 224,
@@ -125,7 +140,7 @@ def train(
         warmup_epochs, label_smoothing, mixed_precision,
     )  # fmt: skip
     _compare(Comparison(model, (variant,), (seed,), data, recipe, width, image_size, train_limit), out, threads)
-    typer.echo(f"weights: {Store(out).checkpoint(variant, seed)}")
+    say(f"weights: {Store(out).checkpoint(variant, seed)}")
 
 
 @app.command()
@@ -144,6 +159,7 @@ def profile(
     from hetconv.study.costing import measure_costs
 
     size = input_size_of(model) if input_size is None else sizes_of(input_size)
+    check_example(batch_size, size)
     set_threads(threads)
     network = create_model(model, variant, num_classes, width=width)
     dense = create_model(model, "dense", num_classes, width=width)
@@ -179,11 +195,9 @@ def check() -> None:
     rows = list(run_check())
     failed = [row for row in rows if not row.passed]
     for row in failed:
-        typer.echo(
-            f"wrong: {row.case} on {row.backend}: {row.tensor} is off by {row.error:.3g}, allowed {row.budget:.3g}"
-        )
+        say(f"wrong: {row.case} on {row.backend}: {row.tensor} is off by {row.error:.3g}, allowed {row.budget:.3g}")
     backends = ", ".join(sorted({row.backend for row in rows}))
-    typer.echo(f"{len(rows)} tensors checked on {backends}, {len(failed)} outside their error budget")
+    say(f"{len(rows)} tensors checked on {backends}, {len(failed)} outside their error budget")
     if failed:
         raise HetconvError("the layer computes wrong values on this machine; please report the lines above")
 
@@ -198,7 +212,7 @@ def report(folder: Annotated[Path, typer.Argument(help="Folder of a comparison."
     results = store.load_results()
     print_results(results, console())
     write_report(results, store.report)
-    typer.echo(f"report: {store.report}")
+    say(f"report: {store.report}")
 
 
 def _compare(comparison: object, out: Path, threads: int | None) -> None:
@@ -214,7 +228,7 @@ def _compare(comparison: object, out: Path, threads: int | None) -> None:
         results = compare(comparison, out, progress, threads=threads)
     print_results(results, console())
     write_report(results, Store(out).report, _command_line())
-    typer.echo(f"report: {Store(out).report}")
+    say(f"report: {Store(out).report}")
     failed = [f"{run.variant} seed {run.seed}" for run in results.runs if run.state == "failed"]
     if failed:
         raise HetconvError(f"{len(failed)} of {len(results.runs)} runs failed: {', '.join(failed)}; reasons are above")

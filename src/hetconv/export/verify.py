@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hetconv.errors import HetconvError, UsageError
+from hetconv.foreign import foreign
 from hetconv.layout.capture import copied
 from hetconv.runtimes import Session
 
@@ -39,14 +40,8 @@ def reference(model: nn.Module, x: Tensor) -> NDArray[Any]:
         HetconvError: the output is not finite.
     """
     exact = copied(model).eval().double()
-    try:
-        with torch.no_grad():
-            output = exact(x.double())
-    except Exception as error:
-        told = " ".join(str(error).split())
-        raise UsageError(
-            f"the model does not take an example of {tuple(x.shape)}: {type(error).__name__}: {told}"
-        ) from error
+    with foreign(f"the model does not take an example of {tuple(x.shape)}"), torch.no_grad():
+        output = exact(x.double())
     if not isinstance(output, Tensor):
         raise UsageError(f"the model returns a {type(output).__name__}; export takes networks that return one tensor")
     if not torch.isfinite(output).all():
@@ -76,11 +71,8 @@ def compare(
     """
     found = []
     for x, expected in zip(inputs, references, strict=True):
-        try:
+        with foreign(f"{name} fails on a batch of {len(x)}", HetconvError):
             output = np.asarray(session(x.numpy()))
-        except Exception as error:
-            told = " ".join(str(error).split())[:300]
-            raise HetconvError(f"{name} fails on a batch of {len(x)}: {type(error).__name__}: {told}") from error
         if output.shape != expected.shape:
             raise HetconvError(f"{name} returns {output.shape} for a batch of {len(x)}, the model {expected.shape}")
         largest = float(np.abs(expected).max(initial=0.0))

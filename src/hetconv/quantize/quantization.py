@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hetconv.errors import HetconvError, UsageError
 from hetconv.export.timing import interleaved_medians
-from hetconv.files import write_atomically
+from hetconv.files import check_output, write_atomically
 from hetconv.quantize.data import TestImages, as_images
 from hetconv.quantize.report import QuantizationReport
 from hetconv.runtimes import Session, open_session, require
@@ -52,12 +52,14 @@ def quantize_onnx(
     path, out = Path(path), Path(out)
     if not path.is_file():
         raise UsageError(f"looked for the ONNX file {path}; it is not there: hetconv.export_onnx writes one")
-    if out.suffix != module.SUFFIX:
-        raise UsageError(f"out={str(out)!r} must end in {module.SUFFIX} for {backend}")
+    if out.suffix != module.SUFFIXES[-1]:
+        raise UsageError(f"out={str(out)!r} must end in {module.SUFFIXES[-1]} for {backend}")
     if threads < 1:
         raise UsageError(f"threads={threads} must be at least 1")
+    for file in map(out.with_suffix, module.SUFFIXES):
+        check_output(file, path)
     images, tested = as_images("calibration", calibration), TestImages.of(test)
-    before = _opened(backend, path, threads)
+    before, before_bytes = _opened(backend, path, threads), path.stat().st_size
     expected = _classes(tested, before, path)
     with tempfile.TemporaryDirectory(prefix="hetconv-quantize-") as scratch:
         try:
@@ -68,8 +70,8 @@ def quantize_onnx(
             told = " ".join(str(error).split())[:300]
             raise HetconvError(f"{backend} cannot quantize {path}: {type(error).__name__}: {told}") from error
         times = interleaved_medians({"before": before, "after": after}, tested.images[:1])
-        files = sorted(Path(scratch).glob("quantized.*"), key=lambda file: file.suffix == module.SUFFIX)
-        for file in files:  # the one that refers to the others comes last
+        files = [quantized.with_suffix(suffix) for suffix in module.SUFFIXES]
+        for file in files:
             write_atomically(out.with_suffix(file.suffix), file.read_bytes())
         size = sum(file.stat().st_size for file in files)
     return QuantizationReport(
@@ -80,7 +82,7 @@ def quantize_onnx(
         tested.accuracy(expected),
         tested.accuracy(found),
         float((found == expected).float().mean()),
-        path.stat().st_size,
+        before_bytes,
         size,
         times["before"],
         times["after"],

@@ -16,6 +16,9 @@ from hetconv.records import Epoch, Run, StudyResults
 EPOCH = [item.name for item in fields(Epoch)]
 COLUMNS = ["network", "variant", "seed", "state", "error", "compression", *EPOCH]
 STATES = ("running", "done", "failed")
+TEXTS = ("network", "variant", "error", "compression")
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
+"""What a spreadsheet takes for the beginning of a formula; such a text gets an apostrophe before it, which it hides."""
 
 
 def runs_csv(study: StudyResults) -> str:
@@ -27,10 +30,16 @@ def runs_csv(study: StudyResults) -> str:
     for results in study.networks:
         for run in results.runs:
             method = "" if run.compression is None else run.compression.method
-            about = [results.settings.network, run.variant, run.seed, run.state, run.error or "", method]
+            texts = map(_harmless, (results.settings.network, run.variant, run.error or "", method))
+            network, variant, error, method = texts
+            about = [network, variant, run.seed, run.state, error, method]
             for epoch in run.epochs or (None,):
                 writer.writerow([*about, *("" if epoch is None else repr(getattr(epoch, name)) for name in EPOCH)])
     return out.getvalue()
+
+
+def _harmless(text: str) -> str:
+    return f"'{text}" if text.startswith(FORMULA) else text
 
 
 def read_runs_csv(path: Path) -> dict[str, tuple[Run, ...]]:
@@ -102,7 +111,8 @@ def _lines(path: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
                     f"{path} line {rows.line_num}: {len(row)} cells, not {len(COLUMNS)}; is the file cut short?"
                 )
             if row != COLUMNS or rows.line_num > 1:
-                yield rows.line_num, dict(zip(COLUMNS, row, strict=True))
+                cells = dict(zip(COLUMNS, row, strict=True))
+                yield rows.line_num, cells | {name: cells[name].removeprefix("'") for name in TEXTS}
     except csv.Error as error:
         raise UsageError(f"{path} line {rows.line_num}: {error}; is the file cut short?") from error
     if not text.endswith("\n"):
