@@ -32,7 +32,7 @@ MAY_KNOW = {
     "compress": {"convert", "cost", "export", "ops", "plain_text", "quantize", "runtimes", "train", "records", *LAYER},
     "cost": {"ops", "records", *LAYER},
     "deployment": {"cost", "ops", "plain_text", "records", "files", *LAYER},
-    "bench": {"models", "cost", "deployment", "export", "runtimes", "records", *LAYER},
+    "bench": {"models", "cost", "deployment", "export", "plain_text", "runtimes", "records", *LAYER},
     "train": {"records", "files", "foreign", "errors"},
     "statistics": {"records"},
     "report": {"statistics", "records", "files", "pattern", "plain_text", "errors"},

@@ -11,7 +11,7 @@ from hetconv.ops import Explanation, allow_winograd, explain, het_conv2d
 from hetconv.pattern import HetPattern
 from hetconv.quantize import QuantizationReport, quantize_onnx
 from hetconv.runtimes import onnx_runtime_library, register_onnx_runtime
-from hetconv.version import __version__
+from hetconv.version import VERSION as __version__  # noqa: N811
 
 __all__ = [
     "ConversionReport",

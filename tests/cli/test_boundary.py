@@ -223,6 +223,6 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
     root = Path(__file__).parent.parent.parent
     project = tomllib.loads((root / "pyproject.toml").read_text())
-    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "hetconv.version.__version__"}
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "hetconv.version.VERSION"}
     assert run(["--version"]) == 0
     assert capsys.readouterr().out == f"hetconv {hetconv.__version__}\n"

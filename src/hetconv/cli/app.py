@@ -43,7 +43,7 @@ from hetconv.cli.options import (
 from hetconv.cli.sensitivity import sensitivity_command
 from hetconv.cli.study import study_app
 from hetconv.errors import HetconvError, UsageError
-from hetconv.version import __version__
+from hetconv.version import VERSION
 
 app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -60,7 +60,7 @@ def whole(
     debug: Annotated[bool, typer.Option(DEBUG, help="With any command: show tracebacks of what goes wrong.")] = False,
 ) -> None:
     if version:
-        say(f"hetconv {__version__}")
+        say(f"hetconv {VERSION}")
     elif context.invoked_subcommand is None:
         raise UsageError("no command is given (hetconv --help)")
 

@@ -26,6 +26,7 @@ def runs_csv(study: StudyResults) -> str:
     is the method of a network that was compressed after training."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
+    quoting = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)  # the other takes \r for no end of a line
     writer.writerow(COLUMNS)
     for results in study.networks:
         for run in results.runs:
@@ -34,7 +35,8 @@ def runs_csv(study: StudyResults) -> str:
             network, variant, error, method = texts
             about = [network, variant, run.seed, run.state, error, method]
             for epoch in run.epochs or (None,):
-                writer.writerow([*about, *("" if epoch is None else repr(getattr(epoch, name)) for name in EPOCH)])
+                row = [*about, *("" if epoch is None else repr(getattr(epoch, name)) for name in EPOCH)]
+                (quoting if any("\r" in str(cell) for cell in about) else writer).writerow(row)
     return out.getvalue()
 
 
