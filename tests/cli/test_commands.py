@@ -151,7 +151,7 @@ def measured(settings: Bench) -> BenchResults:
         (["export", "resnet20_cifar", "--out", "x.onnx", "--weights", "/no/such"], "looked for the weights /no/such"),
         (["quantize", "/no/such.onnx", "--out", "x.onnx"], "looked for the ONNX file /no/such.onnx"),
         (["bench", "resnet20_cifar", "--runtimes", "tvm"], "runtime 'tvm' is not known"),
-        (["bench", "resnet20_cifar", "--threads", "1,0"], "--threads '1,0' must be numbers of at least 1, or all"),
+        (["bench", "resnet20_cifar", "--threads", "1,0"], "--threads '1,0' must be numbers between 1 and 1024, or all"),
         (["bench", "resnet20_cifar", "--threads", "many"], "--threads 'many' must be whole numbers"),
         (["bench", "resnet20_cifar", "--out", "/tmp/unused", "--input", "1,8,8"], "the model does not take this input"),
         (["report", "/no/such"], "looked for /no/such/results.json"),

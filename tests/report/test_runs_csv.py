@@ -1,9 +1,13 @@
+import csv
+import io
 import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from hetconv.errors import UsageError
 from hetconv.records import Results, Run, StudyResults
@@ -124,3 +128,23 @@ def test_what_does_not_belong_is_refused(tmp_path: Path) -> None:
     short = replace(here, runs=tuple(replace(run, seed=run.seed + 5, epochs=run.epochs[:1]) for run in here.runs))
     with pytest.raises(UsageError, match="dense seed 5 has 1 epochs, this study's have 2; is the file cut short"):
         joined(study(here), written(tmp_path / "c.csv", short))
+
+
+TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=8) | st.sampled_from(
+    ['=HYPERLINK("http://a/")', "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "'=1", "''", "'"]
+)
+
+
+@given(TEXT.filter(bool), TEXT, TEXT)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_text_is_a_formula_and_all_come_back(tmp_path: Path, network: str, variant: str, error: str) -> None:
+    """A spreadsheet runs what begins so; the apostrophe before it is taken away when the file is read."""
+    results = example(seeds=(0,), epochs=1)
+    run = Run(variant, 0, "failed", results.runs[0].epochs, error or None)
+    results = replace(results, settings=replace(results.settings, network=network), runs=(run,))
+    path = written(tmp_path / "runs.csv", results)
+    assert read_runs_csv(path) == {network: (run,)}
+    (_, *rows) = csv.reader(io.StringIO(path.read_bytes().decode(), newline=""))
+    for cell in (cell for row in rows for cell in row):
+        assert not cell.startswith(("=", "+", "@", "\t", "\r"))
+        assert not cell.startswith("-") or float(cell) <= 0

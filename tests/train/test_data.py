@@ -109,7 +109,7 @@ def test_augmentation_of_image_files_comes_from_the_seed(imagefolder: Path) -> N
 def test_a_damaged_image_is_named(imagefolder: Path) -> None:
     (imagefolder / "val" / "cat" / "0.png").write_bytes(b"no image")
     data = load_data(f"imagefolder:{imagefolder}", image_size=16)
-    with pytest.raises(UsageError, match=r"^imagefolder: .*0\.png is damaged \(.*\); replace or delete it$"):
+    with pytest.raises(UsageError, match=r"^imagefolder: .*0\.png is damaged: .*; replace or delete it$"):
         list(data.test_loader(4))
 
 

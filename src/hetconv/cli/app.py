@@ -11,9 +11,10 @@ import typer
 from rich.console import Console
 
 from hetconv.cli import deploying, sharding
-from hetconv.cli.arguments import console, numbers, set_threads, sizes_of
+from hetconv.cli.arguments import check_example, console, numbers, say, set_threads, sizes_of
 from hetconv.cli.launched import followed
 from hetconv.cli.options import (
+    DEBUG,
     BatchSize,
     Classes,
     DataSet,
@@ -26,6 +27,7 @@ from hetconv.cli.options import (
     Momentum,
     Precision,
     Schedule,
+    Seed,
     Smoothing,
     StageEpochs,
     StageRate,
@@ -40,7 +42,8 @@ from hetconv.cli.options import (
 )
 from hetconv.cli.sensitivity import sensitivity_command
 from hetconv.cli.study import study_app
-from hetconv.errors import HetconvError
+from hetconv.errors import HetconvError, UsageError
+from hetconv.version import VERSION
 
 if TYPE_CHECKING:
     from hetconv.study import Comparison
@@ -53,12 +56,24 @@ app = typer.Typer(
 app.add_typer(study_app, name="study")
 
 
+@app.callback(invoke_without_command=True)
+def whole(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option(DEBUG, help="With any command: show tracebacks of what goes wrong.")] = False,
+) -> None:
+    if version:
+        say(f"hetconv {VERSION}")
+    elif context.invoked_subcommand is None:
+        raise UsageError("no command is given (hetconv --help)")
+
+
 @app.command()
 def compare(
     out: Annotated[Path, typer.Option(help="Folder for the results; run again to go on.")] = Path("runs/compare"),
     model: Model = "resnet20_cifar",
     variants: Annotated[str, typer.Option(help="Comma-separated specs.")] = "dense,het-p4,het-p8,gwc4-pwc,dwc-pwc",
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds to train each variant from.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, max=10_000, help="How many seeds to train each variant from.")] = 1,
     data: DataSet = "digits",
     width: Width = 1.0,
     image_size: ImageSize = 224,
@@ -101,7 +116,7 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder for the checkpoint and results; run again to go on.")],
     variant: Variant = "het-p4",
     model: Model = "resnet20_cifar",
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Seed = 0,
     data: DataSet = "digits",
     width: Width = 1.0,
     image_size: ImageSize = 224,
@@ -130,7 +145,7 @@ def train(
     comparison = Comparison(model, (variant,), (seed,), data, recipe, width, image_size, train_limit)
     _compare(comparison, out, threads, weights=True)
     run = Store(out).run(variant, seed)
-    typer.echo(f"weights: {run.path if comparison.compressed else run.checkpoint}")
+    say(f"weights: {run.path if comparison.compressed else run.checkpoint}")
 
 
 @app.command()
@@ -149,6 +164,7 @@ def profile(
     from hetconv.study.costs import measure_costs
 
     size = input_size_of(model) if input_size is None else sizes_of(input_size)
+    check_example(batch_size, size)
     set_threads(threads)
     network = create_model(model, variant, num_classes, width=width)
     dense = create_model(model, "dense", num_classes, width=width)
@@ -184,11 +200,9 @@ def check() -> None:
     rows = list(run_check())
     failed = [row for row in rows if not row.passed]
     for row in failed:
-        typer.echo(
-            f"wrong: {row.case} on {row.backend}: {row.tensor} is off by {row.error:.3g}, allowed {row.budget:.3g}"
-        )
+        say(f"wrong: {row.case} on {row.backend}: {row.tensor} is off by {row.error:.3g}, allowed {row.budget:.3g}")
     backends = ", ".join(sorted({row.backend for row in rows}))
-    typer.echo(f"{len(rows)} tensors checked on {backends}, {len(failed)} outside their error budget")
+    say(f"{len(rows)} tensors checked on {backends}, {len(failed)} outside their error budget")
     if failed:
         raise HetconvError("the layer computes wrong values on this machine; please report the lines above")
 
@@ -202,8 +216,8 @@ def report(folder: Annotated[Path, typer.Argument(help="Folder of a comparison."
     store = Store(folder)
     results = store.load_results()
     write_report(results, store.report)
+    say(f"report: {store.report}")
     print_results(results, console())
-    typer.echo(f"report: {store.report}")
 
 
 def _compare(comparison: Comparison, out: Path, threads: int | None, weights: bool = False) -> None:
@@ -219,7 +233,7 @@ def _compare(comparison: Comparison, out: Path, threads: int | None, weights: bo
         results = compare(comparison, out, progress, threads=threads, weights=weights)
     write_report(results, Store(out).report, _command_line())
     print_results(results, console())
-    typer.echo(f"report: {Store(out).report}")
+    say(f"report: {Store(out).report}")
     failed = [f"{run.variant} seed {run.seed}" for run in results.runs if run.state == "failed"]
     if failed:
         raise HetconvError(f"{len(failed)} of {len(results.runs)} runs failed: {', '.join(failed)}; reasons are above")

@@ -15,6 +15,7 @@ from hetconv.convert.report import ConversionReport, Converted, Skipped
 from hetconv.convert.selection import Patterns, Selection, Where
 from hetconv.convert.sites import Site, describe, find_sites
 from hetconv.errors import HetconvError, UsageError
+from hetconv.foreign import describe_error
 from hetconv.nn import HetConv2d
 from hetconv.pattern import ARRANGEMENTS, Arrangement, HetPattern
 
@@ -188,7 +189,7 @@ def _make(factory: Factory, name: str, conv: nn.Conv2d) -> nn.Module:
     except UsageError as error:
         raise UsageError(f"cannot convert {name}: {error}") from error
     except Exception as error:
-        raise HetconvError(f"cannot convert {name}: {type(error).__name__}: {error}") from error
+        raise HetconvError(f"cannot convert {name}: {describe_error(error)}") from error
     if not isinstance(layer, nn.Module):
         raise UsageError(f"cannot convert {name}: factory returned {layer!r}; it must return an nn.Module")
     if layer is conv:

@@ -16,6 +16,7 @@ from torch import nn
 
 from hetconv.convert import swap_
 from hetconv.errors import UsageError
+from hetconv.foreign import foreign
 from hetconv.models.airbench import AirbenchCifar
 from hetconv.models.layers import Layers
 from hetconv.models.mobilenet import MobileNetV1
@@ -34,6 +35,9 @@ OWN_MODELS: dict[str, Callable[..., nn.Module]] = {
 
 DEFAULT_INPUT_SIZE = {name: (3, 32, 32) for name in OWN_MODELS if name.endswith("_cifar")}
 """(channels, height, width) of one example where it is not 3×224×224."""
+
+MOST_CLASSES = 1_000_000
+"""More are a slip of the keyboard, which would take all memory."""
 
 FEATURES = "_features"
 """Behind the name of a torchvision network: its part of that name alone."""
@@ -64,12 +68,12 @@ def create_model(name: str, variant: str = "dense", num_classes: int = 10, *, wi
             f"variant {variant!r} is {parsed.base} after training and {parsed.method}: hetconv compare and "
             f"hetconv.compress make it; {parsed.base} can be built"
         )
-    if num_classes < 1:
-        raise UsageError(f"num_classes={num_classes} must be at least 1")
+    if not 1 <= num_classes <= MOST_CLASSES:
+        raise UsageError(f"num_classes={num_classes} must be between 1 and {MOST_CLASSES:,}")
     if name in OWN_MODELS:
         _check_width(width * parsed.width)
         layers = Layers(parsed)
-        model = OWN_MODELS[name](layers, num_classes=num_classes, width=width * parsed.width)
+        model = _called(name, lambda: OWN_MODELS[name](layers, num_classes=num_classes, width=width * parsed.width))
         layers.warn_if_lowered(name)
         return model
     if width * parsed.width != 1.0:
@@ -133,23 +137,26 @@ def _working_folder() -> Iterator[None]:
 
 def _from_importable_function(name: str, num_classes: int) -> nn.Module:
     module_name, _, function_name = name.partition(":")
-    try:
+    with foreign(f"cannot find network {name!r}", way_out="write it as module:function"):
         function = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(f"cannot find network {name!r}: {error}; write it as module:function") from error
     if not callable(function):
         raise UsageError(f"{name!r} is no function or class that makes a network")
-    parameters = inspect.signature(function).parameters
-    takes_classes = "num_classes" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    takes_classes = _takes_classes(function)
     return _called(name, lambda: function(num_classes=num_classes) if takes_classes else function())
+
+
+def _takes_classes(function: Callable[..., Any]) -> bool:
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):  # some functions of C have none
+        return False
+    return "num_classes" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
 def _called(name: str, make: Callable[[], Any]) -> nn.Module:
     """What somebody else's code makes, whatever it does."""
-    try:
+    with foreign(f"network {name!r} cannot be made"):
         model = make()
-    except Exception as error:
-        raise UsageError(f"network {name!r} cannot be made: {type(error).__name__}: {error}") from error
     if not isinstance(model, nn.Module):
         raise UsageError(f"{name!r} made a {type(model).__name__}, not a torch.nn.Module")
     return model

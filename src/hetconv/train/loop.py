@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch.nn.functional import cross_entropy
 
 from hetconv.errors import DamagedFileError, NotFiniteError, UsageError
 from hetconv.files import set_aside
+from hetconv.foreign import foreign
 from hetconv.records import Epoch
 from hetconv.train.checkpoint import load_checkpoint, previous, save_checkpoint
 from hetconv.train.data import Data
@@ -213,10 +215,11 @@ def _train_epoch(accelerator: Accelerator, model: nn.Module, optimizer: torch.op
     for step, (images, labels) in enumerate(_placed(batches, accelerator.device)):
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate_at(epoch + step / steps) * group.get("lr_scale", 1.0)
-        loss = _loss(accelerator, model, images, labels, recipe)
-        optimizer.zero_grad(set_to_none=True)
-        penalty = objective.penalty(network)
-        accelerator.backward(loss if penalty is None else loss + penalty)
+        with _networks_own_errors(accelerator, len(images)):
+            loss = _loss(accelerator, model, images, labels, recipe)
+            optimizer.zero_grad(set_to_none=True)
+            penalty = objective.penalty(network)
+            accelerator.backward(loss if penalty is None else loss + penalty)
         optimizer.step()
         objective.after_step(network)
         if lookahead is not None and ((step + 1) % recipe.lookahead_steps == 0 or step + 1 == steps):
@@ -228,6 +231,14 @@ def _train_epoch(accelerator: Accelerator, model: nn.Module, optimizer: torch.op
     return float(total) / steps
 
 
+def _networks_own_errors(accelerator: Accelerator, count: int) -> AbstractContextManager[None]:
+    """Around what runs the network's own code. Of many processes, one that is gone is told of here too, by errors that
+    whoever has started the processes must see as they are."""
+    if accelerator.num_processes > 1:
+        return nullcontext()
+    return foreign(f"the network cannot be trained on a batch of {count}")
+
+
 def _check_finite(loss: float, epoch: int, recipe: Recipe) -> None:
     if not math.isfinite(loss):
         raise NotFiniteError(
@@ -237,14 +248,16 @@ def _check_finite(loss: float, epoch: int, recipe: Recipe) -> None:
 
 
 def _loss(accelerator: Accelerator, model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
-    try:
-        with accelerator.autocast():
-            logits = model(images)
-    except ValueError as error:
-        raise UsageError(
-            f"the network cannot be trained on a batch of {len(images)} ({error}); enlarge batch_size"
-        ) from error
+    with accelerator.autocast():
+        logits = model(images)
+    if not isinstance(logits, Tensor) or logits.dim() != 2:
+        what = f"{tuple(logits.shape)}" if isinstance(logits, Tensor) else _in_words(logits)
+        raise UsageError(f"in training, the network gives {what}; it must give one tensor of (batch, classes)")
     return cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
+
+
+def _in_words(output: object) -> str:
+    return f"a {type(output).__name__}" + (f" of {len(output)}" if isinstance(output, tuple | list | dict) else "")
 
 
 def _placed(batches: Iterable[tuple[Tensor, Tensor]], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
