@@ -19,11 +19,14 @@ REASON = "native_not_built.txt"
 FLAGS = ["-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno", "-g0", "-Wall", "-Wextra"]
 # GCC 12's own AVX-512 headers read variables before they are set, on purpose.
 QUIET = ["-Wno-maybe-uninitialized", "-Wno-uninitialized"]
-KERNEL_FLAGS = {}
-if platform.machine() in ("x86_64", "AMD64"):  # AVX-512 takes four times as long to compile: first
-    KERNEL_FLAGS["avx512"] = [*(f"-mavx512{part}" for part in ("f", "bw", "dq", "vl")), "-mfma", *QUIET]
-    KERNEL_FLAGS["avx2"] = ["-mavx2", "-mfma", *QUIET]
-KERNEL_FLAGS["portable"] = QUIET
+KERNEL_FLAGS = {"portable": QUIET}
+INT8_FLAGS = {"portable": QUIET}
+if platform.machine() in ("x86_64", "AMD64"):
+    AVX512 = [*(f"-mavx512{part}" for part in ("f", "bw", "dq", "vl")), "-mfma", *QUIET]
+    AVX2 = ["-mavx2", "-mfma", *QUIET]
+    KERNEL_FLAGS = {"avx512": AVX512, "avx2": AVX2, **KERNEL_FLAGS}  # AVX-512 takes longest to compile: first
+    INT8_FLAGS |= {"avx512_vnni": [*AVX512, "-mavx512vnni"], "avx512": AVX512}
+    INT8_FLAGS |= {"avx2_vnni": [*AVX2, "-mavxvnni"], "avx2": AVX2}
 
 
 def torch_folder() -> Path:
@@ -75,7 +78,12 @@ class BuildNative(build_ext):
         sources = [
             ("csrc/kernels.cpp", [*flags, f"-DHETCONV_ISA={name}"], name) for name, flags in KERNEL_FLAGS.items()
         ]
-        sources += [(f"csrc/{source}.cpp", [], "") for source in KERNELS]
+        sources += [
+            # no fused products: rounding is the same on all of them
+            ("csrc/int8/kernels.cpp", [*flags, "-ffp-contract=off", f"-DHETCONV_ISA={name}"], f"int8_{name}")
+            for name, flags in INT8_FLAGS.items()
+        ]
+        sources += [(f"csrc/{source}.cpp", ["-ffp-contract=off"], "") for source in KERNELS]
         with ThreadPoolExecutor(os.cpu_count()) as threads:  # each runs a compiler
             built = threads.map(lambda one: self.compile(one[0], [*FLAGS, *one[1]], [], one[2]), sources)
             return [path for paths in built for path in paths]
@@ -92,7 +100,8 @@ class BuildNative(build_ext):
 
 
 KERNELS = ["dispatch", "algorithm", "plan", "pack", "strip", "tiles", "winograd", "prepared", "convolve", "weight_grad"]
-KERNELS += ["fingerprint"]
+KERNELS += ["fingerprint", "int8/plan", "int8/pack", "int8/convolution"]
+KERNELS += [f"network/{name}" for name in ("network", "convolutions", "joins", "window", "api")]
 NATIVE, ONNX_RUNTIME = "hetconv.native", "hetconv.libhetconv_onnx"
 
 setup(
