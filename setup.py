@@ -30,14 +30,20 @@ AGAIN = (
 FLAGS = ["-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno", "-g0", "-Wall", "-Wextra"]
 # GCC 12's own AVX-512 headers read variables before they are set, on purpose.
 QUIET = ["-Wno-maybe-uninitialized", "-Wno-uninitialized"]
-KERNEL_FLAGS = {}
-if sysconfig.get_platform().endswith("x86_64"):  # AVX-512 takes four times as long to compile: first
-    KERNEL_FLAGS["avx512"] = [*(f"-mavx512{part}" for part in ("f", "bw", "dq", "vl")), "-mfma", *QUIET]
-    KERNEL_FLAGS["avx2"] = ["-mavx2", "-mfma", *QUIET]
-KERNEL_FLAGS["portable"] = QUIET
+ALIKE = ["-ffp-contract=off"]
+"""No fused products: rounding is the same on every instruction set."""
+KERNEL_FLAGS = {"portable": QUIET}
+INT8_FLAGS = {"portable": QUIET}
+if sysconfig.get_platform().endswith("x86_64"):
+    AVX512 = [*(f"-mavx512{part}" for part in ("f", "bw", "dq", "vl")), "-mfma", *QUIET]
+    AVX2 = ["-mavx2", "-mfma", *QUIET]
+    KERNEL_FLAGS = {"avx512": AVX512, "avx2": AVX2, **KERNEL_FLAGS}  # AVX-512 takes longest to compile: first
+    INT8_FLAGS |= {"avx512_vnni": [*AVX512, "-mavx512vnni"], "avx512": AVX512}
+    INT8_FLAGS |= {"avx2_vnni": [*AVX2, "-mavxvnni"], "avx2": AVX2}
 
 KERNELS = ["dispatch", "algorithm", "plan", "pack", "strip", "tiles", "winograd", "prepared", "convolve", "weight_grad"]
-KERNELS += ["fingerprint", "older_libstdcxx"]
+KERNELS += ["fingerprint", "older_libstdcxx", "int8/plan", "int8/pack", "int8/convolution"]
+KERNELS += [f"network/{name}" for name in ("network", "convolutions", "joins", "window", "api")]
 LIBRARIES = {
     "native": ["register"],
     "libhetconv_onnx": [f"onnx_runtime/{name}" for name in ("kernel", "het_conv", "pool", "register")],
@@ -102,7 +108,8 @@ class BuildNative(build_ext):
 
     def build(self, package: Path) -> None:
         objects = self.compile_all()
-        shared = [path for source, path in objects.items() if source in KERNELS or source in KERNEL_FLAGS]
+        own = {source for sources in LIBRARIES.values() for source in sources}
+        shared = [path for source, path in objects.items() if source not in own]
         made = {library: Path(self.build_temp, f"{library}.so") for library in LIBRARIES}
         for library, path in made.items():
             run(
@@ -115,8 +122,12 @@ class BuildNative(build_ext):
     def compile_all(self) -> dict[str, str]:
         """Object files by source, the kernels' by instruction set."""
         sources = {name: ("kernels", [*flags, f"-DHETCONV_ISA={name}"]) for name, flags in KERNEL_FLAGS.items()}
-        others = [*KERNELS, *(source for library in LIBRARIES.values() for source in library)]
-        sources |= {source: (source, []) for source in others}
+        sources |= {
+            f"int8/{name}": ("int8/kernels", [*flags, *ALIKE, f"-DHETCONV_ISA={name}"])
+            for name, flags in INT8_FLAGS.items()
+        }
+        sources |= {source: (source, ALIKE) for source in KERNELS}
+        sources |= {source: (source, []) for library in LIBRARIES.values() for source in library}
         objects = {name: str(Path(self.build_temp, f"{name}.o")) for name in sources}
         for path in objects.values():
             Path(path).parent.mkdir(parents=True, exist_ok=True)

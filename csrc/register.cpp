@@ -7,6 +7,8 @@
 
 #include "bfloat16.h"
 #include "het_conv.h"
+#include "int8/int8.h"
+#include "network/api.h"
 #include "scratch.h"
 #include "torch/library.h"
 #include "torch/tensor.h"
@@ -376,6 +378,22 @@ __attribute__((visibility("default"))) uint64_t hetconv_fingerprint(const float*
 
 __attribute__((visibility("default"))) int64_t hetconv_multiply_adds(int64_t rounds) {
   return hetconv::multiply_adds(rounds);
+}
+
+__attribute__((visibility("default"))) int64_t hetconv_int8_multiply_adds(int64_t rounds) {
+  return hetconv::int8_multiply_adds(rounds);
+}
+
+// numbers: batch, channels, height and width; then the strides of each, in elements. Returns 0 on failure, and 2 where
+// the images hold a number that is not finite.
+__attribute__((visibility("default"))) int hetconv_network_run(hetconv::Network* network, const int64_t* numbers,
+                                                               const float* x, float* y) {
+  bool finite = true;
+  const bool done = hetconv::without_exceptions([&] {
+    const int64_t* const n = numbers;
+    finite = network->run({x, n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7]}, y, threads());
+  });
+  return !done ? 0 : finite ? 1 : 2;
 }
 
 __attribute__((visibility("default"))) void hetconv_allow_winograd(int allow) { hetconv::allow_winograd(allow != 0); }
