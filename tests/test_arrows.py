@@ -28,7 +28,7 @@ MAY_KNOW = {
     "graph": {"ops", *LAYER},
     "adaptation": {"convert", "cost", "deployment", "ops", "records", "files", "plain_text", *LAYER},
     "layout": {"graph", "ops", *LAYER},
-    "runtimes": {"built", "errors"},
+    "runtimes": {"built", "errors", "foreign"},
     "export": {"files", "graph", "layout", "ops", "plain_text", "runtimes", *LAYER},
     "quantize": {"errors", "export", "files", "foreign", "plain_text", "runtimes"},
     "models": {"convert", *LAYER},

@@ -31,9 +31,9 @@ def foreign(what: str, kind: type[UsageError] | type[HetconvError] = UsageError,
     """
     try:
         yield
-    except (UsageError, HetconvError, KeyboardInterrupt, GeneratorExit):
+    except (UsageError, HetconvError):
         raise
-    except BaseException as error:
+    except (Exception, SystemExit) as error:
         raise kind(f"{what}: {describe_error(error)}{'; ' if way_out else ''}{way_out}") from error
 
 

@@ -166,7 +166,7 @@ def test_ncnns_return_codes_are_read(code, empty, tmp_path, monkeypatch):
     ncnn.Net = lambda: types.SimpleNamespace(
         opt=types.SimpleNamespace(), load_param=lambda _: 0, load_model=lambda _: 0, create_extractor=lambda: extractor
     )
-    ncnn.Mat = lambda image: image
+    ncnn.Mat = lambda image: types.SimpleNamespace(clone=lambda: image)
     monkeypatch.setitem(sys.modules, "ncnn", ncnn)
     run = ncnn_runtime.load(tmp_path, 1)
     if code == 0 and not empty:
@@ -242,3 +242,24 @@ def test_a_turn_begins_when_the_last_ones_threads_sleep(threads, settles, monkey
     bench_in_turns([Bench(variants=("dense",), threads=n, runtimes=("torch_eager",), **SMALL) for n in threads])
     turn = [f"{module.SETTLE_SECONDS if settles else 0.0} s", 1, 3]  # three calls are 30 ms, and one before them
     assert done == [module.WARMUP_CALLS] * len(threads) + turn * 2 * len(threads)
+
+
+@pytest.mark.skipif(why_not("ncnn") is not None, reason="ncnn is not installed")
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [
+        ("ReLU a 1 1 in0 out0", 1.0),  # in place, on the batch's own memory
+        ("ReLU a 1 1 in0 other", "extract fails with code -1"),
+        ("Convolution a 1 1 in0 out0 0=4 1=3 6=108", "load_model fails with code"),
+        ("NoSuchLayer a 1 1 in0 out0", "load_param fails with code -1"),
+    ],
+)
+def test_what_ncnn_cannot_run_is_an_error(tmp_path, layer, expected):
+    (tmp_path / "ncnn_runtime.ncnn.param").write_text(f"7767517\n2 2\nInput in0 0 1 in0\n{layer}\n")
+    (tmp_path / "ncnn_runtime.ncnn.bin").write_bytes(b"")
+    images = np.ones((2, 3, 8, 8), np.float32)
+    if isinstance(expected, str):
+        with pytest.raises(RuntimeError, match=expected):
+            ncnn_runtime.load(tmp_path, 1)(images)
+    else:
+        assert np.array_equal(ncnn_runtime.load(tmp_path, 1)(images), images)

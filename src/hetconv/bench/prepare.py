@@ -14,12 +14,12 @@ from pathlib import Path
 
 def main(runner: str, folder: Path, threads: int) -> None:
     sys.path[:] = json.load(sys.stdin)
-    from hetconv.bench.worker import say
-    from hetconv.foreign import describe_error
-
+    say = runpy.run_path(str(Path(__file__).with_name("worker.py")))["say"]
     try:
         say(remark=runpy.run_path(runner)["prepare"](folder, threads))
     except Exception as error:
+        from hetconv.foreign import describe_error
+
         say(error=describe_error(error))
 
 

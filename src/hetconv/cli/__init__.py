@@ -17,6 +17,7 @@ from hetconv.foreign import describe_error
 from hetconv.plain_text import one_line
 
 USAGE, FAILURE, INTERRUPTED, TERMINATED = 2, 1, 130, 143
+LONGEST_LINE = 2000
 RESUMED = ("compare", "sensitivity", "study", "train")
 """Commands that keep what they have done."""
 
@@ -103,5 +104,5 @@ def _call(arguments: list[str]) -> int:
 
 def _say(messages: Sequence[str], code: int) -> int:
     for message in messages:
-        print(f"hetconv: {one_line(message)}", file=sys.stderr)
+        print(f"hetconv: {one_line(message, LONGEST_LINE)}", file=sys.stderr)
     return code

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from hetconv.cli.arguments import say
 from hetconv.cli.launched import followed
 from hetconv.errors import HetconvError
+from hetconv.plain_text import visible
 
 if TYPE_CHECKING:
     from hetconv.records import StudyResults
@@ -79,14 +81,14 @@ def status_command(study: Definition, out: Out = None) -> None:
 
     definition = load_definition(study)
     folder = _folder(out, definition)
-    found = statuses(definition_in(folder, definition), folder, lambda text: typer.echo(text, err=True))
+    found = statuses(definition_in(folder, definition), folder, lambda text: typer.echo(visible(text), err=True))
     for key, status in found.items():
         by = "" if status.owner is None else f" by process {status.owner.pid} on {status.owner.host}"
         tries = "" if status.attempts < 2 else f", attempt {status.attempts}"
         reason = f": {status.reason}" if status.state in ("failed", "waiting") and status.reason else ""
-        typer.echo(f"{key}: {status.state}{by} after {status.epochs_done} epochs{tries}{reason}")
+        say(f"{key}: {status.state}{by} after {status.epochs_done} epochs{tries}{reason}")
     counts = Counter(status.state for status in found.values())
-    typer.echo(f"{len(found)} runs: {', '.join(f'{count} {state}' for state, count in counts.items())}")
+    say(f"{len(found)} runs: {', '.join(f'{count} {state}' for state, count in counts.items())}")
 
 
 @study_app.command("report")
@@ -154,11 +156,11 @@ def _show(results: StudyResults, folder: Path, tensorboard: bool) -> None:
     for network in results.networks:
         print_results(network, console())
     print_verdicts(results, console())
-    typer.echo(f"report: {page}")
+    say(f"report: {page}")
     if tensorboard:
         from hetconv.study import write_tensorboard
 
-        typer.echo(f"TensorBoard: {write_tensorboard(results, folder)}")
+        say(f"TensorBoard: {write_tensorboard(results, folder)}")
 
 
 def _progress(definition: StudyDefinition | None):  # type: ignore[no-untyped-def]

@@ -9,6 +9,7 @@ from typing import Any
 from torch import fx, nn
 
 from hetconv.errors import UsageError
+from hetconv.foreign import foreign
 from hetconv.graph.tracing import CaptureError, ValueTracer, reason_of
 from hetconv.graph.values import make_values
 from hetconv.nn import HetConv2d
@@ -78,11 +79,8 @@ def copied(model: nn.Module) -> nn.Module:
     Raises:
         UsageError: it cannot be copied; the message says why.
     """
-    try:
+    with foreign(f"{type(model).__name__} cannot be copied"):
         return copy.deepcopy(model)
-    except Exception as error:
-        told = " ".join(str(error).split())[:200]
-        raise UsageError(f"{type(model).__name__} cannot be copied: {type(error).__name__}: {told}") from error
 
 
 def place(node: fx.Node) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from hetconv.built import library
 from hetconv.errors import HetconvError, UsageError
+from hetconv.foreign import foreign
 
 LIBRARY = "libhetconv_onnx.so"
 THREADS = "hetconv.threads"
@@ -46,8 +47,6 @@ def register_onnx_runtime(session_options: Any) -> None:
         kind = type(session_options).__name__
         raise UsageError(f"session_options is a {kind}; it must be an onnxruntime.SessionOptions")
     threads = session_options.intra_op_num_threads
-    try:
+    with foreign(f"ONNX Runtime does not take {path.name}", HetconvError):
         session_options.add_session_config_entry(THREADS, str(threads if threads > 0 else os.cpu_count() or 1))
         session_options.register_custom_ops_library(str(path))
-    except Exception as error:
-        raise HetconvError(f"ONNX Runtime does not take {path.name}: {' '.join(str(error).split())}") from error

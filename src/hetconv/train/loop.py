@@ -102,7 +102,8 @@ def train(
     if processes > 1:
         model = synchronized(model, accelerator.device)
     if (before_training := getattr(model, "before_training", None)) is not None:
-        before_training(data.first_images(FIRST_IMAGES))
+        with _networks_own_errors(accelerator, "prepared by its before_training"):
+            before_training(data.first_images(FIRST_IMAGES))
     before_epoch = getattr(model, "before_epoch", None) if processes == 1 else None
     model = model.to(memory_format=torch.channels_last)
     optimizer = objective.optimizer(model, recipe)
@@ -150,7 +151,8 @@ def evaluate(
     loss, right, count = 0.0, 0, 0
     with torch.no_grad():
         for images, labels in _placed(batches, accelerator.device):
-            logits = _logits_of_views(network, images) if of_views else network(images).float()
+            with _networks_own_errors(accelerator, f"evaluated on a batch of {len(images)}"):
+                logits = _logits_of_views(network, images) if of_views else network(images).float()
             loss += cross_entropy(logits, labels, reduction="sum").item()
             right += int((logits.argmax(1) == labels).sum())
             count += len(labels)
@@ -215,7 +217,7 @@ def _train_epoch(accelerator: Accelerator, model: nn.Module, optimizer: torch.op
     for step, (images, labels) in enumerate(_placed(batches, accelerator.device)):
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate_at(epoch + step / steps) * group.get("lr_scale", 1.0)
-        with _networks_own_errors(accelerator, len(images)):
+        with _networks_own_errors(accelerator, f"trained on a batch of {len(images)}"):
             loss = _loss(accelerator, model, images, labels, recipe)
             optimizer.zero_grad(set_to_none=True)
             penalty = objective.penalty(network)
@@ -231,12 +233,10 @@ def _train_epoch(accelerator: Accelerator, model: nn.Module, optimizer: torch.op
     return float(total) / steps
 
 
-def _networks_own_errors(accelerator: Accelerator, count: int) -> AbstractContextManager[None]:
+def _networks_own_errors(accelerator: Accelerator, what: str) -> AbstractContextManager[None]:
     """Around what runs the network's own code. Of many processes, one that is gone is told of here too, by errors that
     whoever has started the processes must see as they are."""
-    if accelerator.num_processes > 1:
-        return nullcontext()
-    return foreign(f"the network cannot be trained on a batch of {count}")
+    return nullcontext() if accelerator.num_processes > 1 else foreign(f"the network cannot be {what}")
 
 
 def _check_finite(loss: float, epoch: int, recipe: Recipe) -> None:

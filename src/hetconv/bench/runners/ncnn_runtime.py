@@ -32,7 +32,8 @@ def load(folder: Path, threads: int) -> Callable[[Any], Any]:
 
     def one(image: Any) -> Any:
         extractor = net.create_extractor()
-        check("input", extractor.input("in0", ncnn.Mat(image)))
+        # a clone: ncnn.Mat(image) has no owner, and a layer that works in place on it ends the process
+        check("input", extractor.input("in0", ncnn.Mat(image).clone()))
         code, output = extractor.extract("out0")
         check("extract", code)
         if output.empty():
