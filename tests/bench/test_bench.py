@@ -108,7 +108,7 @@ LOADS = {
     ),
 }
 PREPARES = {
-    "raises": ("raise RuntimeError('no such\\noperator')", "RuntimeError: no such operator"),
+    "raises": ("raise RuntimeError('no such\\noperator')", "RuntimeError: no such operator (runner.py line 4)"),
     "refuses": ("from hetconv.errors import HetconvError; raise HetconvError('it is refused')", "it is refused"),
     "leaves": ("import os; os._exit(0)", "its process ended with code 0 and said nothing"),
     "crashes": ("import os; print('noise', flush=True); os.abort()", "its process was ended by SIGABRT"),

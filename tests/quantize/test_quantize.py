@@ -166,7 +166,7 @@ def test_the_native_form_is_refused_with_the_way_out(tmp_path):
 def shrinker(tmp_path_factory):
     """A network that gives an image of ten channels, half as large: classes of pixels, or an image, as one likes."""
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), HetConv2d(8, 10, 3, 1, 1))
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), HetConv2d(8, 10, 3, 1, 1, p=2))
     path = tmp_path_factory.mktemp("shrinker") / "float.onnx"
     export_onnx(model, X[:1], path, "dense")
     return path, model
