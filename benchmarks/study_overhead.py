@@ -21,11 +21,11 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+from hetconv.study.queue import RunKey
 
 from hetconv.cost.circumstances import circumstances
 from hetconv.records import Circumstances, Epoch, Record, Run, save_record
 from hetconv.study import StudyDefinition, load_definition, open_study
-from hetconv.study.queue import RunKey
 
 STORING = {
     "hetconv.study.storage.Trials._patiently": "database",

@@ -57,7 +57,7 @@ void Job::run(const Phase& phase, const Block& block, const std::vector<Sum>& su
   tile.next = next.data;
   tile.next_lines = static_cast<int>(next.bytes / 64 / tiles);
   const float* const then = tile.weights + phase.chunks * block.vectors * k.lanes;
-  run_tiles(k.tile[block.vectors], tile, block.vectors, pixels.data(), count, then);
+  run_tiles(tiles_of(k, block.vectors), tile, pixels.data(), count, then);
 }
 
 // What a thread has at hand of one strip.

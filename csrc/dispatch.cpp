@@ -2,48 +2,68 @@
 #include <atomic>
 #include <cstring>
 
+#include "int8/kernels.h"
 #include "kernels.h"
 
 namespace hetconv {
 namespace {
 
+// Sets that differ in their products of 8 bits only share the float32 kernels.
 struct Candidate {
+  const char* name;
   const Kernels* kernels;
-  bool supported;
+  const Int8Kernels* int8;
 };
 
-const Kernels* best_or_named(const char* name) {
-  const Candidate candidates[] = {
+const Candidate candidates[] = {
 #if defined(__x86_64__)
-      {&kernels_avx512, __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")},
-      {&kernels_avx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")},
+    {"avx512_vnni", &kernels_avx512, &int8_kernels_avx512_vnni}, {"avx512", &kernels_avx512, &int8_kernels_avx512},
+    {"avx2_vnni", &kernels_avx2, &int8_kernels_avx2_vnni},       {"avx2", &kernels_avx2, &int8_kernels_avx2},
 #endif
-      {&kernels_portable, true},
-  };
+    {"portable", &kernels_portable, &int8_kernels_portable},
+};
+
+bool supports(const Candidate& candidate) {
+#if defined(__x86_64__)
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  if (candidate.int8 == &int8_kernels_avx512_vnni) return avx512 && __builtin_cpu_supports("avx512vnni");
+  if (candidate.int8 == &int8_kernels_avx512) return avx512;
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  if (candidate.int8 == &int8_kernels_avx2_vnni) return avx2 && __builtin_cpu_supports("avxvnni");
+  if (candidate.int8 == &int8_kernels_avx2) return avx2;
+#endif
+  return candidate.kernels == &kernels_portable;
+}
+
+const Candidate* best_or_named(const char* name) {
   for (const Candidate& candidate : candidates) {
-    if (candidate.supported && (name == nullptr || std::strcmp(name, candidate.kernels->name) == 0)) {
-      return candidate.kernels;
-    }
+    if ((name == nullptr || std::strcmp(name, candidate.name) == 0) && supports(candidate)) return &candidate;
   }
   return nullptr;
 }
 
-std::atomic<const Kernels*>& chosen() {
-  static std::atomic<const Kernels*> kernels{best_or_named(nullptr)};
-  return kernels;
+std::atomic<const Candidate*>& chosen() {
+  static std::atomic<const Candidate*> candidate{best_or_named(nullptr)};
+  return candidate;
 }
+
+const Candidate& current() { return *chosen().load(std::memory_order_relaxed); }
 
 }  // namespace
 
-const Kernels& kernels() { return *chosen().load(std::memory_order_relaxed); }
+const Kernels& kernels() { return *current().kernels; }
 
-const char* instruction_set() { return kernels().name; }
+const Int8Kernels& int8_kernels() { return *current().int8; }
+
+const char* instruction_set() { return current().name; }
 
 int64_t multiply_adds(int64_t rounds) { return kernels().multiply_adds(rounds); }
 
+int64_t int8_multiply_adds(int64_t rounds) { return int8_kernels().multiply_adds(rounds); }
+
 bool choose_instruction_set(const char* name) {
-  const Kernels* const named = best_or_named(name);
+  const Candidate* const named = best_or_named(name);
   if (named != nullptr) chosen().store(named, std::memory_order_relaxed);
   return named != nullptr;
 }

@@ -1,4 +1,4 @@
-// HetConv on CPUs: the entry points. Nothing here, nor in any other file of this folder but register.cpp, knows torch.
+// HetConv on CPUs: the entry points. Of this folder only register.cpp and torch/ know PyTorch.
 //
 // Tensors are raw pointers. Activations are channels-last: channels are adjacent, batch, row and column strides are
 // free and counted in elements. Weights are as the layer keeps them: spatial (N, M/P, Kh, Kw), pointwise (N, M - M/P).
@@ -63,7 +63,8 @@ struct Threads {
   void (*for_each)(int64_t size, void (*body)(const void* context, int64_t begin, int64_t end), const void* context);
 };
 
-// The instruction set that kernels run on: "avx512", "avx2" or "portable"; the best one here unless chosen.
+// The instruction set that kernels run on: "avx512_vnni", "avx512", "avx2_vnni", "avx2" or "portable"; the best one here
+// unless chosen. With and without VNNI, only the kernels of 8 bits differ.
 const char* instruction_set();
 bool choose_instruction_set(const char* name);  // false, and nothing changes, where the processor lacks it
 

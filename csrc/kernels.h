@@ -43,6 +43,8 @@ struct Pixel {
   int64_t place;  // among the strip's pixels
 };
 
+struct Int8Epilogue;  // int8/int8.h
+
 // R pixels × C filter vectors, `count` times.
 struct Tile {
   const float* strip;  // the input, padded
@@ -61,6 +63,7 @@ struct Tile {
   const float*
       addend;  // null, or what is added to the sums: of each place in the strip, a vector for each filter vector
   Epilogue epilogue;
+  const Int8Epilogue* int8;  // in its place, of kernels of 8 bits
   void* output;
   Type type;         // of the output
   bool whole;        // all filter vectors are
@@ -101,9 +104,17 @@ extern const Kernels kernels_avx512;
 
 const Kernels& kernels();  // of the instruction set chosen
 
-// Cuts `count` pixels into tiles of this many filter vectors, and runs them. `then` are the weights that are used after
-// these, which are brought into the L2 cache meanwhile where tiles are few; null, or as many as these.
-using Tiles = void (*)(const Tile&);
-void run_tiles(const Tiles* tiles, Tile tile, int vectors, const Pixel* pixels, int64_t count, const float* then);
+// The tiles of one number of filter vectors, by their pixels, of which they have `most`.
+struct Tiles {
+  void (*const* of_size)(const Tile&);
+  int most;
+  int64_t chunk;  // elements of weights for each chunk
+};
+Tiles tiles_of(const Kernels& kernels, int vectors);
+Tiles products_of(const Kernels& kernels, int vectors);
+
+// Cuts `count` pixels into tiles, and runs them. `then` are the weights that are used after these, which are brought
+// into the L2 cache meanwhile where tiles are few; null, or as many as these.
+void run_tiles(const Tiles& tiles, Tile tile, const Pixel* pixels, int64_t count, const float* then);
 
 }  // namespace hetconv

@@ -88,6 +88,7 @@ void set_taps(Phase& phase, const Shape& shape, const Plan& plan, std::vector<Ta
 
 void finish(Plan& plan, const Shape& shape) {
   const int lanes = kernels().lanes;
+  plan.terms = kTerms;
   plan.vectors = make_vectors(plan, shape.shifted, lanes);
   plan.read = spatial_read(shape, lanes);
   plan.blocks = make_blocks(plan.vectors, plan.read == Read::permuted || plan.read == Read::wrapped);

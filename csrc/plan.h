@@ -47,6 +47,7 @@ struct Plan {
   bool shifted;
   bool transposed;  // the input gradient: "filters" are input channels
   bool winograd;
+  int64_t terms;  // of a partial sum
   std::vector<FilterVector> vectors;
   std::vector<Block> blocks;
   std::vector<Phase> phases;

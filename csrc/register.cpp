@@ -1,10 +1,5 @@
-// The operators' CPU kernels, for PyTorch: the only file that includes torch, and of it only the stable ABI, so that
-// one binary serves every PyTorch from 2.11 on. Schemas, fake kernels and gradients are in src/hetconv/ops.
-#include <torch/csrc/inductor/aoti_torch/c/shim.h>
-#include <torch/csrc/stable/library.h>
-#include <torch/csrc/stable/ops.h>
-#include <torch/csrc/stable/tensor.h>
-
+// The operators' CPU kernels, for PyTorch, on its stable C interface only, so that one binary serves every PyTorch from
+// 2.11 on. Schemas, fake kernels and gradients are in src/hetconv/ops.
 #include <algorithm>
 #include <optional>
 #include <tuple>
@@ -12,7 +7,13 @@
 
 #include "bfloat16.h"
 #include "het_conv.h"
+#include "int8/int8.h"
+#include "network/api.h"
 #include "scratch.h"
+#include "torch/library.h"
+#include "torch/tensor.h"
+
+namespace torch = hetconv::torch;
 
 namespace {
 
@@ -23,23 +24,21 @@ using hetconv::Output;
 using hetconv::Shape;
 using hetconv::Strides;
 using hetconv::Threads;
-using torch::headeronly::MemoryFormat;
-using torch::headeronly::ScalarType;
-using torch::stable::Tensor;
+using torch::MemoryFormat;
+using torch::ScalarType;
+using torch::Tensor;
 using Ints = std::vector<int64_t>;
 
 void for_each(int64_t size, void (*body)(const void*, int64_t, int64_t), const void* context) {
-  torch::stable::parallel_for(0, size, 1, [&](int64_t begin, int64_t end) { body(context, begin, end); });
+  torch::parallel_for(0, size, 1, [&](int64_t begin, int64_t end) { body(context, begin, end); });
 }
 
-Threads threads() { return {static_cast<int>(torch::stable::get_num_threads()), &for_each}; }
+Threads threads() { return {static_cast<int>(torch::get_num_threads()), &for_each}; }
 
 Tensor empty(const Ints& size, const Ints& strides, ScalarType type = ScalarType::Float) {
   AtenTensorHandle handle = nullptr;
-  TORCH_ERROR_CODE_CHECK(
-      aoti_torch_empty_strided(static_cast<int64_t>(size.size()), size.data(), strides.data(),
-                               type == ScalarType::Float ? aoti_torch_dtype_float32() : aoti_torch_dtype_bfloat16(),
-                               aoti_torch_device_type_cpu(), 0, &handle));
+  torch::call(aoti_torch_empty_strided(static_cast<int64_t>(size.size()), size.data(), strides.data(), type.code,
+                                       torch::kCpu, 0, &handle));
   return Tensor(handle);
 }
 
@@ -100,7 +99,7 @@ Strides strides(const Tensor& x) { return {x.stride(0), x.stride(2), x.stride(3)
 class Image {
  public:
   explicit Image(const Tensor& x)
-      : kept_(adjacent_channels(x) ? x : torch::stable::contiguous(x, MemoryFormat::ChannelsLast)) {}
+      : kept_(adjacent_channels(x) ? x : torch::contiguous(x, MemoryFormat::ChannelsLast)) {}
   Input input() const { return {kept_.const_data_ptr(), strides(kept_), type_of(kept_)}; }
 
  private:
@@ -116,7 +115,7 @@ class Canvas {
                                     : empty_image(y.size(0), y.size(1), y.size(2), y.size(3), true, y.scalar_type())) {}
   Output output() const { return {drawn_.mutable_data_ptr(), strides(drawn_), type_of(drawn_)}; }
   Tensor finish() {
-    if (!adjacent_channels(y_)) torch::stable::copy_(y_, drawn_);
+    if (!adjacent_channels(y_)) torch::copy_(y_, drawn_);
     return y_;
   }
 
@@ -124,7 +123,7 @@ class Canvas {
   Tensor y_, drawn_;
 };
 
-Tensor unstrided(const Tensor& x) { return widened(x.is_contiguous() ? x : torch::stable::contiguous(x)); }
+Tensor unstrided(const Tensor& x) { return widened(x.is_contiguous() ? x : torch::contiguous(x)); }
 
 // weight_spatial as (N, M/P, Kh, Kw) in float32; a copy if a network in channels-last memory holds it.
 Tensor in_order(const Tensor& spatial, const Shape& shape) {
@@ -132,7 +131,7 @@ Tensor in_order(const Tensor& spatial, const Shape& shape) {
   const int64_t channels = spatial.size(1), row = spatial.size(3) * channels, filter = spatial.size(2) * row;
   if (spatial.scalar_type() != ScalarType::Float || spatial.stride(0) != filter || spatial.stride(1) != 1 ||
       spatial.stride(2) != row || spatial.stride(3) != channels) {
-    return widened(torch::stable::contiguous(spatial));
+    return widened(torch::contiguous(spatial));
   }
   const Tensor ordered = empty(spatial.numel());
   hetconv::gather_taps(shape, spatial.const_data_ptr<float>(), ordered.mutable_data_ptr<float>(), threads());
@@ -324,7 +323,7 @@ Tensor het_conv2d_packed(Tensor x, Tensor packed, std::optional<Tensor> bias, st
     added = *residual;
     if (!same) {
       added = empty_image(shape.batch, shape.out_channels, shape.out_height, shape.out_width, true, x.scalar_type());
-      torch::stable::copy_(*added, *residual);
+      torch::copy_(*added, *residual);
     }
   }
   hetconv::forward(
@@ -334,17 +333,15 @@ Tensor het_conv2d_packed(Tensor x, Tensor packed, std::optional<Tensor> bias, st
   return y.finish();
 }
 
-using Boxed = void (*)(StableIValue*, uint64_t, uint64_t);
-
 // float32 and bfloat16 run here; for other types the operator's decomposed form takes the same arguments.
-template <Boxed native, const char* const& decomposed>
+template <torch::Boxed native, const char* const& decomposed>
 void dispatch(StableIValue* stack, uint64_t inputs, uint64_t outputs) {
   int32_t dtype = 0;
-  TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(torch::stable::detail::to<AtenTensorHandle>(stack[0]), &dtype));
-  if (dtype == aoti_torch_dtype_float32() || dtype == aoti_torch_dtype_bfloat16()) {
+  torch::call(aoti_torch_get_dtype(reinterpret_cast<AtenTensorHandle>(stack[0]), &dtype));
+  if (ScalarType{dtype} == ScalarType::Float || ScalarType{dtype} == ScalarType::BFloat16) {
     native(stack, inputs, outputs);
   } else {
-    TORCH_ERROR_CODE_CHECK(torch_call_dispatcher(decomposed, "", stack, TORCH_ABI_VERSION));
+    torch::call(torch_call_dispatcher(decomposed, "", stack, torch::kVersion));
   }
 }
 
@@ -353,16 +350,16 @@ constexpr const char* kInputGrad = "hetconv::het_conv2d_input_grad_decomposed";
 constexpr const char* kWeightGrad = "hetconv::het_conv2d_weight_grad_decomposed";
 
 // This one is defined here and not in src/hetconv/ops, so that it is there without Python too, for compiled packages.
-STABLE_TORCH_LIBRARY_FRAGMENT(hetconv, library) {
+const torch::Library schemas("hetconv", [](torch::Library& library) {
   library.def("het_conv2d_packed(Tensor x, Tensor packed, Tensor? bias, Tensor? residual, int[] layer) -> Tensor");
-}
+});
 
-STABLE_TORCH_LIBRARY_IMPL(hetconv, CPU, library) {
-  library.impl("het_conv2d", &dispatch<TORCH_BOX(&het_conv2d), kForward>);
-  library.impl("het_conv2d_input_grad", &dispatch<TORCH_BOX(&het_conv2d_input_grad), kInputGrad>);
-  library.impl("het_conv2d_weight_grad", &dispatch<TORCH_BOX(&het_conv2d_weight_grad), kWeightGrad>);
-  library.impl("het_conv2d_packed", TORCH_BOX(&het_conv2d_packed));
-}
+const torch::Library kernels("hetconv", "CPU", [](torch::Library& library) {
+  library.impl("het_conv2d", &dispatch<torch::box<&het_conv2d>, kForward>);
+  library.impl("het_conv2d_input_grad", &dispatch<torch::box<&het_conv2d_input_grad>, kInputGrad>);
+  library.impl("het_conv2d_weight_grad", &dispatch<torch::box<&het_conv2d_weight_grad>, kWeightGrad>);
+  library.impl("het_conv2d_packed", torch::box<&het_conv2d_packed>);
+});
 
 }  // namespace
 
@@ -381,6 +378,22 @@ __attribute__((visibility("default"))) uint64_t hetconv_fingerprint(const float*
 
 __attribute__((visibility("default"))) int64_t hetconv_multiply_adds(int64_t rounds) {
   return hetconv::multiply_adds(rounds);
+}
+
+__attribute__((visibility("default"))) int64_t hetconv_int8_multiply_adds(int64_t rounds) {
+  return hetconv::int8_multiply_adds(rounds);
+}
+
+// numbers: batch, channels, height and width; then the strides of each, in elements. Returns 0 on failure, and 2 where
+// the images hold a number that is not finite.
+__attribute__((visibility("default"))) int hetconv_network_run(hetconv::Network* network, const int64_t* numbers,
+                                                               const float* x, float* y) {
+  bool finite = true;
+  const bool done = hetconv::without_exceptions([&] {
+    const int64_t* const n = numbers;
+    finite = network->run({x, n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7]}, y, threads());
+  });
+  return !done ? 0 : finite ? 1 : 2;
 }
 
 __attribute__((visibility("default"))) void hetconv_allow_winograd(int allow) { hetconv::allow_winograd(allow != 0); }

@@ -125,7 +125,7 @@ void Sums::add(int64_t at, bool spatial) {
 }
 
 Sums Strips::sums(const Phase& phase) const {
-  Sums made(phase.chunks, kTerms);
+  Sums made(phase.chunks, plan_.terms);
   std::vector<int64_t> taps;
   for (const Tap& tap : phase.taps) {
     const int64_t row = (tap.row - row_.least) / row_.in_step;
@@ -143,7 +143,7 @@ Sums Strips::sums(const Phase& phase) const {
   return made;
 }
 
-void Strips::copy(const Input& input, int64_t strip, float* to) const {
+void Strips::copy(const Input& input, int64_t strip, float* to, float padding) const {
   const Strides& in = input.strides;
   const Extent first = begin(strip);
   const int64_t maps = std::min(extent_.maps, maps_ - first.maps);
@@ -161,11 +161,11 @@ void Strips::copy(const Input& input, int64_t strip, float* to) const {
       float* const line = to + (m * height_ + row) * width_ * pixel_;
       const int64_t y = top + row * row_.in_step;
       if (y < 0 || y >= row_.in_size || inside == outside) {
-        std::fill(line, line + columns * pixel_, 0.0f);
+        std::fill(line, line + columns * pixel_, padding);
         continue;
       }
-      std::fill(line, line + inside * pixel_, 0.0f);
-      std::fill(line + outside * pixel_, line + columns * pixel_, 0.0f);
+      std::fill(line, line + inside * pixel_, padding);
+      std::fill(line + outside * pixel_, line + columns * pixel_, padding);
       const int64_t from = at.image * in.batch + y * in.row + (left + inside * column_.in_step) * in.column;
       kernels().copy(input.type, bytes(input, from), column_.in_step * in.column, line + inside * pixel_, pixel_,
                      plan_.channels / parts_, parts_, outside - inside);

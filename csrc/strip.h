@@ -49,7 +49,7 @@ class Strips {
   // What a phase sums up in a strip; it holds for every strip. With Winograd, only the centre.
   Sums sums(const Phase& phase) const;
 
-  void copy(const Input& input, int64_t strip, float* to) const;
+  void copy(const Input& input, int64_t strip, float* to, float padding = 0) const;
 
   // Where the input of the next strip is that this one has not read; empty where it is not in one piece.
   struct Piece {

@@ -9,23 +9,32 @@ constexpr int64_t kFewTiles = 24;
 
 }  // namespace
 
-void run_tiles(const Tiles* of_size, Tile tile, int vectors, const Pixel* pixels, int64_t count, const float* then) {
+Tiles tiles_of(const Kernels& kernels, int vectors) {
+  return {kernels.tile[vectors], kernels.max_pixels[vectors], vectors * kernels.lanes};
+}
+
+Tiles products_of(const Kernels& kernels, int vectors) {
+  return {kernels.products[vectors], kernels.max_pixels[vectors], vectors * kernels.lanes};
+}
+
+void run_tiles(const Tiles& tiles, Tile tile, const Pixel* pixels, int64_t count, const float* then) {
   if (count == 0) return;
-  const int most = kernels().max_pixels[vectors];
-  const int64_t all = (count + most - 1) / most, chunk = vectors * kernels().lanes;
+  const auto* const of_size = tiles.of_size;
+  const int most = tiles.most;
+  const int64_t all = (count + most - 1) / most;
   int64_t chunks = 0;
   for (int i = 0; i < tile.partial_sum_count; ++i)
     chunks += tile.partial_sums[i].spatial + tile.partial_sums[i].pointwise;
   tile.ahead = all <= kFewTiles ? then : nullptr;
-  tile.ahead_step = (chunk + all - 1) / all;  // all tiles together ask for all of them
+  tile.ahead_step = (tiles.chunk + all - 1) / all;  // all tiles together ask for all of them
   tile.pixel = pixels;
-  const auto run = [&](int size, int64_t tiles) {
-    if (tiles == 0) return;
-    tile.count = static_cast<int>(tiles);
+  const auto run = [&](int size, int64_t times) {
+    if (times == 0) return;
+    tile.count = static_cast<int>(times);
     of_size[size](tile);
-    if (tile.ahead != nullptr) tile.ahead += tiles * chunks * tile.ahead_step;
-    tile.pixel += size * tiles;
-    tile.next += 64 * tiles * tile.next_lines;
+    if (tile.ahead != nullptr) tile.ahead += times * chunks * tile.ahead_step;
+    tile.pixel += size * times;
+    tile.next += 64 * times * tile.next_lines;
   };
   // Tiles of fewer pixels than this take as long, for sums wait for one another: the last two tiles share what is left.
   constexpr int64_t kFew = 3;

@@ -120,9 +120,9 @@ void WeightGrad::add(const Block& block, const float* strip, const Pixel* pixels
   const int32_t terms = static_cast<int32_t>(count);
   const Sum ring{at, terms, 0}, centre{at, 0, terms};
   tile.partial_sums = &ring;
-  run_tiles(k.tile[block.vectors], tile, block.vectors, places.data(), spatial_, nullptr);
+  run_tiles(tiles_of(k, block.vectors), tile, places.data(), spatial_, nullptr);
   tile.partial_sums = &centre;
-  run_tiles(k.tile[block.vectors], tile, block.vectors, places.data() + spatial_,
+  run_tiles(tiles_of(k, block.vectors), tile, places.data() + spatial_,
             static_cast<int64_t>(places.size()) - spatial_, nullptr);
 }
 

@@ -67,7 +67,7 @@ void WinogradRing::multiply(const Block& block, int64_t position, const float* t
   tile.weights = packed + phase.packed + at * lanes_;
   tile.output = products;
   const float* const then = tile.weights + phase.chunks * block.vectors * lanes_;
-  run_tiles(kernels().products[block.vectors], tile, block.vectors, pixels, squares, then);
+  run_tiles(products_of(kernels(), block.vectors), tile, pixels, squares, then);
 }
 
 // All positions of the squares' patches.

@@ -10,13 +10,15 @@ import pytest
 import hetconv
 
 ROOT = Path(hetconv.__file__).parent
-LAYER = {"nn", "pattern", "errors"}
+LAYER = {"nn", "pattern", "errors", "foreign"}
 MAY_KNOW = {
     "errors": set(),
     "built": {"errors"},
     "files": {"errors"},
     "tensor_file": set(),
     "plain_text": set(),
+    "foreign": {"errors", "plain_text"},
+    "version": set(),
     "records": {"files", "errors"},
     "pattern": {"errors"},
     "published": {"errors"},
@@ -24,23 +26,38 @@ MAY_KNOW = {
     "nn": {"ops", "pattern", "errors"},
     "convert": {"plain_text", *LAYER},
     "graph": {"ops", *LAYER},
+    "adaptation": {"convert", "cost", "deployment", "ops", "records", "files", "plain_text", *LAYER},
     "layout": {"graph", "ops", *LAYER},
     "runtimes": {"built", "errors"},
-    "export": {"graph", "layout", "runtimes", "ops", "files", "plain_text", *LAYER},
-    "quantize": {"export", "runtimes", "files", "errors"},
+    "export": {"files", "graph", "layout", "ops", "plain_text", "runtimes", *LAYER},
+    "quantize": {"errors", "export", "files", "foreign", "plain_text", "runtimes"},
     "models": {"convert", *LAYER},
-    "compress": {"convert", "cost", "export", "ops", "quantize", "runtimes", "train", "records", *LAYER},
+    "compress": {"convert", "cost", "export", "ops", "plain_text", "quantize", "runtimes", "train", "records", *LAYER},
     "cost": {"ops", "records", *LAYER},
-    "deployment": {"graph", "cost", "ops", "plain_text", "records", "files", "tensor_file", *LAYER},
-    "bench": {"tensor_file", "graph", "models", "cost", "deployment", "export", "runtimes", "records", *LAYER},
-    "train": {"records", "files", "tensor_file", "errors"},
+    "deployment": {"cost", "files", "graph", "ops", "plain_text", "records", "tensor_file", *LAYER},
+    "bench": {
+        "cost",
+        "deployment",
+        "export",
+        "graph",
+        "models",
+        "plain_text",
+        "records",
+        "runtimes",
+        "tensor_file",
+        *LAYER,
+    },
+    "train": {"errors", "files", "foreign", "records", "tensor_file"},
     "statistics": {"records"},
-    "report": {"statistics", "records", "files", "pattern", "errors"},
-    "study": {"models", "compress", "cost", "train", "records", "files", *LAYER},
+    "report": {"errors", "files", "pattern", "plain_text", "records", "statistics"},
+    "study": {"compress", "cost", "deployment", "files", "models", "records", "train", *LAYER},
 }
 FREE = {"cli", "__init__", "__main__"}
 """They join the parts and may know all of them; no part may know them."""
-WITHOUT_TORCH = {"built", "errors", "files", "records", "pattern", "plain_text", "published", "report", "statistics"}
+WITHOUT_TORCH = {
+    "built", "errors", "files", "foreign", "records", "pattern", "plain_text", "published", "report", "statistics",
+    "version",
+}  # fmt: skip
 HEAVY = {
     "cuda",
     "triton",
@@ -52,12 +69,11 @@ HEAVY = {
     "nncf",
     "torch_pruning",
     "accelerate",
-    "optuna",
+    "ray",
     "scipy",
     "matplotlib",
     "torchvision",
     "sklearn",
-    "webdataset",
     "jinja2",
     "rich",
     "typer",

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hetconv.errors import HetconvError
-from hetconv.files import remove_leftovers, write_atomically
+from hetconv.errors import HetconvError, UsageError
+from hetconv.files import check_output, check_output_folder, remove_leftovers, write_atomically
 
 
 def fail_with(code):
@@ -139,3 +139,84 @@ def test_what_is_new_or_of_others_is_not_removed(old):
     remove_leftovers(old.parent)
     assert new.exists()
     assert others.exists()
+
+
+def device(folder):
+    path = folder / "device"
+    os.mkfifo(path)
+    return path
+
+
+def link(folder):
+    (folder / "target").write_bytes(b"kept")
+    path = folder / "link"
+    path.symlink_to(folder / "target")
+    return path
+
+
+def dangling(folder):
+    path = folder / "link"
+    path.symlink_to(folder / "nothing")
+    return path
+
+
+UNUSABLE = {
+    "a pipe": (device, "is a device, pipe or socket; give a file"),
+    "the null device": (lambda _: Path("/dev/null"), "is a device, pipe or socket; give a file"),
+    "a link": (link, "is a link to"),
+    "a link to nothing": (dangling, "is a link to"),
+    "a folder": (lambda folder: folder, "is a folder; give a file"),
+    "nothing": (lambda _: Path(""), "is a folder; give a file"),
+    "a long name": (lambda folder: folder / ("x" * 250), "is no usable path (File name too long)"),
+    "a name with zeros": (lambda folder: folder / "a\0b", "is no usable path"),
+    "a file's child": (lambda folder: link(folder).with_name("target") / "x", "target' is no folder; give another one"),
+    "a file's grandchild": (
+        lambda folder: link(folder).with_name("target") / "x" / "y",
+        "target' is no folder; give another one",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", UNUSABLE)
+def test_only_regular_files_are_replaced(tmp_path, kind):
+    """Neither before work begins nor when it has ended."""
+    make, message = UNUSABLE[kind]
+    path = make(tmp_path)
+    before = sorted((file.name, file.lstat().st_mode) for file in tmp_path.iterdir())
+    with pytest.raises(UsageError) as caught:
+        check_output(path)
+    assert message in str(caught.value)
+    with pytest.raises(HetconvError, match=r"^cannot write "):
+        write_atomically(path, b"new")
+    assert sorted((file.name, file.lstat().st_mode) for file in tmp_path.iterdir()) == before
+
+
+def test_an_output_that_can_be_written_leaves_nothing(tmp_path, old):
+    for path in (old, tmp_path / "new", tmp_path / "a" / "b" / "new", Path("new")):
+        check_output(path)
+    check_output_folder(tmp_path / "c" / "d", "a.json", "b.png")
+    assert [file.name for file in tmp_path.iterdir()] == [old.name]
+
+
+def test_an_input_is_never_an_output(tmp_path, old, monkeypatch):
+    same = tmp_path / "same"
+    os.link(old, same)
+    monkeypatch.chdir(tmp_path)
+    for other in (old, tmp_path / "." / old.name, Path(old.name), same):
+        with pytest.raises(UsageError, match="is read for it; give the result a name of its own"):
+            check_output(old, tmp_path / "another", other)
+    check_output(tmp_path / "new", old)
+
+
+def test_a_folder_that_cannot_hold_results(tmp_path, old):
+    for folder, message in (
+        (old, "results.json' is no folder; give another one"),
+        (old / "a" / "b", "a/b': '.*results.json' is no folder; give another one"),
+        (Path("/proc/nothing/here"), "nothing can be written into '/proc'"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            check_output_folder(folder)
+    (tmp_path / "b.json").mkdir()
+    with pytest.raises(UsageError, match=r"cannot write '.*b\.json': it is a folder"):
+        check_output_folder(tmp_path, "a.json", "b.json")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["b.json", "results.json"]

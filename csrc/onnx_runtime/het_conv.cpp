@@ -5,6 +5,7 @@
 //   attributes  p; stride, padding, dilation: two integers each; arrangement: shifted or blocked;
 //               activation: none, relu, relu6 or silu
 //   output      (B, H', W', N)
+#include <atomic>
 #include <initializer_list>
 #include <memory>
 #include <mutex>
@@ -116,9 +117,9 @@ class HetConv2d : public Kernel {
     std::optional<Tensor> pointwise;
   };
   struct Packed {
-    std::once_flag once;
+    std::mutex packing;
     Scratch memory;
-    const float* data = nullptr;
+    std::atomic<const float*> data = nullptr;
   };
 
   Shape shape_;
@@ -138,8 +139,9 @@ const float* pack(const Shape& shape, const Tensor& spatial, const std::optional
 
 const float* HetConv2d::packed(const Shape& shape, const Threads& threads) const {
   Packed& kept = kept_[shape.algorithm == Algorithm::winograd];
-  std::call_once(kept.once,
-                 [&] { kept.data = pack(shape, constant_->spatial, constant_->pointwise, kept.memory, threads); });
+  if (const float* const data = kept.data.load(std::memory_order_acquire)) return data;
+  const std::lock_guard lock(kept.packing);
+  if (kept.data == nullptr) kept.data = pack(shape, constant_->spatial, constant_->pointwise, kept.memory, threads);
   return kept.data;
 }
 

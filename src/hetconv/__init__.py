@@ -1,5 +1,6 @@
 """HetConv layers for PyTorch: the layer, its exact cost, conversion, and an honest comparison."""
 
+from hetconv.adaptation import Plan, RefitReport, plan, refit_
 from hetconv.convert import ConversionReport, convert_, convertible, swap_
 from hetconv.cost import LatencyReport, complexity, latency, speedup_theory
 from hetconv.deployment import Deployed, DeployReport, deploy, load_deployed
@@ -11,6 +12,7 @@ from hetconv.ops import Explanation, allow_winograd, explain, het_conv2d
 from hetconv.pattern import HetPattern
 from hetconv.quantize import QuantizationReport, quantize_onnx
 from hetconv.runtimes import onnx_runtime_library, register_onnx_runtime
+from hetconv.version import VERSION as __version__  # noqa: N811
 
 __all__ = [
     "ConversionReport",
@@ -22,7 +24,10 @@ __all__ = [
     "HetPattern",
     "LatencyReport",
     "PackedHetConv2d",
+    "Plan",
     "QuantizationReport",
+    "RefitReport",
+    "__version__",
     "allow_winograd",
     "complexity",
     "convert_",
@@ -37,7 +42,9 @@ __all__ = [
     "load_deployed",
     "onnx_runtime_library",
     "pack",
+    "plan",
     "quantize_onnx",
+    "refit_",
     "register_onnx_runtime",
     "relayout",
     "speedup_theory",

@@ -1,4 +1,4 @@
-"""Reports as plain text: tables whose columns line up, and names gathered under the reason that they share."""
+"""Texts for people: names made harmless, tables whose columns line up, names gathered under the reason they share."""
 
 from __future__ import annotations
 
@@ -8,14 +8,25 @@ from collections.abc import Iterable, Sequence
 WIDTH = 120
 
 
+def visible(text: str) -> str:
+    """The text with every character that a terminal would obey, or XML cannot hold, replaced by �; lines stay."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def one_line(text: str, longest: int | None = None) -> str:
+    """The text in one visible line, cut at `longest` characters."""
+    line = visible(" ".join(text.split()))
+    return line if longest is None or len(line) <= longest else f"{line[:longest]}…"
+
+
 def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
     """The lines of a table; "none" where it has no rows."""
     if not rows:
         return ["  none"]
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    lines = [tuple(map(one_line, row)) for row in (header, *rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return [
-        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in (header, *rows)
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in lines
     ]
 
 
@@ -27,7 +38,7 @@ def by_reason(title: str, entries: Iterable[tuple[str, str]]) -> list[str]:
     """
     names_of: dict[str, list[str]] = {}
     for name, reason in entries:
-        names_of.setdefault(reason, []).append(name)
+        names_of.setdefault(one_line(reason), []).append(one_line(name))
     lines = [f"{title} ({sum(map(len, names_of.values()))}):"]
     for reason, names in names_of.items():
         lines.append(f"  {reason} ({len(names)}):")

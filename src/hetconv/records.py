@@ -96,7 +96,10 @@ class Circumstances(Record):
 
 @dataclass(frozen=True)
 class Epoch(Record):
-    """What one epoch of training showed; accuracy and validation_loss are on the held-out split."""
+    """What one epoch of training showed; accuracy and validation_loss are on the held-out split.
+
+    `views_accuracy` is the accuracy of the mean over several views of each image, where it was asked for.
+    """
 
     epoch: int
     learning_rate: float
@@ -104,6 +107,7 @@ class Epoch(Record):
     validation_loss: float
     accuracy: float
     seconds: float
+    views_accuracy: float | None = None
 
 
 @dataclass(frozen=True)
@@ -131,13 +135,17 @@ class Run(Record):
 class VariantCost(Record):
     """What one variant of the network costs: counted, and measured interleaved with the others.
 
-    `speedup_theory` is MACs of the dense network over this variant's.
+    `latency` is of the network as a user runs it: deployed, or in eager PyTorch where `not_deployed` says why.
+    `eager` is of the network in eager PyTorch, where that is another one. `speedup_theory` is MACs of the dense network
+    over this variant's.
     """
 
     variant: str
     complexity: Complexity
     latency: Latency
     speedup_theory: float
+    eager: Latency | None = None
+    not_deployed: str | None = None
 
 
 @dataclass(frozen=True)

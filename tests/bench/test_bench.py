@@ -1,5 +1,6 @@
 """Measuring in fresh processes: the figures' form, and every way in which a runtime may fail."""
 
+import sys
 import types
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ import pytest
 from hetconv.bench import RUNNERS, Bench, bench, bench_in_turns, registry
 from hetconv.bench import measure as module
 from hetconv.bench.network import Network
+from hetconv.bench.runners import ncnn_runtime
 from hetconv.errors import UsageError
 from hetconv.records import BenchEntry
 from hetconv.runtimes import why_not
@@ -89,22 +91,89 @@ LOADS = {
     ),
     "raises": ("raise ValueError('no such operator: HetConv')", "ValueError: no such operator: HetConv"),
     "dies": ("import os; os._exit(3)", "its process ended with code 3 and said nothing"),
+    "crashes": ("import os; os.abort()", "its process was ended by SIGABRT"),
+    "crashes when timed": (
+        """
+    from hetconv.bench.network import Network
+    model, calls = Network.load(folder)[1], []
+    def run(x):
+        calls.append(1)
+        if len(calls) > 1:
+            import os
+            os.abort()
+        return model(__import__('torch').from_numpy(x)).detach().numpy()
+    return run
+""",
+        "while it was timed: its process was ended by SIGABRT",
+    ),
 }
+PREPARES = {
+    "raises": ("raise RuntimeError('no such\\noperator')", "RuntimeError: no such operator"),
+    "refuses": ("from hetconv.errors import HetconvError; raise HetconvError('it is refused')", "it is refused"),
+    "leaves": ("import os; os._exit(0)", "its process ended with code 0 and said nothing"),
+    "crashes": ("import os; print('noise', flush=True); os.abort()", "its process was ended by SIGABRT"),
+}
+
+
+def fake_runner(path, prepare="return ''", load=""):
+    path.write_text(
+        f"import numpy as np\n\ndef prepare(folder, threads):\n    {prepare}\n\n"
+        f"def load(folder, threads):\n    print('noise on standard output')\n    {load}\n"
+    )
+    fake = types.ModuleType("fake")
+    fake.TITLE, fake.PACKAGES, fake.__file__ = "Fake", {}, str(path)
+    return lambda name: registry.Runner(name, fake) if name == "fake" else registry.find_runner(name)
 
 
 @pytest.mark.parametrize("kind", LOADS)
 def test_runtimes_that_fail_are_a_line_and_not_timed(kind, tmp_path, monkeypatch):
     body, reason = LOADS[kind]
-    path = tmp_path / "runner.py"
-    path.write_text(
-        f"import numpy as np\n\ndef load(folder, threads):\n    print('noise on standard output')\n    {body}\n"
-    )
-    fake = types.ModuleType("fake")
-    fake.TITLE, fake.PACKAGES, fake.__file__, fake.prepare = "Fake", {}, str(path), lambda folder, threads: ""
-    monkeypatch.setattr(module, "find_runner", lambda name: registry.Runner(name, fake))
+    monkeypatch.setattr(module, "find_runner", fake_runner(tmp_path / "runner.py", load=body))
     (entry,) = bench(Bench(variants=("het-p4",), runtimes=("fake",), **SMALL)).entries
     assert entry.latency is None
     assert reason in entry.reason
+
+
+@pytest.mark.parametrize("kind", PREPARES)
+def test_runtimes_that_fail_while_they_are_prepared_are_a_line(kind, tmp_path, monkeypatch):
+    """Also where the process dies of it."""
+    body, reason = PREPARES[kind]
+    monkeypatch.setattr(module, "find_runner", fake_runner(tmp_path / "runner.py", prepare=body))
+    (entry,) = bench(Bench(variants=("dense",), runtimes=("fake",), **SMALL)).entries
+    assert (entry.latency, entry.reason) == (None, reason)
+
+
+@pytest.mark.parametrize("where", [{"prepare": "import os; os.abort()"}, {"load": LOADS["crashes when timed"][0]}])
+def test_the_others_results_stand(where, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "find_runner", fake_runner(tmp_path / "runner.py", **where))
+    found = bench(Bench(variants=("dense",), runtimes=("fake", "torch_eager"), **SMALL))
+    assert [(entry.runtime, entry.latency is None) for entry in found.entries] == [("Fake", True), ("PyTorch", False)]
+
+
+@pytest.mark.parametrize(("code", "empty"), [(0, False), (-100, False), (0, True)])
+def test_ncnns_return_codes_are_read(code, empty, tmp_path, monkeypatch):
+    """It does not raise, and what it gives after a failure is no matrix."""
+
+    class Matrix:
+        def empty(self):
+            return empty
+
+        def __array__(self, dtype=None, copy=None):
+            return np.ones(2)
+
+    ncnn = types.ModuleType("ncnn")
+    extractor = types.SimpleNamespace(input=lambda *_: 0, extract=lambda _: (code, Matrix()))
+    ncnn.Net = lambda: types.SimpleNamespace(
+        opt=types.SimpleNamespace(), load_param=lambda _: 0, load_model=lambda _: 0, create_extractor=lambda: extractor
+    )
+    ncnn.Mat = lambda image: image
+    monkeypatch.setitem(sys.modules, "ncnn", ncnn)
+    run = ncnn_runtime.load(tmp_path, 1)
+    if code == 0 and not empty:
+        assert run(np.zeros((3, 1))).tolist() == [[1, 1]] * 3
+    else:
+        with pytest.raises(RuntimeError, match="extract fails with code -100" if code else "extract gives nothing"):
+            run(np.zeros((1, 1)))
 
 
 def test_a_runtime_that_is_missing_or_old_is_a_line(monkeypatch):

@@ -1,8 +1,9 @@
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from hetconv.bench import Bench
 from hetconv.cli import run
 from hetconv.records import BenchEntry, BenchResults, Circumstances, Latency, Run, load_record
+
+from .holding import HOLDS, hold, start, wait_until_it_holds
 
 SMALL = ["--width", "0.25", "--train-limit", "64", "--epochs", "2", "--batch-size", "32"]
 
@@ -148,7 +151,7 @@ def measured(settings: Bench) -> BenchResults:
         (["export", "resnet20_cifar", "--out", "x.onnx", "--weights", "/no/such"], "looked for the weights /no/such"),
         (["quantize", "/no/such.onnx", "--out", "x.onnx"], "looked for the ONNX file /no/such.onnx"),
         (["bench", "resnet20_cifar", "--runtimes", "tvm"], "runtime 'tvm' is not known"),
-        (["bench", "resnet20_cifar", "--threads", "1,0"], "--threads '1,0' must be numbers of at least 1, or all"),
+        (["bench", "resnet20_cifar", "--threads", "1,0"], "--threads '1,0' must be numbers between 1 and 1024, or all"),
         (["bench", "resnet20_cifar", "--threads", "many"], "--threads 'many' must be whole numbers"),
         (["bench", "resnet20_cifar", "--out", "/tmp/unused", "--input", "1,8,8"], "the model does not take this input"),
         (["report", "/no/such"], "looked for /no/such/results.json"),
@@ -165,6 +168,49 @@ def test_wrong_use_is_one_line_and_exit_code_2(
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [["--retrain-lr", "-1"], ["--prepare-lr", "nan"], ["--lr", "nan"], ["--retrain-epochs", "0"], ["--width", "nan"]],
+)
+def test_a_wrong_setting_leaves_no_trace(tmp_path: Path, wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where it is of a stage that comes last: the corrected command finds no other study in its way."""
+    out = tmp_path / "out"
+    assert run(["compare", "--out", str(out), "--variants", "dense,l1-50", "--model", "vgg16_cifar", *wrong]) == 2
+    assert wrong[0].removeprefix("--").split("-")[-1] in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("seed", [2**64, 10**30])
+def test_a_seed_that_is_too_large_leaves_no_trace(
+    tmp_path: Path, seed: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["train", "--out", str(tmp_path / "out"), "--seed", str(seed), *SMALL]) == 2
+    assert "must be 0 or more and below 2^64" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_train_trains_again_where_the_weights_are_gone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["train", "--out", str(tmp_path), "--variant", "dense", "--seed", str(2**64 - 1), *SMALL]
+    assert run(command) == 0
+    checkpoint = tmp_path / "runs" / "dense" / f"seed-{2**64 - 1}" / "checkpoint.safetensors"
+    checkpoint.unlink()
+    capsys.readouterr()
+    assert run(command) == 0
+    assert "its weights are gone" in " ".join(capsys.readouterr().err.split())
+    assert checkpoint.exists()
+
+
+def test_results_that_are_no_numbers_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["compare", "--out", str(tmp_path), "--variants", "dense", *SMALL]) == 0
+    path = tmp_path / "results.json"
+    path.write_text(re.sub(r'"accuracy": [0-9.]+', '"accuracy": NaN', path.read_text()))
+    capsys.readouterr()
+    assert run(["report", str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert "results.json is damaged: runs.0.epochs.0.accuracy is not a finite number" in error
+    assert error.count("\n") == 1
+
+
 def test_a_diverging_run_is_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (
         run(["compare", "--out", str(tmp_path), "--variants", "dense", "--lr", "1e30", "--warmup-epochs", "0", *SMALL])
@@ -173,40 +219,60 @@ def test_a_diverging_run_is_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFi
     assert "1 of 1 runs failed: dense seed 0" in capsys.readouterr().err
 
 
-def start(out: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "hetconv", "compare", "--out", str(out), "--variants", "dense", "--threads", "1"]
-    options = ["--width", "0.25", "--train-limit", "64", "--epochs", "60", "--batch-size", "32"]
-    return subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def compare_command() -> list[str]:
+    command = [sys.executable, "-P", "-m", "hetconv", "compare", "--out", "out", "--variants", "dense"]
+    size = ["--model", "holds:Holds", "--train-limit", "64", "--epochs", "4", "--batch-size", "32", "--threads", "1"]
+    return [*command, *size]
 
 
-def wait_for_epochs(out: Path, count: int) -> None:
-    record = out / "runs" / "dense" / "seed-0" / "run.json"
-    for _ in range(1200):
-        if record.exists() and len(load_record(Run, record).epochs) >= count:
-            return
-        time.sleep(0.05)
-    raise AssertionError("the run did not begin")
+@pytest.fixture
+def holding(tmp_path: Path) -> Path:
+    """A folder with a network that stands still in its second epoch."""
+    (tmp_path / "holds.py").write_text(HOLDS)
+    hold(tmp_path, 2)
+    return tmp_path
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-def test_kill_9_and_ctrl_c_lose_nothing(tmp_path: Path) -> None:
-    """Killed, then interrupted, then run to the end: no epoch that was stored is trained twice. Stored are the first
-    epoch, and the first after going on."""
-    out = tmp_path / "out"
-    killed = start(out)
-    wait_for_epochs(out, 1)
-    killed.kill()
-    killed.communicate()
-    kept = len(load_record(Run, out / "runs" / "dense" / "seed-0" / "run.json").epochs)
-    interrupted = start(out)
-    wait_for_epochs(out, kept + 1)
-    interrupted.send_signal(signal.SIGINT)
-    _, error = interrupted.communicate()
-    assert interrupted.returncode == 130
-    assert "stopped; the same command goes on" in error.splitlines()[-1]
-    assert "Traceback" not in error
-    finished = start(out)
+def test_kill_9_ctrl_c_and_sigterm_lose_nothing(holding: Path) -> None:
+    """Stopped in the second epoch, in the second after that, and again, the run goes on from what was stored."""
+    for signal_, code in ((signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        process = start(compare_command(), holding)
+        wait_until_it_holds(holding, process)
+        process.send_signal(signal_)
+        _, error = process.communicate()
+        assert process.returncode == code, error
+        assert "Traceback" not in error
+        if signal_ != signal.SIGKILL:
+            assert "stopped; the same command goes on from the last stored epoch" in error.splitlines()[-1]
+        hold(holding, 2)
+    (holding / "hold").unlink()
+    finished = start(compare_command(), holding)
     printed, error = finished.communicate()
     assert finished.returncode == 0, error
-    assert "dense seed 0: going on after epoch" in error
+    assert "dense seed 0: going on after epoch 3" in error
     assert "report.html" in printed
+    assert len(load_record(Run, holding / "out" / "runs" / "dense" / "seed-0" / "run.json").epochs) == 4
+
+
+def test_a_network_that_changed_meanwhile_is_one_line(holding: Path) -> None:
+    process = start(compare_command(), holding)
+    wait_until_it_holds(holding, process)
+    process.kill()
+    process.communicate()
+    (holding / "holds.py").write_text(HOLDS.replace("WIDTH = 8", "WIDTH = 12"))
+    changed = start(compare_command(), holding)
+    _, error = changed.communicate()
+    assert changed.returncode == 2
+    assert "Traceback" not in error
+    assert "checkpoint.safetensors is a checkpoint of another network than this one (layers.0.weight" in error
+    assert "(8, 3, 3, 3) there and (12, 3, 3, 3) here" in " ".join(error.split())
+
+
+@pytest.mark.parametrize("shell", ["{} | true", "{} >&-", "{} >&- 2>&-", "PYTHONIOENCODING=ascii {} 2>&1 | head -c 1"])
+def test_an_output_that_nobody_reads_keeps_no_page_from_being_written(tmp_path: Path, shell: str) -> None:
+    (tmp_path / "holds.py").write_text(HOLDS)
+    command = shlex.join(compare_command())
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", shell.format(command)], cwd=tmp_path, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert "<html" in (tmp_path / "out" / "report.html").read_text()

@@ -1,10 +1,14 @@
+import signal
+import sys
 from pathlib import Path
 
 import pytest
 
 from hetconv.cli import run
 from hetconv.report.runs_csv import read_runs_csv
-from hetconv.study import Store
+from hetconv.study import Store, load_definition, open_study
+
+from .holding import HOLDS, hold, start, wait_until_it_holds
 
 TINY = """
 name = "tiny"
@@ -99,11 +103,12 @@ def test_another_study_in_its_folder_is_refused(
     ("arguments", "message"),
     [
         (["run", "nothing"], "looked for the study nothing; it is not there"),
-        (["resume", "digits", "--out", "/no/such"], "looked for the study /no/such/study.db; it is not there"),
-        (["worker", "--out", "/no/such"], "looked for the study /no/such/study.db; it is not there"),
+        (["resume", "digits", "--out", "/no/such"], "looked for the study /no/such/study.json; it is not there"),
+        (["status", "digits", "--out", "/no/such"], "looked for the study /no/such/study.json; it is not there"),
+        (["report", "digits", "--out", "/no/such"], "looked for the study /no/such/study.json; it is not there"),
+        (["worker", "--out", "/no/such"], "looked for the study /no/such/definition.json; it is not there"),
         (["run", "digits", "--recipe", "slow"], "recipe='slow' must be one of fast, long"),
         (["run", "digits", "--out", "/proc/no"], "cannot write to /proc/no"),
-        (["run", "digits", "--storage", "mysql://x", "--out", "{folder}/study"], "must be postgresql://"),
     ],
 )
 def test_wrong_use_is_one_line(
@@ -120,3 +125,83 @@ def test_every_wrong_key_is_a_line_of_its_own(tmp_path: Path, capsys: pytest.Cap
     path.write_text(TINY.replace("epochs = 1", "epoch = 1").replace("seeds", "seds"))
     assert run(["study", "run", str(path)]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 3
+
+
+@pytest.fixture
+def holding(tmp_path: Path) -> Path:
+    """A working folder with a study that stands still in its second epoch, and modules that no process should run."""
+    (tmp_path / "holds.py").write_text(HOLDS)
+    two = TINY.replace('"resnet20_cifar", "vgg16_cifar"', '"holds:Holds"').replace("width = 0.125", "")
+    (tmp_path / "two.toml").write_text(two.replace("epochs = 1", "epochs = 3"))
+    for name in ("accelerate", "ray", "typer", "safetensors"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a module of the working folder was run')")
+    hold(tmp_path, 2)
+    return tmp_path
+
+
+def run_two(holding: Path) -> list[str]:
+    return [sys.executable, "-P", "-m", "hetconv", "study", "run", "two.toml", "--out", "out", "--workers", "2"]
+
+
+def processes_of(folder: Path) -> list[int]:
+    """Those that work in this folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cwd").resolve() == folder.resolve():
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="finds processes in /proc")
+def test_sigterm_ends_the_workers_too_and_they_let_go_of_their_runs(holding: Path) -> None:
+    process = start(run_two(holding), holding)
+    wait_until_it_holds(holding, process)
+    assert len(processes_of(holding)) == 3
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate()
+    assert process.returncode == 143, error
+    assert "Traceback" not in error
+    assert processes_of(holding) == []
+    assert list(holding.glob("out/runs/*/*/attempts/1/lease.json")) == []
+    (holding / "hold").unlink()
+    again = start(run_two(holding), holding)
+    _, error = again.communicate()
+    assert again.returncode == 0, error
+
+
+@pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="finds processes in /proc")
+def test_a_worker_that_stood_still_while_another_finished_changes_nothing(
+    holding: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = [sys.executable, "-P", "-c", IMPATIENT, "study", "worker", "--out", "out"]
+    definition = load_definition(str(holding / "two.toml"))
+    with monkeypatch.context() as patch:
+        patch.chdir(holding)
+        open_study(definition, holding / "out")
+    asleep = start(worker, holding)
+    wait_until_it_holds(holding, asleep)
+    asleep.send_signal(signal.SIGSTOP)
+    (holding / "hold").unlink()
+    other = start(worker, holding)
+    _, error = other.communicate()
+    assert other.returncode == 0, error
+    before = {path: path.read_bytes() for path in (holding / "out").rglob("*") if path.is_file()}
+    assert holding / "out" / "runs" / "dense" / "seed-0" / "checkpoint.safetensors" in before
+    asleep.send_signal(signal.SIGCONT)
+    _, error = asleep.communicate()
+    assert asleep.returncode == 0, error
+    assert "dense seed 0: another process has taken this run over, because this one had seemed dead" in error
+    assert {path: path.read_bytes() for path in (holding / "out").rglob("*") if path.is_file()} == before
+
+
+IMPATIENT = """
+from hetconv.study import attempts, worker
+attempts.Watcher.__init__.__defaults__ = (0.5, *attempts.Watcher.__init__.__defaults__[1:])
+worker.POLL_S = 0.1
+from hetconv.cli import main
+main()
+"""
+"""A worker that takes a run over after half a second instead of a minute."""

@@ -135,9 +135,9 @@ def test_module_function(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"name": "resnet51"}, r"unknown network 'resnet51'; nearest: resnet"),
         ({"name": "nowhere:at_all"}, "cannot find network 'nowhere:at_all'"),
-        ({"name": "vgg16_cifar", "num_classes": 0}, "num_classes=0 must be at least 1"),
+        ({"name": "vgg16_cifar", "num_classes": 0}, "num_classes=0 must be between 1 and 1,000,000"),
         ({"name": "vgg16_cifar", "width": 0.3}, "width=0.3 must be a multiple of 1/16"),
-        ({"name": "vgg16_cifar", "width": 0}, "width=0 must be"),
+        ({"name": "vgg16_cifar", "width": 0}, "width=0.0 must be"),
         ({"name": "resnet18", "width": 0.5}, "width=0.5 is for vgg16_cifar"),
         ({"name": "resnet18", "variant": "het-p4-se"}, "-se is for vgg16_cifar"),
     ],

@@ -390,6 +390,16 @@ def test_errors_of_from_dense(conv, message):
     assert str(caught.value) == message
 
 
+def test_first_layer_without_native_kernels_says_so_once(monkeypatch):
+    monkeypatch.setattr(native, "_load", lambda: "the native kernels were not built: no compiler")
+    native.warn_if_missing.cache_clear()
+    layer(device="meta")  # it does not run on the CPU
+    with pytest.warns(UserWarning, match="^hetconv runs without .* not built: no compiler$") as said:
+        nn.Sequential(layer(), layer())
+    assert len(said) == 1
+    native.warn_if_missing.cache_clear()
+
+
 @pytest.mark.parametrize("p", [1, 3, 6, 7, 12])
 def test_averaged_state_dicts_are_loaded(p) -> None:
     layers = [HetConv2d(84, 84, 3, p=p) for _ in range(10)]

@@ -213,3 +213,9 @@ def test_says_once_that_and_why_the_kernels_are_missing(monkeypatch):
     with pytest.raises(UsageError, match="no compiler"):
         native.instruction_set()
     native.warn_if_missing.cache_clear()
+
+
+def test_an_operation_of_pytorch_that_fails_is_an_error_with_its_reason():
+    image = torch.zeros(1, 1, 1, 1).expand(2**46, 1, 1, 1)  # an output of 2^48 bytes, more than there are addresses
+    with pytest.raises(RuntimeError, match="hetconv: PyTorch could not do what the operator asked it for"):
+        het_conv2d(image, torch.zeros(1, 1, 1, 1), torch.zeros(1, 0), backend="native")

@@ -88,7 +88,14 @@ Y = torch.zeros(4, dtype=torch.long)
         ({"calibration": X.byte()}, "of torch.uint8 must be images"),
         ({"calibration": X[:0]}, "n ≥ 1"),
         ({"test": []}, "test has no images"),
-        ({"test": [(X, Y[:2])]}, "labels must be one class number an image"),
+        ({"test": [(X, Y[:2])]}, "test has 4 images and 2 labels; it must have one label an image"),
+        ({"test": [(X, Y), X]}, "test has 8 images and 4 labels; it must have one label an image"),
+        ({"test": ["a name"]}, "test gives a str; it must give images, (images, labels) or a dict of these"),
+        ({"test": [{"a": X, "b": X}]}, "test gives a dict of a (4, 3, 32, 32), b (4, 3, 32, 32), where images"),
+        ({"test": [{"image": X, "label": Y, "id": Y}]}, "give pairs: ((batch['images'], batch['labels']) for batch"),
+        ({"test": [{"names": ["a"]}]}, "test gives a dict of no tensor"),
+        ({"out": "."}, "must end in .onnx"),
+        ({"out": "no/such/deep.onnx/x.onnx", "path": "/no/such.onnx"}, "looked for the ONNX file /no/such.onnx"),
         ({"test": [(X[:, :1], Y)]}, "does not take images of (1, 32, 32)"),
         ({"threads": 0}, "threads=0 must be at least 1"),
     ],
@@ -128,3 +135,72 @@ def test_a_runtime_that_fails_leaves_nothing(trained, tmp_path, monkeypatch):
     ):
         quantize_onnx(path, tmp_path / "int8.onnx", calibration, test)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_onto_itself_is_refused_and_sizes_are_as_they_were(trained, tmp_path):
+    path, calibration, test = trained
+    own = tmp_path / "float.onnx"
+    own.write_bytes(path.read_bytes())
+    for same in (own, tmp_path / "." / "float.onnx"):
+        with pytest.raises(UsageError, match=r"float\.onnx': it is read for it; give the result a name of its own"):
+            quantize_onnx(own, same, calibration, test)
+    assert own.read_bytes() == path.read_bytes()
+    report = quantize_onnx(own, tmp_path / "int8.onnx", calibration, test)
+    assert (report.bytes_before, report.bytes_after) == (path.stat().st_size, (tmp_path / "int8.onnx").stat().st_size)
+    assert report.bytes_after < report.bytes_before
+    with pytest.raises(UsageError, match=r"int8\.onnx is quantized already; give the float file that it was made of"):
+        quantize_onnx(tmp_path / "int8.onnx", tmp_path / "int4.onnx", calibration, test)
+
+
+def test_the_native_form_is_refused_with_the_way_out(tmp_path):
+    from onnx import TensorProto, helper, save
+
+    images = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, 8, 8]) for name in "xy"]
+    node = helper.make_node("HetConv2d", ["x"], ["y"], domain="ai.hetconv")
+    save(helper.make_model(helper.make_graph([node], "native", images[:1], images[1:])), tmp_path / "native.onnx")
+    with pytest.raises(UsageError, match=r'native\.onnx is in the native form, .*; export it with form="grouped"'):
+        quantize_onnx(tmp_path / "native.onnx", tmp_path / "int8.onnx", X, [(X, Y)])
+
+
+@pytest.fixture(scope="module")
+def shrinker(tmp_path_factory):
+    """A network that gives an image of ten channels, half as large: classes of pixels, or an image, as one likes."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), HetConv2d(8, 10, 3, 1, 1))
+    path = tmp_path_factory.mktemp("shrinker") / "float.onnx"
+    export_onnx(model, X[:1], path, "dense")
+    return path, model
+
+
+def test_images_as_output(shrinker, tmp_path):
+    """Super-resolution, say: no accuracy, but how far outputs are apart, whatever there is beside the images."""
+    path, _ = shrinker
+    for test in ([X], [(X,)], [(X, torch.randn(4, 3, 64, 64))], [{"low": X}]):
+        report = quantize_onnx(path, tmp_path / "int8.onnx", X, test)
+        assert (report.accuracy_before, report.accuracy_after, report.agreement) == (None, None, None)
+        assert 0 < report.difference < 0.1
+        assert "no accuracy on 4 images: " in str(report)
+        assert "outputs differ by" in str(report)
+
+
+def test_classes_of_pixels(shrinker, tmp_path):
+    path, model = shrinker
+    labels = model(X).argmax(1)
+    labels[:, :8] = (labels[:, :8] + 1) % 10  # a half of the rows are wrong
+    report = quantize_onnx(path, tmp_path / "int8.onnx", X, [{"image": X, "mask": labels}])
+    assert report.accuracy_before == 0.5
+    assert abs(report.accuracy_after - 0.5) < 0.1
+    assert 0.8 < report.agreement <= 1
+
+
+def test_batches_that_are_dicts_or_without_labels(trained, tmp_path):
+    path, calibration, test = trained
+    pairs = quantize_onnx(path, tmp_path / "int8.onnx", calibration, test)
+    dicts = quantize_onnx(
+        path, tmp_path / "int8.onnx", calibration, [{"name": "digits", "label": y, "image": x} for x, y in test]
+    )
+    alone = quantize_onnx(path, tmp_path / "int8.onnx", calibration, [x for x, _ in test])
+    assert (dicts.accuracy_before, dicts.accuracy_after) == (pairs.accuracy_before, pairs.accuracy_after)
+    assert alone.accuracy_before is None
+    assert alone.agreement == pairs.agreement
+    assert alone.why_no_accuracy == "test has no labels"

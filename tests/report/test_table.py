@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from hetconv.records import Latency, Run
+from hetconv.report.cells import columns
 from hetconv.report.table import dense_row, summarize
 
 from .example import cost, example, run
@@ -72,3 +73,31 @@ def test_a_variant_that_nobody_asked_for_is_listed() -> None:
     rows = summarize(replace(results, runs=(*results.runs, run("het-p4", 7))))
     assert [row.variant for row in rows] == ["dense", "het-p4"]
     assert (rows[1].runs_done, rows[1].runs_of) == (1, 1)
+
+
+def test_times_are_of_the_deployed_network_and_of_the_eager_one() -> None:
+    eager = Latency(6.0, 5.0, 7.0, 50)
+    costs = (timed("dense", 10.0, 1.0), replace(timed("het-p4", 4.0, 2.6), eager=eager))
+    rows = summarize(replace(example(variants=("dense", "het-p4")), costs=costs))
+    assert [row.latency and row.latency.median_ms for row in rows] == [10.0, 4.0]
+    assert [row.eager for row in rows] == [None, eager]
+
+
+def test_accuracy_on_views_is_the_mean_of_finished_runs() -> None:
+    done = with_accuracies("dense", 0.9, 0.8)
+    seen = tuple(
+        replace(one, epochs=(*one.epochs[:-1], replace(one.epochs[-1], views_accuracy=views)))
+        for one, views in zip(done, (0.92, 0.84), strict=True)
+    )
+    (row,) = summarize(replace(example(seeds=(0, 1), variants=("dense",)), runs=seen))
+    assert row.views_accuracy == pytest.approx(0.88)
+    (row,) = summarize(replace(example(seeds=(0, 1), variants=("dense",)), runs=done))
+    assert row.views_accuracy is None
+
+
+def test_a_column_without_a_value_is_left_out() -> None:
+    rows = summarize(example())
+    keys = [column.key for column in columns(rows, 360)]
+    assert keys[:2] == ["accuracy", "speedup_measured"]
+    assert "eager" not in keys
+    assert "views_accuracy" not in keys

@@ -81,6 +81,7 @@ def test_notes_list_what_is_missing() -> None:
             "het-p4, seed 1: not started",
         ),
         "Not counted in MACs": ("dense: aten::roll",),
+        "Not deployed, so measured in eager PyTorch": (),
         "Not measured": ("het-p4: no cost and no time",),
     }
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from hetconv.errors import HetconvError
-from hetconv.study import Team, join_study, open_study
+from hetconv.errors import HetconvError, UsageError
+from hetconv.study import Team, join_study, open_study, statuses, world_size
 from hetconv.study.team import together
 from hetconv.study.toml import parse_definition
 
@@ -31,7 +31,7 @@ mixed_precision = "bf16"
 
 
 @pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="PyTorch was built without gloo")
-def test_two_processes_do_each_run_and_one_of_them_talks_to_the_storage(tmp_path: Path) -> None:
+def test_two_processes_do_each_run_and_one_of_them_writes(tmp_path: Path) -> None:
     out = tmp_path / "out"
     open_study(parse_definition(TINY, "tiny.toml"), out)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
@@ -39,8 +39,7 @@ def test_two_processes_do_each_run_and_one_of_them_talks_to_the_storage(tmp_path
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     study = join_study(out)
-    assert [(status.state, status.attempts) for status in study.statuses().values()] == [("done", 1), ("done", 1)]
-    assert len({trial.user_attrs["owner"]["pid"] for trial in study.queue.trials.all()}) == 1
+    assert [status.state for status in statuses(study.definition, out).values()] == ["done", "done"]
     for found in study.results().networks[0].runs:
         assert [epoch.epoch for epoch in found.epochs] == [1, 2]
         assert 0.05 < found.epochs[-1].accuracy <= 1
@@ -59,3 +58,10 @@ def test_a_process_that_is_gone_is_told_in_one_line() -> None:
     with pytest.raises(RuntimeError) as caught, together():
         raise other
     assert caught.value is other
+
+
+@pytest.mark.parametrize("wrong", ["x", "", "0", "-2"])
+def test_a_wrong_number_of_processes_is_one_line(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    monkeypatch.setenv("WORLD_SIZE", wrong)
+    with pytest.raises(UsageError, match=f"WORLD_SIZE='{wrong}' must be a whole number of at least 1"):
+        world_size()

@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import sqlite3
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,6 @@ import pytest
 from hetconv.errors import HetconvError, UsageError
 from hetconv.study import Comparison, compare, engine
 from hetconv.study.definition import definition_of
-from hetconv.study.sqlite import JOURNAL
 from hetconv.train import Recipe
 
 from .tiny import COMPRESSED, EPOCHS, TINY, Watch, begin_and_cut_off, files, outcome
@@ -47,6 +45,13 @@ def copy(interrupted: Path, tmp_path: Path) -> Path:
     return tmp_path / "copy"
 
 
+def flip(path: Path) -> None:
+    """Change one bit of a tensor."""
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+
+
 def cut(path: Path, keep: float) -> None:
     """Keep this share of a file; of 1, all but the last two bytes."""
     path.write_bytes(path.read_bytes()[: min(int(keep * path.stat().st_size), path.stat().st_size - 2)])
@@ -54,18 +59,21 @@ def cut(path: Path, keep: float) -> None:
 
 DERIVED = ("results.json",)
 ENDED = ("runs/dense/seed-0/checkpoint.safetensors", "runs/dense/seed-0/checkpoint.previous.safetensors")
-RECORDS = ("study.json", "costs.json", "study.db", "runs/dense/seed-0/run.json", "runs/het-p4/seed-0/run.json")
-LAST, BEFORE = (f"runs/het-p4/seed-0/checkpoint{part}.safetensors" for part in ("", ".previous"))
+BEGUN = "runs/het-p4/seed-0/attempts/1"
+RECORDS = ("study.json", "definition.json", "costs.json", "runs/dense/seed-0/run.json")
+LAST, BEFORE, PROGRESS = (f"{BEGUN}/{name}" for name in (
+    "checkpoint.safetensors", "checkpoint.previous.safetensors", "run.json",
+))  # fmt: skip
 
 
 def test_every_file_that_a_study_writes_is_cut_below(interrupted: Path) -> None:
-    assert files(interrupted) == sorted((*DERIVED, *ENDED, *RECORDS, LAST, BEFORE))
+    assert files(interrupted) == sorted((*DERIVED, *ENDED, *RECORDS, LAST, BEFORE, PROGRESS))
 
 
-HALVES = [(name, 0.5) for name in (*RECORDS, *DERIVED, LAST, BEFORE)]
+HALVES = [(name, 0.5) for name in (*RECORDS, *DERIVED, LAST, BEFORE, PROGRESS)]
 
 
-@pytest.mark.parametrize(("name", "keep"), [*HALVES, *((name, keep) for name in ("study.db", LAST) for keep in (0, 1))])
+@pytest.mark.parametrize(("name", "keep"), [*HALVES, (RECORDS[3], 0), (RECORDS[3], 1), (LAST, 0), (LAST, 1)])
 def test_a_cut_file_is_named_and_the_study_ends_as_ever(copy: Path, trained: Any, name: str, keep: float) -> None:
     cut(copy / name, keep)
     watch = Watch()
@@ -75,7 +83,7 @@ def test_a_cut_file_is_named_and_the_study_ends_as_ever(copy: Path, trained: Any
         assert f"{copy / name} is damaged" in watch.said
         assert (copy / f"{name}.damaged").exists()
     if name == LAST:
-        assert f"{copy / name} is damaged" in watch.said
+        assert "checkpoint.safetensors is damaged" in watch.said
         assert "going on from the checkpoint before it" in watch.said
     assert outcome(found, copy) == trained
 
@@ -85,48 +93,59 @@ def test_all_files_cut_at_once_are_all_named(copy: Path, trained: Any) -> None:
         cut(copy / name, 0.5)
     watch = Watch()
     found = compare(TINY, copy, watch)
-    for name in (*RECORDS, LAST, BEFORE, ENDED[0]):
+    for name in RECORDS:
         assert f"{copy / name} is damaged" in watch.said
-    assert "starting this run afresh" in watch.said
+    assert watch.said.count("checkpoint.safetensors is damaged") == 2
+    assert watch.said.count("checkpoint.previous.safetensors is damaged") == 2
+    assert watch.said.count("starting this run afresh") == 2
     assert watch.epochs == [1, 2, 3, 1, 2, 3]
     assert outcome(found, copy) == trained
 
 
-def leave_unfinished_change(database: Path) -> Path:
-    """Leave a file and its journal as they are while a change is written to the file; returns the journal."""
-    journal = database.with_name("study.db-journal")
-    connection = sqlite3.connect(database, isolation_level=None)
-    connection.execute("PRAGMA cache_size=1")
-    connection.execute("BEGIN IMMEDIATE")
-    connection.execute("UPDATE trial_user_attributes SET value_json = '\"spoilt\"'")
-    connection.execute("CREATE TABLE large AS SELECT randomblob(40000) AS filling")
-    unfinished = {path: path.read_bytes() for path in (database, journal)}
-    connection.execute("ROLLBACK")
-    connection.close()
-    assert b"spoilt" in unfinished[database]
-    for path, content in unfinished.items():
-        path.write_bytes(content)
-    return journal
-
-
-@pytest.mark.parametrize("keep", [0.999, 0.5, 0.001])
-def test_a_cut_journal_of_an_unfinished_change_is_named(copy: Path, trained: Any, keep: float) -> None:
-    """SQLite itself would take back the part of the change that the journal still holds, and say nothing."""
-    journal = leave_unfinished_change(copy / "study.db")
-    _, pages, _, _, sector, page = JOURNAL.unpack(journal.read_bytes()[: JOURNAL.size])
-    journal.write_bytes(journal.read_bytes()[: int(keep * (sector + pages * (page + 8)))])
+def test_records_alone_are_a_study(trained: Any, tmp_path: Path) -> None:
+    """As they are kept under version control: a fresh checkout goes on with the run that is not there yet."""
+    whole, records = tmp_path / "whole", tmp_path / "records"
+    compare(TINY, whole)
+    for name in ("study.json", "runs/dense/seed-0/run.json"):
+        (records / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(whole / name, records / name)
     watch = Watch()
-    found = compare(TINY, copy, watch)
-    assert "study.db is damaged: the journal of an unfinished change is cut short" in watch.said
-    assert watch.epochs == [3]
-    assert outcome(found, copy) == trained
+    found = compare(TINY, records, watch)
+    assert watch.epochs == [1, 2, 3]
+    assert [run.variant for run in found.runs] == ["dense", "het-p4"]
+    assert outcome(found, records)[0] == trained[0]  # type: ignore[index]
+    assert not (records / ENDED[0]).exists()
 
 
-def test_a_whole_journal_takes_an_unfinished_change_back(copy: Path, trained: Any) -> None:
-    leave_unfinished_change(copy / "study.db")
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: cut(path, 0.5), flip])
+def test_a_finished_run_without_weights_is_trained_again_where_they_are_wanted(
+    tmp_path: Path, spoil: Callable[[Path], None]
+) -> None:
+    one = replace(TINY, variants=("dense",))
+    first = outcome(compare(one, tmp_path), tmp_path)
+    spoil(tmp_path / ENDED[0])
     watch = Watch()
-    assert outcome(compare(TINY, copy, watch), copy) == trained
-    assert watch.notices == []
+    compare(one, tmp_path, watch)
+    assert watch.epochs == []
+    assert outcome(compare(one, tmp_path, watch, weights=True), tmp_path) == first
+    assert "dense seed 0: its weights are gone" in watch.said
+    assert watch.epochs == ([3] if (tmp_path / ENDED[1]).exists() else [1, 2, 3])
+    compare(one, tmp_path, watch := Watch(), weights=True)
+    assert watch.said == ""
+
+
+def test_a_compressed_run_whose_weights_are_gone_keeps_its_record(tmp_path: Path) -> None:
+    """And its time is not measured anew."""
+    found = compare(COMPRESSED, tmp_path)
+    shutil.copytree(tmp_path, tmp_path / "copy")
+    for path in [*(tmp_path / "copy").rglob("*.safetensors"), tmp_path / "copy" / "costs.json"]:
+        path.unlink()
+    watch = Watch()
+    again = compare(COMPRESSED, tmp_path / "copy", watch)
+    assert again.runs == found.runs
+    assert [cost.variant for cost in again.costs] == ["dense"]
+    assert "l1-50 seed 0: its weights are gone, so that its time cannot be measured" in watch.said
+    assert watch.epochs == []
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +165,8 @@ def test_checkpoints_of_a_compression_are_made_anew(compressed: tuple[Path, Any]
         cut(tmp_path / "copy" / name, keep)
     watch = Watch()
     found = compare(COMPRESSED, tmp_path / "copy", watch)
-    assert f"{ENDED[0]} is damaged" in watch.said
+    assert "base.safetensors is damaged" in watch.said
+    (tmp_path / "copy" / ENDED[0]).unlink()  # its run has ended; nobody asks for its weights
     assert outcome(found, tmp_path / "copy")[0] == compressed[1][0]
 
 
@@ -192,54 +212,6 @@ def test_a_disk_that_can_only_be_read_is_named(small_disk: Path, interrupted: Pa
         compare(TINY, study)
     subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
     assert outcome(compare(TINY, study), study) == trained
-
-
-def test_a_database_that_cannot_be_written_to_ends_in_one_line(
-    copy: Path, trained: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without waiting for it."""
-    from sqlalchemy import event
-
-    opened = engine.open_storage
-
-    def read_only(url: str) -> Any:
-        storage = opened(url)
-        event.listen(storage.engine, "engine_connect", lambda link: link.exec_driver_sql("PRAGMA query_only = 1"))
-        return storage
-
-    with monkeypatch.context() as patch:
-        patch.setattr(engine, "open_storage", read_only)
-        with pytest.raises(HetconvError) as caught:
-            compare(TINY, copy)
-    assert str(caught.value) == (
-        "cannot write the study's database: attempt to write a readonly database; nothing is lost; make the folder "
-        "writable, run again"
-    )
-    assert outcome(compare(TINY, copy), copy) == trained
-
-
-def test_a_database_that_another_program_keeps_is_waited_for(
-    copy: Path, trained: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    keeper = sqlite3.connect(copy / "study.db", isolation_level=None, check_same_thread=False)
-
-    class Release(Watch):
-        def notice(self, text: str) -> None:
-            super().notice(text)
-            if keeper.in_transaction:
-                keeper.execute("ROLLBACK")
-
-    monkeypatch.setattr("hetconv.study.storage.TIMEOUT_S", 0.05)
-    monkeypatch.setattr("hetconv.study.storage.PAUSES_S", (0.01,))
-    watch = Release()
-    study = engine.open_study(definition_of(TINY), copy, watch)
-    keeper.execute("BEGIN IMMEDIATE")
-    study.work()
-    assert "the database does not answer" in watch.notices[0]
-    assert "database is locked" in watch.notices[0]
-    assert watch.notices[1].startswith("the database answers again")
-    assert outcome(study.results().networks[0], copy) == trained
-    keeper.close()
 
 
 @pytest.mark.parametrize(

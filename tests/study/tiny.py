@@ -13,8 +13,8 @@ from torch import nn
 from hetconv.compress import StageSettings
 from hetconv.records import Epoch, Results
 from hetconv.study import CompareProgress, Comparison, compare
+from hetconv.study.attempts import Attempt
 from hetconv.study.owner import this_process
-from hetconv.study.queue import Queue
 from hetconv.train import Recipe
 
 
@@ -66,10 +66,10 @@ def cut_off() -> None:
 
 def begin_and_cut_off(comparison: Comparison, folder: Path, epochs: int) -> None:
     """Leave a folder as a power cut does after so many epochs: the run is still its dead process's own."""
-    dead = this_process()
+    dead = replace(this_process(), started="1")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Queue, "give_up", lambda *_: None)
-        patch.setattr("hetconv.study.queue.this_process", lambda: type(dead)(dead.host, dead.pid, dead.machine, "1"))
+        patch.setattr(Attempt, "give_up", lambda *_: None)
+        patch.setattr("hetconv.study.attempts.this_process", lambda: dead)
         with pytest.raises(CutOffError):
             compare(comparison, folder, Watch(epochs, cut_off))
 
@@ -77,7 +77,7 @@ def begin_and_cut_off(comparison: Comparison, folder: Path, epochs: int) -> None
 def files(folder: Path) -> list[str]:
     """All that a study has written, but for what says whose turn it is."""
     found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return sorted(name for name in found if name != ".lock")
+    return sorted(name for name in found if name != ".lock" and not name.endswith("lease.json"))
 
 
 def outcome(results: Results, folder: Path) -> object:

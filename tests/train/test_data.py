@@ -8,7 +8,7 @@ from PIL import Image
 
 from hetconv.errors import UsageError
 from hetconv.train import load_data
-from hetconv.train.images import CROP_PADDING, random_crop, random_flip
+from hetconv.train.images import CROP_PADDING, TensorSplit, random_crop, random_flip, reflected_shift
 
 
 def write_cifar10(folder: Path, images_per_batch: int = 20) -> Path:
@@ -109,7 +109,7 @@ def test_augmentation_of_image_files_comes_from_the_seed(imagefolder: Path) -> N
 def test_a_damaged_image_is_named(imagefolder: Path) -> None:
     (imagefolder / "val" / "cat" / "0.png").write_bytes(b"no image")
     data = load_data(f"imagefolder:{imagefolder}", image_size=16)
-    with pytest.raises(UsageError, match=r"^imagefolder: .*0\.png is damaged \(.*\); replace or delete it$"):
+    with pytest.raises(UsageError, match=r"^imagefolder: .*0\.png is damaged: .*; replace or delete it$"):
         list(data.test_loader(4))
 
 
@@ -168,3 +168,43 @@ def test_random_flip_mirrors_some_and_changes_no_other() -> None:
     assert 16 < sum(flipped) < 48
     mirrored = random_flip(images)[torch.tensor(flipped)]
     assert mirrored.shape[0] == sum(flipped)
+
+
+def test_a_reflected_shift_moves_whole_images_by_up_to_two_pixels() -> None:
+    images = torch.arange(2 * 3 * 6 * 6, dtype=torch.uint8).reshape(2, 3, 6, 6).repeat(50, 1, 1, 1)
+    torch.manual_seed(0)
+    shifted = reflected_shift(images)
+    padded = torch.nn.functional.pad(images.float(), (2,) * 4, mode="reflect").byte()
+    places = [(row, column) for row in range(5) for column in range(5)]
+    found = []
+    for image, original in zip(shifted, padded, strict=True):
+        found += [(r, c) for r, c in places if torch.equal(image, original[:, r : r + 6, c : c + 6])]
+    assert len(found) == 100
+    assert len(set(found)) > 20
+
+
+def test_each_image_is_mirrored_in_every_other_epoch() -> None:
+    split = load_data("digits", train_limit=100).train
+    assert isinstance(split, TensorSplit)
+    first, second, third, other = (split.alternating(seed, epoch) for seed, epoch in ((0, 0), (0, 1), (0, 2), (1, 0)))
+    assert torch.equal(first.images, third.images)
+    assert torch.equal(first.images, second.images.flip(3))
+    mirrored = (first.images != split.images).flatten(1).any(1)
+    assert 30 < int(mirrored.sum()) < 70
+    assert not torch.equal(first.images, other.images)
+
+
+def test_airbench_augmentation_is_for_images_in_memory(imagefolder: Path) -> None:
+    data = load_data(f"imagefolder:{imagefolder}", image_size=32)
+    assert data.of_epoch("default", 0, 0) is data
+    with pytest.raises(UsageError, match="augmentation='airbench' is for digits and cifar10, not for imagefolder"):
+        data.of_epoch("airbench", 0, 0)
+
+
+def test_first_images_are_plain_and_the_same_every_time() -> None:
+    data = load_data("digits")
+    torch.manual_seed(0)
+    first = data.first_images(5)
+    assert first.shape == (5, 3, 32, 32)
+    assert torch.equal(first, data.first_images(5))
+    assert len(load_data("digits", train_limit=20).first_images(5000)) == 20

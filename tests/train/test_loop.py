@@ -6,9 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from hetconv.errors import DamagedFileError, HetconvError, NotFiniteError, UsageError
+from hetconv.models import create_model
 from hetconv.records import Epoch
 from hetconv.train import Data, Objective, Progress, Recipe, load_data, train
 from hetconv.train.checkpoint import load_checkpoint, previous, read_header, save_checkpoint
+from hetconv.train.loop import _logits_of_views
 
 RECIPE = Recipe(epochs=3, batch_size=50)
 
@@ -195,3 +197,43 @@ def test_mixed_precision_trains(data: Data, precision: str) -> None:
     epochs = train(network(), data, replace(RECIPE, mixed_precision=precision), 0)
     assert epochs[-1].train_loss < epochs[0].train_loss
     assert len(train(network(), data, replace(RECIPE, epochs=1), 0)) == 1
+
+
+AIRBENCH = Recipe(
+    epochs=5, batch_size=50, learning_rate=0.1, schedule="one-cycle", first_share=0.2, last_share=0.1,
+    norm_bias_scale=8, lookahead_steps=3, augmentation="airbench", test_views=True,
+)  # fmt: skip
+
+
+def test_a_run_with_every_option_goes_on_to_the_same_bits(data: Data, tmp_path: Path) -> None:
+    def fresh() -> nn.Module:
+        torch.manual_seed(2)
+        return create_model("airbench_cifar", "het-p4-w0.25")
+
+    whole, resumed = fresh(), fresh()
+    expected = train(whole, data, AIRBENCH, 0)
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(StoppedError):
+        train(fresh(), data, AIRBENCH, 0, checkpoint=checkpoint, progress=StopAfter(3))
+    epochs = train(resumed, data, AIRBENCH, 0, checkpoint=checkpoint)
+    assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(resumed), strict=True))
+    assert [replace(e, seconds=0) for e in epochs] == [replace(e, seconds=0) for e in expected]
+    assert [e.views_accuracy is None for e in epochs] == [True, True, True, True, False]
+
+
+def test_views_are_weighted_means_of_shifted_and_mirrored_images() -> None:
+    images = torch.randn(2, 3, 8, 8)
+    padded = nn.functional.pad(images, (1,) * 4, mode="reflect")
+    expected = torch.zeros(2, 10)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(192, 10))
+    for share, row, column in ((0.5, 1, 1), (0.25, 0, 0), (0.25, 2, 2)):
+        view = padded[:, :, row : row + 8, column : column + 8]
+        expected += share * (network(view) + network(view.flip(3))) / 2
+    assert torch.allclose(_logits_of_views(network, images), expected, atol=1e-6)  # another order of six sums
+
+
+def test_biases_of_batch_norm_have_a_rate_and_a_decay_of_their_own() -> None:
+    optimizer = Objective().optimizer(network(), Recipe(norm_bias_scale=64, weight_decay=0.128))
+    weights_, others, shifts = optimizer.param_groups
+    assert (weights_["weight_decay"], others["weight_decay"], shifts["weight_decay"]) == (0.128, 0.0, 0.002)
+    assert (len(others["params"]), len(shifts["params"]), shifts["lr_scale"]) == (3, 1, 64)

@@ -11,8 +11,8 @@ from hetconv.cli import run
 from hetconv.errors import UsageError
 from hetconv.train import Data, Recipe, load_data, train
 from hetconv.train.share import Share
+from hetconv.train.write_shards import write_shards
 
-pytest.importorskip("webdataset")
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on machines of one core
 TRAIN_IMAGES = 22
 
@@ -146,11 +146,11 @@ WHOLE = tar_of(GOOD)
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", r"train/0\.tar is cut short or no tar file \(.*\); copy it afresh"),
+        (b"", r"train/0\.tar is cut short or no tar file: .*; copy it afresh"),
         (b"no tar file" * 1000, r"train/0\.tar is cut short or no tar file"),
         (WHOLE[:700], r"train/0\.tar is cut short or no tar file"),
         (WHOLE[:1100], r"train/0\.tar is cut short or no tar file"),
-        (WHOLE[:2048], r"train/0\.tar is cut short or no tar file \(its end is missing\)"),
+        (WHOLE[:2048], r"train/0\.tar is cut short or no tar file: ReadError: its end is missing; copy it afresh"),
         (tar_of({}), r"train/0\.tar holds no image; delete it"),
         (tar_of({"a.png": png()}), r"train/0\.tar: 'a' has png; each image needs one of jpg, .* and cls beside it"),
         (tar_of({"a.png": png(), "b.cls": b"0"}), "'a' has png; each image needs"),
@@ -182,7 +182,9 @@ def test_a_damaged_image_is_named_with_its_shard(tmp_path: Path, workers: int) -
     for split in ("train", "val"):
         (tmp_path / split).mkdir()
         (tmp_path / split / "0.tar").write_bytes(tar_of(GOOD | {"b.png": b"no image"}))
-    with pytest.raises(UsageError, match=r"^shards: b in .*0\.tar is damaged \(.*\); replace or delete it$"):
+    with pytest.raises(
+        UsageError, match=r"^shards: 'b', the image at byte 2560 of .*0\.tar is damaged: .*; replace or delete it$"
+    ):
         list(opened(tmp_path, workers).test_loader(4))
 
 
@@ -190,8 +192,56 @@ def test_shards_are_not_written_over_nor_limited(
     folder: Path, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["shards", str(folder), str(shards)]) == 2
-    assert "holds train/*.tar already" in capsys.readouterr().err
+    assert "holds files in train already" in capsys.readouterr().err
     assert run(["shards", "/no/such", str(tmp_path)]) == 2
     assert "looked for /no/such/train/<class>/<image>" in capsys.readouterr().err
     with pytest.raises(UsageError, match="train_limit=3 is not for shards"):
         load_data(f"shards:{shards}", train_limit=3)
+
+
+class StoppedError(BaseException):
+    """Stands for Ctrl-C."""
+
+
+@pytest.mark.parametrize("after", [0, 1, 4, 8])
+def test_what_ends_the_writing_leaves_no_shards(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    """An error, Ctrl-C, after any number of images; then the same command does all of it."""
+    read, calls = Path.read_bytes, []
+
+    def stops(path: Path) -> bytes:
+        calls.append(path)
+        if len(calls) > after:
+            raise StoppedError
+        return read(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", stops)
+        with pytest.raises(StoppedError):
+            write_shards(folder, tmp_path, images_per_shard=2)
+    assert list(tmp_path.iterdir()) == []
+    assert write_shards(folder, tmp_path, images_per_shard=2) == {"train": TRAIN_IMAGES, "val": 7}
+    assert load_data(f"shards:{tmp_path}").train_images == TRAIN_IMAGES
+
+
+def test_what_a_killed_process_left_is_no_set_and_is_told_of(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / ".unfinished" / "train").mkdir(parents=True)
+    (tmp_path / ".unfinished" / "train" / "000000.tar").write_bytes(WHOLE)
+    with pytest.raises(UsageError, match=r"looked for .*/train/\*\.tar; there is none"):
+        load_data(f"shards:{tmp_path}")
+    with pytest.raises(UsageError, match=r"\.unfinished is there: another hetconv writes shards, or was ended"):
+        write_shards(folder, tmp_path)
+
+
+@pytest.mark.parametrize("prefix", ["__a__/", "a.b/", "a/", ""])
+def test_every_image_that_is_counted_is_read(tmp_path: Path, prefix: str) -> None:
+    """Whatever other readers of this convention make of the names."""
+    files = {f"{prefix}{name}": data for name, data in GOOD.items()}
+    for split in ("train", "val"):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / "0.tar").write_bytes(tar_of(files))
+    data = opened(tmp_path)
+    assert data.train_images == data.test_images == 2
+    assert sum(len(labels) for _, labels in data.train_loader(2)) == 2
+    assert [labels.tolist() for _, labels in data.test_loader(2)] == [[0, 1]]

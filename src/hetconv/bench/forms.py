@@ -17,6 +17,7 @@ from hetconv.export.onnx_model import to_onnx
 from hetconv.export.prepare import prepare
 from hetconv.export.timing import interleaved_medians
 from hetconv.export.verify import compare, reference
+from hetconv.foreign import describe_error
 
 Load = Callable[[Path, int], Callable[[Any], Any]]
 
@@ -55,7 +56,7 @@ def fastest_form(
             compare(name, session, [x], [expected])
             running[name] = session
         except Exception as error:  # whatever a runtime or its converter does
-            refused[name] = " ".join(str(error).split())
+            refused[name] = describe_error(error)
     if not running:
         raise HetconvError("; ".join(dict.fromkeys(refused.values())))
     times = interleaved_medians(running, x.numpy()) if len(running) > 1 else {}

@@ -7,8 +7,8 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,12 +16,13 @@ import numpy as np
 import torch
 
 from hetconv.bench.network import Network
-from hetconv.bench.process import Worker
+from hetconv.bench.process import Worker, prepared
 from hetconv.bench.registry import RUNNERS, Runner, find_runner
 from hetconv.cost import complexity
 from hetconv.cost.circumstances import circumstances
 from hetconv.errors import HetconvError, UsageError
 from hetconv.export.verify import compare, reference
+from hetconv.foreign import describe_error
 from hetconv.graph.equality import Reference
 from hetconv.records import BenchEntry, BenchResults, Circumstances, Latency
 
@@ -113,8 +114,11 @@ def bench_in_turns(several: Sequence[Bench], notice: Callable[[str], None] = SAY
         running = {index: worker for index, (_, _, worker) in enumerate(started) if worker is not None}
         notice(f"timing {len(running)} networks in turns, {several[0].rounds} rounds")
         settle = SETTLE_SECONDS if any(settings.threads > 1 for settings in several) else 0.0
-        times = _timed(running, several[0].rounds, settle)
-    entries = [(at, replace(entry, latency=times.get(index))) for index, (at, entry, _) in enumerate(started)]
+        times, failed = _timed(running, several[0].rounds, settle)
+    entries = [
+        (at, replace(entry, latency=times.get(index), reason=failed.get(index, entry.reason)))
+        for index, (at, entry, _) in enumerate(started)
+    ]
     macs = {network: made[network].macs for network in made}
     return tuple(
         _results(settings, macs, [entry for of, entry in entries if of == at]) for at, settings in enumerate(several)
@@ -169,31 +173,44 @@ def _started(
         return BenchEntry(runner.name, network.variant, reason), None
     worker = None
     try:
-        remark = runner.prepare(folder, threads)
+        remark = prepared(runner, folder, threads)
         worker = Worker(runner, folder, threads)
         output = worker.output
         (checked,) = compare(runner.title, lambda _: output, [network.example()], [expected])
     except Exception as error:  # whatever somebody else's runtime does
         if worker is not None:
             worker.close()
-        told = " ".join(str(error).split())
-        known = isinstance(error, HetconvError | UsageError)
-        return BenchEntry(runner.name, network.variant, told if known else f"{type(error).__name__}: {told}"), None
+        return BenchEntry(runner.name, network.variant, describe_error(error)), None
     entry = BenchEntry(
         runner.name, network.variant, None, remark, None, worker.cold_start_ms, worker.peak_bytes, checked.error
     )
     return entry, worker
 
 
-def _timed(running: dict[int, Worker], rounds: int, settle_seconds: float) -> dict[int, Latency]:
-    calls = {key: max(1, round(SAMPLE_MS / worker.milliseconds(WARMUP_CALLS))) for key, worker in running.items()}
+def _timed(running: dict[int, Worker], rounds: int, settle_seconds: float) -> tuple[dict[int, Latency], dict[int, str]]:
+    """The times of those that ran to the end, and why the others did not."""
+    failed: dict[int, str] = {}
+    calls: dict[int, int] = {}
     times: dict[int, list[float]] = {key: [] for key in running}
+    for key, worker in running.items():
+        with _noted(failed, key):
+            calls[key] = max(1, round(SAMPLE_MS / worker.milliseconds(WARMUP_CALLS)))
     for _ in range(rounds):
-        for key, worker in running.items():
+        for key in [key for key in running if key not in failed]:
             time.sleep(settle_seconds)  # the last one's threads have the cores until now
-            worker.milliseconds(max(1, calls[key] // 3))  # the caches and the clock are the others' until now
-            times[key].append(worker.milliseconds(calls[key]))
-    return {key: _latency(values) for key, values in times.items()}
+            with _noted(failed, key):
+                running[key].milliseconds(max(1, calls[key] // 3))  # caches and clock are the others' until now
+                times[key].append(running[key].milliseconds(calls[key]))
+    return {key: _latency(values) for key, values in times.items() if key not in failed}, failed
+
+
+@contextmanager
+def _noted(failed: dict[int, str], key: int) -> Iterator[None]:
+    """A runtime that dies while it is timed is its own line; the others' times stand."""
+    try:
+        yield
+    except HetconvError as error:
+        failed[key] = f"while it was timed: {error}"
 
 
 def _latency(values: list[float]) -> Latency:

@@ -1,21 +1,44 @@
-"""The other end of `worker.py`: a runtime in a process of its own, asked to run when it is its turn."""
+"""Runtimes in processes of their own: prepared in one, then asked in another to run when it is their turn."""
 
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hetconv.bench import worker
+from hetconv.bench import prepare, worker
 from hetconv.bench.registry import Runner
 from hetconv.errors import HetconvError
+from hetconv.plain_text import one_line
+
+LONGEST_WORDS = 300
+
+
+def prepared(runner: Runner, folder: Path, threads: int) -> str:
+    """Prepare the folder's network for a runtime; returns the remark for the table.
+
+    Raises:
+        HetconvError: it failed, or its process died of it.
+    """
+    with tempfile.TemporaryFile(mode="w+") as errors:
+        done = subprocess.run(
+            [sys.executable, "-P", prepare.__file__, str(runner.path), str(folder), str(threads)],
+            input=json.dumps(sys.path), stdout=subprocess.PIPE, stderr=errors, text=True, check=False,
+        )  # fmt: skip
+        found = next(filter(None, map(_said, done.stdout.splitlines())), None)
+        if found is None:
+            raise HetconvError(_last_words(done.returncode, errors))
+    if "error" in found:
+        raise HetconvError(found["error"])
+    return str(found["remark"])
 
 
 class Worker:
@@ -46,12 +69,16 @@ class Worker:
             raise
 
     def milliseconds(self, calls: int) -> float:
-        """Run a number of calls; the mean time of one."""
+        """Run a number of calls; the mean time of one.
+
+        Raises:
+            HetconvError: the process has died.
+        """
         assert self._process.stdin is not None
         try:
             print(calls, file=self._process.stdin, flush=True)
         except OSError as error:
-            raise HetconvError(self._last_words()) from error
+            raise HetconvError(_last_words(self._process.wait(), self._errors)) from error
         return 1000 * float(self._answer()["seconds"])
 
     def close(self) -> None:
@@ -68,12 +95,22 @@ class Worker:
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            if line.startswith(worker.MARK):
-                return json.loads(line.removeprefix(worker.MARK))  # type: ignore[no-any-return]
-        raise HetconvError(self._last_words())
+            found = _said(line)
+            if found is not None:
+                return found
+        raise HetconvError(_last_words(self._process.wait(), self._errors))
 
-    def _last_words(self) -> str:
-        code = self._process.wait()
-        self._errors.seek(0)
-        lines = [line.strip() for line in self._errors if line.strip()]
-        return lines[-1][:300] if lines else f"its process ended with code {code} and said nothing"
+
+def _said(line: str) -> dict[str, Any] | None:
+    """What a line of a process's output tells; None for what its runtime prints."""
+    return json.loads(line.removeprefix(worker.MARK)) if line.startswith(worker.MARK) else None
+
+
+def _last_words(code: int, errors: IO[str]) -> str:
+    """How a process ended, in one line."""
+    errors.seek(0)
+    lines = [line for line in errors if line.strip()]
+    last = one_line(lines[-1], LONGEST_WORDS) if lines else ""
+    if code < 0:
+        return f"its process was ended by {signal.Signals(-code).name}" + (f" after it said {last!r}" if last else "")
+    return last or f"its process ended with code {code} and said nothing"

@@ -5,7 +5,8 @@ It has:
     TITLE                          how the table names it
     PACKAGES                       {package: oldest version that it works with}
     prepare(folder, threads)       write into the folder what the runtime loads; returns a remark for the table.
-                                   The folder holds what `Network.save` wrote. May import hetconv.
+                                   The folder holds what `Network.save` wrote. It runs in a process of its own, too,
+                                   and may import hetconv.
     load(folder, threads)          the network as a function from a batch to its output, NumPy arrays both. It runs in
                                    a process of its own, whose start and memory are measured: it imports no more than
                                    the runtime needs, and nothing of hetconv unless it is hetconv that runs.
@@ -57,9 +58,6 @@ class Runner:
         """Why it cannot be measured here; None if it can."""
         reasons = (why_not(package, oldest) for package, oldest in self.packages.items())
         return next((reason for reason in reasons if reason is not None), None)
-
-    def prepare(self, folder: Path, threads: int) -> str:
-        return str(self.module.prepare(folder, threads))
 
 
 def find_runner(name: str) -> Runner:

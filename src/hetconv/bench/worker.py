@@ -30,7 +30,7 @@ def peak_bytes() -> int:
     return 1024 * int(lines["VmHWM"].split()[0])
 
 
-def say(**what: float | int) -> None:
+def say(**what: float | str) -> None:
     print(MARK + json.dumps(what), flush=True)
 
 

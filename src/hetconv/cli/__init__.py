@@ -2,40 +2,82 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import tempfile
+import traceback
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from hetconv.cli.options import DEBUG
+from hetconv.cli.streams import tolerant_streams
 from hetconv.errors import HetconvError, UsageError, WrongFileError
+from hetconv.foreign import describe_error
+from hetconv.plain_text import one_line
 
-USAGE, FAILURE, INTERRUPTED = 2, 1, 130
+USAGE, FAILURE, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 RESUMED = ("compare", "sensitivity", "study", "train")
 """Commands that keep what they have done."""
 
 
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end, by `kill` or a batch system: it lets go of what it does, as on Ctrl-C."""
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command and exit: 0, 2 if it was used wrongly, 1 if it failed, 130 if it was interrupted."""
+    """Run the command and exit: 0, 2 if it was used wrongly, 1 if it failed, 130 or 143 if it was interrupted."""
+    tolerant_streams()
+    signal.signal(signal.SIGTERM, _terminate)
     sys.exit(run(arguments))
 
 
+def _terminate(*_: object) -> None:
+    raise Terminated
+
+
 def run(arguments: list[str] | None = None) -> int:
-    """Run the command and return its exit code; what a user can mend is one line on stderr."""
-    given = sys.argv[1:] if arguments is None else arguments
+    """Run the command and return its exit code; whatever goes wrong is one line on stderr.
+
+    With `--debug` among the arguments, the traceback comes before that line.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = DEBUG in given
+    given = [argument for argument in given if argument != DEBUG]
     try:
         code = _call(given)
-    except WrongFileError as error:
-        return _say_lines(error.lines, USAGE)
-    except UsageError as error:
-        return _say(str(error), USAGE)
-    except (HetconvError, OSError) as error:
-        return _say(str(error), FAILURE)
+    except Terminated:
+        code = TERMINATED
     except KeyboardInterrupt:
         code = INTERRUPTED
-    if code == INTERRUPTED:
+    except (Exception, SystemExit) as error:  # SystemExit is a network's code that leaves
+        if debug:
+            traceback.print_exception(error)
+        return _told(error, debug)
+    if code in (INTERRUPTED, TERMINATED):
         goes_on = "the same command goes on from the last stored epoch"
-        _say(f"stopped; {goes_on if given[:1] and given[0] in RESUMED else 'nothing was written'}", code)
+        _say([f"stopped; {goes_on if given[:1] and given[0] in RESUMED else 'nothing was written'}"], code)
     return code
+
+
+def _told(error: BaseException, debug: bool) -> int:
+    """Say what went wrong; what no closer place has put into words keeps its traceback in a file."""
+    if isinstance(error, WrongFileError):
+        return _say(error.lines, USAGE)
+    if isinstance(error, UsageError):
+        return _say([str(error)], USAGE)
+    if isinstance(error, HetconvError | OSError):
+        return _say([str(error)], FAILURE)
+    kept = "" if debug else f"; its traceback is in {_keep_traceback(error)}"
+    return _say([f"failed unexpectedly: {describe_error(error)}{kept}; please report it"], FAILURE)
+
+
+def _keep_traceback(error: BaseException) -> str:
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="hetconv-traceback-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
+    ) as file:
+        traceback.print_exception(error, file=file)
+    return file.name
 
 
 def _call(arguments: list[str]) -> int:
@@ -48,7 +90,7 @@ def _call(arguments: list[str]) -> int:
     def note(message: Warning | str, *_: Any, **__: Any) -> None:
         if str(message) not in said:
             said.add(str(message))
-            _say(f"note: {message}", 0)
+            _say([f"note: {message}"], 0)
 
     with warnings.catch_warnings():
         warnings.showwarning = note
@@ -59,11 +101,7 @@ def _call(arguments: list[str]) -> int:
             raise UsageError(f"{message} (hetconv --help)") from error
 
 
-def _say(message: str, code: int) -> int:
-    return _say_lines([message], code)
-
-
-def _say_lines(messages: Sequence[str], code: int) -> int:
+def _say(messages: Sequence[str], code: int) -> int:
     for message in messages:
-        print(f"hetconv: {' '.join(message.split())}", file=sys.stderr)
+        print(f"hetconv: {one_line(message)}", file=sys.stderr)
     return code

@@ -5,15 +5,16 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from hetconv.cli import deploying, sharding
-from hetconv.cli.arguments import console, numbers, set_threads, sizes_of
+from hetconv.cli.arguments import check_example, console, numbers, say, set_threads, sizes_of
 from hetconv.cli.launched import followed
 from hetconv.cli.options import (
+    DEBUG,
     BatchSize,
     Classes,
     DataSet,
@@ -26,6 +27,7 @@ from hetconv.cli.options import (
     Momentum,
     Precision,
     Schedule,
+    Seed,
     Smoothing,
     StageEpochs,
     StageRate,
@@ -40,7 +42,11 @@ from hetconv.cli.options import (
 )
 from hetconv.cli.sensitivity import sensitivity_command
 from hetconv.cli.study import study_app
-from hetconv.errors import HetconvError
+from hetconv.errors import HetconvError, UsageError
+from hetconv.version import VERSION
+
+if TYPE_CHECKING:
+    from hetconv.study import Comparison
 
 app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -50,12 +56,24 @@ app = typer.Typer(
 app.add_typer(study_app, name="study")
 
 
+@app.callback(invoke_without_command=True)
+def whole(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option(DEBUG, help="With any command: show tracebacks of what goes wrong.")] = False,
+) -> None:
+    if version:
+        say(f"hetconv {VERSION}")
+    elif context.invoked_subcommand is None:
+        raise UsageError("no command is given (hetconv --help)")
+
+
 @app.command()
 def compare(
     out: Annotated[Path, typer.Option(help="Folder for the results; run again to go on.")] = Path("runs/compare"),
     model: Model = "resnet20_cifar",
     variants: Annotated[str, typer.Option(help="Comma-separated specs.")] = "dense,het-p4,het-p8,gwc4-pwc,dwc-pwc",
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds to train each variant from.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, max=10_000, help="How many seeds to train each variant from.")] = 1,
     data: DataSet = "digits",
     width: Width = 1.0,
     image_size: ImageSize = 224,
@@ -98,7 +116,7 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder for the checkpoint and results; run again to go on.")],
     variant: Variant = "het-p4",
     model: Model = "resnet20_cifar",
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Seed = 0,
     data: DataSet = "digits",
     width: Width = 1.0,
     image_size: ImageSize = 224,
@@ -124,8 +142,10 @@ def train(
         epochs, batch_size, lr, momentum, weight_decay, schedule, numbers("step-epochs", step_epochs), step_factor,
         warmup_epochs, label_smoothing, mixed_precision,
     )  # fmt: skip
-    _compare(Comparison(model, (variant,), (seed,), data, recipe, width, image_size, train_limit), out, threads)
-    typer.echo(f"weights: {Store(out).checkpoint(variant, seed)}")
+    comparison = Comparison(model, (variant,), (seed,), data, recipe, width, image_size, train_limit)
+    _compare(comparison, out, threads, weights=True)
+    run = Store(out).run(variant, seed)
+    say(f"weights: {run.path if comparison.compressed else run.checkpoint}")
 
 
 @app.command()
@@ -141,9 +161,10 @@ def profile(
     """Show what each layer of a network costs: multiply-adds, parameters, milliseconds."""
     from hetconv.models import create_model, input_size_of
     from hetconv.report import print_layers
-    from hetconv.study.costing import measure_costs
+    from hetconv.study.costs import measure_costs
 
     size = input_size_of(model) if input_size is None else sizes_of(input_size)
+    check_example(batch_size, size)
     set_threads(threads)
     network = create_model(model, variant, num_classes, width=width)
     dense = create_model(model, "dense", num_classes, width=width)
@@ -179,11 +200,9 @@ def check() -> None:
     rows = list(run_check())
     failed = [row for row in rows if not row.passed]
     for row in failed:
-        typer.echo(
-            f"wrong: {row.case} on {row.backend}: {row.tensor} is off by {row.error:.3g}, allowed {row.budget:.3g}"
-        )
+        say(f"wrong: {row.case} on {row.backend}: {row.tensor} is off by {row.error:.3g}, allowed {row.budget:.3g}")
     backends = ", ".join(sorted({row.backend for row in rows}))
-    typer.echo(f"{len(rows)} tensors checked on {backends}, {len(failed)} outside their error budget")
+    say(f"{len(rows)} tensors checked on {backends}, {len(failed)} outside their error budget")
     if failed:
         raise HetconvError("the layer computes wrong values on this machine; please report the lines above")
 
@@ -196,25 +215,25 @@ def report(folder: Annotated[Path, typer.Argument(help="Folder of a comparison."
 
     store = Store(folder)
     results = store.load_results()
-    print_results(results, console())
     write_report(results, store.report)
-    typer.echo(f"report: {store.report}")
+    say(f"report: {store.report}")
+    print_results(results, console())
 
 
-def _compare(comparison: object, out: Path, threads: int | None) -> None:
+def _compare(comparison: Comparison, out: Path, threads: int | None, weights: bool = False) -> None:
+    """Write the page, and then print: what is printed may find nobody who reads it."""
     from hetconv.cli.progress import TerminalProgress
     from hetconv.report import print_results, write_report
-    from hetconv.study import Comparison, Store, compare
+    from hetconv.study import Store, compare
 
     if followed():
         return
-    assert isinstance(comparison, Comparison)
     runs = len(comparison.variants) * len(comparison.seeds)
     with TerminalProgress(Console(stderr=True), runs, comparison.recipe.epochs) as progress:
-        results = compare(comparison, out, progress, threads=threads)
-    print_results(results, console())
+        results = compare(comparison, out, progress, threads=threads, weights=weights)
     write_report(results, Store(out).report, _command_line())
-    typer.echo(f"report: {Store(out).report}")
+    print_results(results, console())
+    say(f"report: {Store(out).report}")
     failed = [f"{run.variant} seed {run.seed}" for run in results.runs if run.state == "failed"]
     if failed:
         raise HetconvError(f"{len(failed)} of {len(results.runs)} runs failed: {', '.join(failed)}; reasons are above")

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
 from rich.console import Console
 
+from hetconv.cli.options import MOST_THREADS
 from hetconv.errors import UsageError
+from hetconv.plain_text import visible
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+LARGEST_SIDE = 2**16
+LARGEST_EXAMPLE = 2**30
 PIPE_WIDTH = 120
 """Columns of what is printed where there is no terminal."""
 
@@ -35,7 +41,25 @@ def network_of(
 def example_of(batch_size: int, size: tuple[int, int, int]) -> Tensor:
     import torch
 
+    check_example(batch_size, size)
     return torch.randn(batch_size, *size, generator=torch.Generator().manual_seed(0))
+
+
+def check_example(batch_size: int, size: tuple[int, int, int]) -> None:
+    """See that a batch fits into a usual memory, or the command would end without a word.
+
+    Raises:
+        UsageError: it does not.
+    """
+    count = batch_size * math.prod(size)
+    if count > LARGEST_EXAMPLE:
+        shape = "×".join(map(str, (batch_size, *size)))
+        raise UsageError(f"an example of {shape} numbers is more than the {LARGEST_EXAMPLE:,} that are taken")
+
+
+def say(text: object) -> None:
+    """Print a text on standard output; names in it may come from anywhere."""
+    typer.echo(visible(str(text)))
 
 
 def console() -> Console:
@@ -61,8 +85,8 @@ def thread_counts(text: str) -> tuple[int, ...]:
     """Numbers of threads, each once; "all" is as many as this process may run on."""
     every = str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     counts = numbers("threads", ",".join(every if part == "all" else part for part in text.split(",")))
-    if not counts or min(counts) < 1:
-        raise UsageError(f"--threads {text!r} must be numbers of at least 1, or all, separated by commas: 1,all")
+    if not counts or min(counts) < 1 or max(counts) > MOST_THREADS:
+        raise UsageError(f"--threads {text!r} must be numbers between 1 and {MOST_THREADS}, or all, as in 1,all")
     return tuple(dict.fromkeys(counts))
 
 
@@ -75,6 +99,6 @@ def fractions(option: str, text: str) -> tuple[float, ...]:
 
 def sizes_of(text: str) -> tuple[int, int, int]:
     sizes = numbers("input", text)
-    if len(sizes) != 3 or min(sizes) < 1:
-        raise UsageError(f"--input {text!r} must be channels,height,width, such as 3,32,32")
+    if len(sizes) != 3 or min(sizes) < 1 or max(sizes) > LARGEST_SIDE:
+        raise UsageError(f"--input {text!r} must be channels,height,width, such as 3,32,32, each up to {LARGEST_SIDE}")
     return sizes[0], sizes[1], sizes[2]

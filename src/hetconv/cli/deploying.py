@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from hetconv.cli.arguments import console, example_of, network_of, set_threads, sizes_of, thread_counts
+from hetconv.cli.arguments import (
+    check_example,
+    console,
+    example_of,
+    network_of,
+    say,
+    set_threads,
+    sizes_of,
+    thread_counts,
+)
 from hetconv.cli.options import Classes, DataSet, ImageSize, InputSize, ModelName, Threads, Variant, Weights, Width
 
 
@@ -25,13 +34,15 @@ def deploy(
 ) -> None:
     """Make a network into the fastest module for inference on this CPU, and say what became of each convolution."""
     from hetconv.deployment import deploy as deploy_network
+    from hetconv.files import check_output
 
+    check_output(out, *([] if weights is None else [weights]))
     set_threads(threads)
     network, size = network_of(model, variant, num_classes, width, weights, input_size)
     deployed = deploy_network(network, example_of(batch_size, size))
     deployed.save(out)
-    typer.echo(str(deployed.report))
-    typer.echo(f"deployed: {out}")
+    say(deployed.report)
+    say(f"deployed: {out}")
 
 
 def export(
@@ -49,9 +60,11 @@ def export(
 ) -> None:
     """Write a network as ONNX, compared with the network before it is kept; standard operators, but for native."""
     from hetconv.export import export_onnx
+    from hetconv.files import check_output
 
+    check_output(out, *([] if weights is None else [weights]))
     network, size = network_of(model, variant, num_classes, width, weights, input_size)
-    typer.echo(export_onnx(network, example_of(batch_size, size), out, form, threads=threads, runtime=runtime))
+    say(export_onnx(network, example_of(batch_size, size), out, form, threads=threads, runtime=runtime))
 
 
 def quantize(
@@ -64,13 +77,15 @@ def quantize(
     threads: Annotated[int, typer.Option(min=1, help="With which both are timed.")] = 1,
 ) -> None:
     """Quantize an ONNX file to 8 bits, and show its accuracy on held-out images before and after."""
+    from hetconv.files import check_output
     from hetconv.quantize import quantize_onnx
     from hetconv.train import load_data
 
+    check_output(out, file)
     source = load_data(data, image_size=image_size)
     count = min(calibration_images, source.train_images)
     calibration, _ = next(iter(source.train_loader(count)))
-    typer.echo(quantize_onnx(file, out, calibration, source.test_loader(64), backend=backend, threads=threads))
+    say(quantize_onnx(file, out, calibration, source.test_loader(64), backend=backend, threads=threads))
 
 
 def bench_command(
@@ -87,13 +102,14 @@ def bench_command(
 ) -> None:
     """Time a network, dense and with HetConv layers, in every runtime that is installed, in turns."""
     from hetconv.bench import RUNNERS, Bench, bench_in_turns
-    from hetconv.files import write_atomically
+    from hetconv.files import check_output_folder, write_atomically
     from hetconv.models import input_size_of
     from hetconv.records import save_record
     from hetconv.report.bench import bench_markdown, print_bench
     from hetconv.report.runtimes import draw_bench
 
     size = input_size_of(model) if input_size is None else sizes_of(input_size)
+    check_example(batch_size, size)
     names = tuple(dict.fromkeys(["dense", *variants.split(",")]))
     chosen = tuple(runtimes.split(",")) if runtimes else RUNNERS
     progress = Console(stderr=True)
@@ -101,11 +117,13 @@ def bench_command(
         Bench(model, names, size, num_classes, width, batch_size, count, rounds, chosen)
         for count in thread_counts(threads)
     ]
+    stems = {one.threads: "bench" if len(settings) == 1 else f"bench-threads-{one.threads}" for one in settings}
+    check_output_folder(out, *(f"{stem}.{kind}" for stem in stems.values() for kind in ("json", "md", "png")))
     found = bench_in_turns(settings, lambda text: progress.print(text, highlight=False, markup=False))
     for results in found:
-        stem = "bench" if len(found) == 1 else f"bench-threads-{results.circumstances.threads}"
+        print_bench(results, console())
+        stem = stems[results.circumstances.threads]
         save_record(results, out / f"{stem}.json")
         write_atomically(out / f"{stem}.md", bench_markdown(results).encode())
-        print_bench(results, console())
         draw_bench(results, out / f"{stem}.png")
-    typer.echo(f"table, picture and records: {out}")
+    say(f"table, picture and records: {out}")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 
 def followed() -> bool:
     """Whether this process was one of a launcher's that follow its first one, and has done so to the end."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return False
-    from hetconv.study import follow, launched_team
+    from hetconv.study import follow, launched_team, world_size
 
+    if world_size() == 1:
+        return False
     team = launched_team()
     if team.leads:
         return False

@@ -8,6 +8,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from hetconv.plain_text import visible
 from hetconv.records import Epoch
 from hetconv.study import CompareProgress
 
@@ -60,4 +61,4 @@ class TerminalProgress(CompareProgress):
         self.console.print(f"no run is left to begin; waiting for {running} of other processes", highlight=False)
 
     def notice(self, text: str) -> None:
-        self.console.print(text, highlight=False, markup=False)
+        self.console.print(visible(text), highlight=False, markup=False)

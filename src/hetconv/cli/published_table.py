@@ -7,6 +7,7 @@ from rich.table import Table
 
 from hetconv.cost import complexity
 from hetconv.models import create_model
+from hetconv.plain_text import visible
 from hetconv.published import PublishedTable
 from hetconv.records import Results
 from hetconv.report import Row, summarize
@@ -34,7 +35,7 @@ def print_published(table: PublishedTable, results: Results | None, console: Con
     console.print("paper FLOPs are the paper's count (multiply-adds, with biases), in millions; – is not published")
     for source in table.sources:
         console.print(f"source: {source}", highlight=False)
-    console.print(_where(results), highlight=False, markup=False)
+    console.print(visible(_where(results)), highlight=False, markup=False)
 
 
 def _where(results: Results | None) -> str:

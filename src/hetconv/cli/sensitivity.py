@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from hetconv.cli.arguments import console, fractions, numbers, set_threads
+from hetconv.cli.arguments import console, fractions, numbers, say, set_threads
 from hetconv.cli.options import (
     BatchSize,
     DataSet,
@@ -16,11 +16,13 @@ from hetconv.cli.options import (
     ImageSize,
     LearningRate,
     ModelName,
+    Seed,
     Threads,
     TrainLimit,
     Variant,
     Width,
 )
+from hetconv.plain_text import visible
 
 
 def sensitivity_command(
@@ -43,17 +45,19 @@ def sensitivity_command(
     epochs: Epochs = 10,
     batch_size: BatchSize = 64,
     lr: LearningRate = 0.1,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Seed = 0,
     threads: Threads = None,
 ) -> None:
     """Show accuracy against P and against removed filters, layer by layer, without retraining, as table and curves."""
     from hetconv.cli.progress import TerminalProgress
+    from hetconv.files import check_output_folder
     from hetconv.records import Probe
     from hetconv.report.figures import save_picture
     from hetconv.report.sensitivity import print_sensitivity, sensitivity_charts
     from hetconv.study.probing import Probing, probe
     from hetconv.train import Recipe
 
+    check_output_folder(out, "sensitivity.json")
     set_threads(threads)
     told = Console(stderr=True)
     probing = Probing(
@@ -64,11 +68,13 @@ def sensitivity_command(
     )  # fmt: skip
 
     def tell(found: Probe) -> None:
-        told.print(f"{found.layer}, {found.kind} {found.value:g}: {found.accuracy:.2%}", highlight=False, markup=False)
+        told.print(
+            visible(f"{found.layer}, {found.kind} {found.value:g}: {found.accuracy:.2%}"), highlight=False, markup=False
+        )
 
     with TerminalProgress(told, 1, epochs) as progress:
         results = probe(probing, out, progress, tell)
     print_sensitivity(results, console())
     for chart in sensitivity_charts(results):
         save_picture(chart, out / f"{chart.name}.png")
-    typer.echo(f"record and pictures: {out}")
+    say(f"record and pictures: {out}")

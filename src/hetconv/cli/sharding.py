@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from hetconv.cli.arguments import say
+
 
 def shards(
     folder: Annotated[Path, typer.Argument(help="Image folder: train/<class>/<image> and val/<class>/<image>.")],
@@ -17,4 +19,4 @@ def shards(
     from hetconv.train.write_shards import write_shards
 
     written = write_shards(folder.expanduser(), out.expanduser(), images_per_shard)
-    typer.echo(f"{written['train']} images for training and {written['val']} held out; --data shards:{out}")
+    say(f"{written['train']} images for training and {written['val']} held out; --data shards:{out}")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hetconv.errors import UsageError
+from hetconv.foreign import foreign
 
 MADE_OF = (nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d)
 """What filters can be removed from: everything else that has parameters of its own is refused."""
@@ -55,13 +56,9 @@ class Graph:
 
         self.model = model
         self.names = {module: name for name, module in model.named_modules()}
-        try:
-            with torch.enable_grad():
-                model(example)
-                self._graph = torch_pruning.DependencyGraph().build_dependency(model, (example,), verbose=False)
-        except Exception as error:  # whatever somebody else's tracing does
-            told = " ".join(str(error).split())[:200]
-            raise UsageError(f"Torch-Pruning cannot follow this network: {type(error).__name__}: {told}") from error
+        with foreign("Torch-Pruning cannot follow this network"), torch.enable_grad():
+            model(example)
+            self._graph = torch_pruning.DependencyGraph().build_dependency(model, (example,), verbose=False)
 
     def groups(self) -> Iterator[Coupled]:
         """Every group of filters, in the order of the network's layers."""

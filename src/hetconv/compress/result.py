@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from hetconv.plain_text import visible
 from hetconv.records import Compression, TrainingCost
 
 
@@ -36,4 +37,4 @@ class CompressedModel:
         changed = [layer for layer in record.layers if layer.reason is None]
         lines += [f"  {layer.name}: {layer.before} → {layer.after} {layer.unit}" for layer in changed]
         kept = [f"  {layer.name}: as it was ({layer.reason})" for layer in record.layers if layer.reason is not None]
-        return "\n".join([*lines, *(kept or ["  left as they were: none"])])
+        return visible("\n".join([*lines, *(kept or ["  left as they were: none"])]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -64,12 +65,21 @@ class StageSettings:
     """What is changed of the stages after the first; None leaves what the method's paper does.
 
     A stage whose learning rate is given follows the schedule of the first stage, without warm-up.
+
+    Raises:
+        UsageError: a value is out of its range.
     """
 
     retrain_epochs: int | None = None
     retrain_lr: float | None = None
     prepare_epochs: int | None = None
     prepare_lr: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, lowest in (("retrain_epochs", 1), ("retrain_lr", 0), ("prepare_epochs", 1), ("prepare_lr", 0)):
+            value = getattr(self, name)
+            if value is not None and not lowest <= value < math.inf:
+                raise UsageError(f"{name}={value} must be at least {lowest}")
 
     def retraining(self, method: Method, recipe: Recipe) -> Recipe | None:
         return _changed(method.retraining(recipe), recipe, self.retrain_epochs, self.retrain_lr)

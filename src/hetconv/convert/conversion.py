@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -14,15 +15,23 @@ from hetconv.convert.report import ConversionReport, Converted, Skipped
 from hetconv.convert.selection import Patterns, Selection, Where
 from hetconv.convert.sites import Site, describe, find_sites
 from hetconv.errors import HetconvError, UsageError
+from hetconv.foreign import describe_error
 from hetconv.nn import HetConv2d
 from hetconv.pattern import ARRANGEMENTS, Arrangement, HetPattern
 
 Factory = Callable[[str, nn.Conv2d], nn.Module]
 
 
+class Planned(Protocol):
+    """What names layers and their P."""
+
+    @property
+    def p_by_name(self) -> Mapping[str, int]: ...
+
+
 def convert_(
     model: nn.Module,
-    p: int = 4,
+    p: int | Planned = 4,
     *,
     include: Patterns = None,
     exclude: Patterns = None,
@@ -45,7 +54,8 @@ def convert_(
     A module registered in several places is converted once and stays shared.
 
     Args:
-        p: P of every layer; where it does not divide the channel counts, the largest smaller P that does.
+        p: P of every layer; where it does not divide the channel counts, the largest smaller P that does. Or a plan
+            (`hetconv.plan`), which names its layers; all others stay as they are.
         include, exclude: full module names (`layer1.0.conv1`) or glob patterns (`layer1.*`), one or several.
         where: asked as `where(name, conv)` for each convolution that could be converted; only those it agrees to are.
         p_by_name: name or glob pattern to P; a name goes before patterns, an earlier pattern before a later one.
@@ -59,6 +69,9 @@ def convert_(
     """
     if arrangement not in ARRANGEMENTS:
         raise UsageError(f"arrangement={arrangement!r} must be one of {', '.join(ARRANGEMENTS)}")
+    if not isinstance(p, int):
+        planned = _planned(p)
+        p, p_by_name = 1, planned if p_by_name is None else {**p_by_name, **planned}
     plan = _plan(model, Selection.of(p, include, exclude, where, p_by_name))
     p_of = {entry.name: entry.p for entry in plan.report.converted if entry.p is not None}
 
@@ -109,6 +122,13 @@ def convertible(
         UsageError: as `convert_`.
     """
     return _plan(model, Selection.of(p, include, exclude, where, p_by_name)).report
+
+
+def _planned(p: Planned) -> Mapping[str, int]:
+    found = getattr(p, "p_by_name", None)
+    if not isinstance(found, Mapping):
+        raise UsageError(f"p={p!r} must be a positive integer or a plan")
+    return found
 
 
 @dataclass(frozen=True)
@@ -169,7 +189,7 @@ def _make(factory: Factory, name: str, conv: nn.Conv2d) -> nn.Module:
     except UsageError as error:
         raise UsageError(f"cannot convert {name}: {error}") from error
     except Exception as error:
-        raise HetconvError(f"cannot convert {name}: {type(error).__name__}: {error}") from error
+        raise HetconvError(f"cannot convert {name}: {describe_error(error)}") from error
     if not isinstance(layer, nn.Module):
         raise UsageError(f"cannot convert {name}: factory returned {layer!r}; it must return an nn.Module")
     if layer is conv:

@@ -11,6 +11,7 @@ from torch import nn
 
 from hetconv.convert.sites import Site
 from hetconv.errors import HetconvError, UsageError
+from hetconv.foreign import describe_error
 from hetconv.pattern import largest_valid_p, valid_parts
 
 Patterns = str | Sequence[str] | None
@@ -119,7 +120,7 @@ def _asked(where: Where, site: Site) -> bool:
     try:
         return bool(where(site.name, site.conv2d))
     except Exception as error:
-        raise HetconvError(f"where failed on {site.name}: {type(error).__name__}: {error}") from error
+        raise HetconvError(f"where failed on {site.name}: {describe_error(error)}") from error
 
 
 def _patterns(argument: str, value: str | Sequence[str]) -> tuple[str, ...]:

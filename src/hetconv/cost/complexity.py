@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from hetconv.cost.layers import COUNTED, layer_cost
 from hetconv.errors import UsageError
+from hetconv.foreign import foreign
 from hetconv.records import Complexity, LayerCost
 
 FREE_BY_CONVENTION = (
@@ -51,11 +52,12 @@ def complexity(
     calls: list[LayerCost] = []
     unknown = _UnknownOperators()
     counter = FlopCounterMode(display=False)
-    with evaluating(model), _recording(model, calls), _without_fused_attention(), torch.no_grad(), counter, unknown:
-        try:
-            model(*arguments)
-        except Exception as error:
-            raise UsageError(f"the model does not take this input: {type(error).__name__}: {error}") from error
+    refusal = foreign("the model does not take this input")
+    with (
+        evaluating(model), _recording(model, calls), _without_fused_attention(), torch.no_grad(), counter, unknown,
+        refusal,
+    ):  # fmt: skip
+        model(*arguments)
     layers = _merged(calls)
     other = counter.get_total_flops() // 2 - sum(layer.macs for layer in layers)
     if other > 0:

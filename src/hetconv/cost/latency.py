@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from hetconv.cost.circumstances import circumstances
 from hetconv.cost.complexity import evaluating
 from hetconv.errors import HetconvError, UsageError
+from hetconv.foreign import foreign
 from hetconv.records import Circumstances, Latency
 
 MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
@@ -140,10 +141,8 @@ def _measure(models: Mapping[str, nn.Module], example: Tensor, memory_format: st
 
 def _warm_up(name: str, model: nn.Module, example: Tensor, synchronize: Callable[[], None]) -> int:
     """Check the output, and find how many calls make one sample."""
-    try:
+    with foreign(f"{name} does not take the example"):
         output = model(example)
-    except Exception as error:
-        raise UsageError(f"{name} does not take the example: {type(error).__name__}: {error}") from error
     if isinstance(output, Tensor) and not torch.isfinite(output).all():
         raise HetconvError(f"{name} gives an output that is not finite; it is not timed")
     for _ in range(WARMUP_CALLS):

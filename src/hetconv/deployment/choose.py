@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -62,22 +63,33 @@ class Chooser:
 
 
 def _measure(work: Work) -> Times:
-    pattern, where = work.pattern, work.where
+    times = form_times(work, [work.pattern])
+    return Times(times.native_ms[0], times.torch_ms)
+
+
+@dataclass(frozen=True)
+class FormTimes:
+    """Medians of interleaved rounds, in milliseconds: of each pattern on the packed operator, and of PyTorch's
+    standard convolution."""
+
+    native_ms: tuple[float, ...]
+    torch_ms: float
+
+
+def form_times(work: Work, patterns: Sequence[HetPattern]) -> FormTimes:
+    """The standard convolution of a layer on PyTorch's kernels, and layers of these patterns in its place."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(work.input_shape, generator=generator).contiguous(memory_format=torch.channels_last)
-    weight = torch.randn(pattern.spatial_shape, generator=generator) / pattern.weights
-    bias = torch.randn(pattern.out_channels, generator=generator)
+    bias = torch.randn(work.pattern.out_channels, generator=generator)
+    where = work.where
     residual = None
     if work.residual:
-        size = (x.shape[0], pattern.out_channels, *where.output_hw((x.shape[2], x.shape[3]), pattern.kernel_hw))
+        size = (x.shape[0], len(bias), *where.output_hw((x.shape[2], x.shape[3]), work.pattern.kernel_hw))
         residual = torch.randn(size, generator=generator).contiguous(memory_format=torch.channels_last)
-    algorithm = choose_algorithm(pattern, where, (x.shape[0], x.shape[2], x.shape[3]))
-    packed = pack_weights(weight, weight.new_empty(pattern.out_channels, 0), pattern, algorithm)
-    numbers = layer_numbers(pattern, where, work.activation)
-    weight = weight.contiguous(memory_format=torch.channels_last)
-
-    def ours() -> None:
-        het_conv2d_packed(x, packed, bias, residual, numbers)
+    shape = (len(bias), work.pattern.in_channels, *work.pattern.kernel_hw)
+    weight = (torch.randn(shape, generator=generator) / work.pattern.weights).contiguous(
+        memory_format=torch.channels_last
+    )
 
     def pytorch() -> None:
         y = functional.conv2d(x, weight, bias, where.stride, where.padding, where.dilation)
@@ -86,7 +98,22 @@ def _measure(work: Work) -> Times:
         if work.activation is not None:
             _ACTIVATIONS[work.activation](y)
 
-    return Times(*_medians(ours, pytorch))
+    def ours(pattern: HetPattern) -> Callable[[], None]:
+        algorithm = choose_algorithm(pattern, where, (x.shape[0], x.shape[2], x.shape[3]))
+        spatial, pointwise = (
+            torch.randn(shape, generator=generator) / pattern.weights
+            for shape in (pattern.spatial_shape, pattern.pointwise_shape)
+        )
+        packed = pack_weights(spatial, pointwise, pattern, algorithm)
+        numbers = layer_numbers(pattern, where, work.activation)
+        return lambda: _run(het_conv2d_packed, x, packed, bias, residual, numbers)
+
+    native_ms = _medians(*map(ours, patterns), pytorch)
+    return FormTimes(tuple(native_ms[:-1]), native_ms[-1])
+
+
+def _run(call: Callable[..., Tensor], *args: Any) -> None:
+    call(*args)
 
 
 def _medians(*calls: Callable[[], None]) -> list[float]:

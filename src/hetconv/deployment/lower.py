@@ -55,8 +55,8 @@ def _native_wins(captured: Captured, calls: list[Site], layers: Sequence[Layer |
         chain, given = find_chain(captured, site), shapes_of(site.node.args[0])
         assert given is not None
         assert isinstance(layer, Layer)
-        work = Work(layer.pattern, layer.where, given.example, chain.residual is not None, chain.activation)
-        site.times = chooser.times(work)
+        site.work = Work(layer.pattern, layer.where, given.example, chain.residual is not None, chain.activation)
+        site.times = chooser.times(site.work)
         found.append(site.times)
     return sum(times.native_ms for times in found) <= sum(times.torch_ms for times in found)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from hetconv.deployment.choose import Times
+from hetconv.deployment.choose import Times, Work
 from hetconv.deployment.shapes import shapes_of
 from hetconv.errors import UsageError
 from hetconv.graph.calls import arguments, convolution_kind
@@ -36,7 +36,8 @@ class Site:
         joined: what became one with it.
         notes: why it does not run on the native kernels, or why something next to it did not join it.
         algorithm: of the native kernels.
-        times: what was measured, of standard convolutions.
+        work: what is measured, of standard convolutions, and
+        times: what was measured.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Site:
     notes: list[str] = field(default_factory=list)
     runs_on: RunsOn = "PyTorch"
     algorithm: Algorithm | None = None
+    work: Work | None = None
     times: Times | None = None
 
 

@@ -15,7 +15,7 @@ from hetconv.export.native import DOMAIN
 from hetconv.export.onnx_model import versions
 from hetconv.export.report import ExportReport
 from hetconv.export.verify import Checked, compare, inputs, reference
-from hetconv.files import write_atomically
+from hetconv.files import check_output, write_atomically
 from hetconv.graph.equality import Reference
 from hetconv.nn import HetConv2d
 from hetconv.runtimes import RUNTIMES, open_session, require, why_not
@@ -59,6 +59,7 @@ def export_onnx(
     """
     require("onnx", "onnxscript", "onnxruntime")
     path = Path(path)
+    check_output(path)
     form = _check(model, example, form, threads, runtime)
     has_layers = any(isinstance(module, HetConv2d) for module in model.modules())
     tried = inputs(example.detach().cpu())

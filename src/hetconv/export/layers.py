@@ -15,6 +15,7 @@ from hetconv.export.forms import Form, Mixed, forms_to_try, in_form
 from hetconv.export.onnx_model import layers_to_onnx
 from hetconv.export.prepare import blocked, layers_of
 from hetconv.export.timing import interleaved_medians
+from hetconv.foreign import describe_error
 from hetconv.nn import HetConv2d
 
 ROUNDS = 7
@@ -128,7 +129,7 @@ def _chosen(kind: Kind, load: Open) -> LayerForm:
             session(x)
             running[form] = session
         except Exception as error:  # whatever a runtime or its converter does
-            refused[form] = " ".join(str(error).split())
+            refused[form] = describe_error(error)
     if not running:
         raise HetconvError(f"{kind.names[0]}: {'; '.join(dict.fromkeys(refused.values()))}")
     times = interleaved_medians(running, x, ROUNDS)

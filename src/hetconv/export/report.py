@@ -9,7 +9,7 @@ from hetconv.export.fold import Folding
 from hetconv.export.layers import LayerForm
 from hetconv.export.native import Rewritten
 from hetconv.export.verify import Checked
-from hetconv.plain_text import table
+from hetconv.plain_text import table, visible
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class ExportReport:
     layer_forms: tuple[LayerForm, ...] = ()
 
     def __str__(self) -> str:
-        return "\n".join([
+        return visible("\n".join([
             f"{self.path}: {self.bytes:,} bytes, opset {self.opset}, IR version {self.ir_version}, any batch size",
             f"HetConv layers: {len(self.layers)}" + ("" if self.form is None else f", {self.form}"),
             *([] if self.rewritten is None else [str(self.rewritten)]),
@@ -57,7 +57,7 @@ class ExportReport:
             f"batch norms folded: {len(self.folding.folded)}; " + _listed("left", self._left()),
             _listed("compared with the model", [self._checked(runtime) for runtime in self._runtimes()]),
             _listed("not compared on", [f"{runtime}: {why}" for runtime, why in self.unchecked.items()]),
-        ])  # fmt: skip
+        ]))  # fmt: skip
 
     def _layer_lines(self) -> list[str]:
         if not self.layer_forms:

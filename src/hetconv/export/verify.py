@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hetconv.errors import HetconvError, UsageError
+from hetconv.foreign import foreign
 from hetconv.graph import equality
 from hetconv.graph.equality import Reference
 from hetconv.layout.capture import copied
@@ -42,14 +43,10 @@ def reference(model: nn.Module, x: Tensor) -> Reference:
         HetconvError: the output is not finite.
     """
     try:
-        found = equality.reference(copied(model).eval(), (x,))
+        with foreign(f"the model does not take an example of {tuple(x.shape)}"):
+            found = equality.reference(copied(model).eval(), (x,))
     except HetconvError as error:
         raise HetconvError("the model's output is not finite; there is nothing to compare an export with") from error
-    except Exception as error:
-        told = " ".join(str(error).split())
-        raise UsageError(
-            f"the model does not take an example of {tuple(x.shape)}: {type(error).__name__}: {told}"
-        ) from error
     if not isinstance(found.given, Tensor):
         kind = type(found.given).__name__
         raise UsageError(f"the model returns a {kind}; export takes networks that return one tensor")
@@ -78,11 +75,8 @@ def compare(
     """
     found = []
     for x, right in zip(inputs, references, strict=True):
-        try:
+        with foreign(f"{name} fails on a batch of {len(x)}", HetconvError):
             output = np.asarray(session(x.numpy()))
-        except Exception as error:
-            told = " ".join(str(error).split())[:300]
-            raise HetconvError(f"{name} fails on a batch of {len(x)}: {type(error).__name__}: {told}") from error
         off, allowed = right.error(torch.tensor(output)), max(right.budget, equality.FOREIGN_KERNELS)
         if off is None:
             expected = tuple(right.exact[0].shape)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import inspect
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -13,6 +16,8 @@ from torch import nn
 
 from hetconv.convert import swap_
 from hetconv.errors import UsageError
+from hetconv.foreign import foreign
+from hetconv.models.airbench import AirbenchCifar
 from hetconv.models.layers import Layers
 from hetconv.models.mobilenet import MobileNetV1
 from hetconv.models.resnet import ResNetCifar
@@ -22,13 +27,17 @@ from hetconv.nn import HetConv2d
 
 OWN_MODELS: dict[str, Callable[..., nn.Module]] = {
     "vgg16_cifar": VGG16Cifar,
+    "airbench_cifar": AirbenchCifar,
     "resnet20_cifar": partial(ResNetCifar, blocks=3),
     "resnet56_cifar": partial(ResNetCifar, blocks=9),
     "mobilenet_v1": MobileNetV1,
 }
 
-DEFAULT_INPUT_SIZE = {"vgg16_cifar": (3, 32, 32), "resnet20_cifar": (3, 32, 32), "resnet56_cifar": (3, 32, 32)}
+DEFAULT_INPUT_SIZE = {name: (3, 32, 32) for name in OWN_MODELS if name.endswith("_cifar")}
 """(channels, height, width) of one example where it is not 3×224×224."""
+
+MOST_CLASSES = 1_000_000
+"""More are a slip of the keyboard, which would take all memory."""
 
 FEATURES = "_features"
 """Behind the name of a torchvision network: its part of that name alone."""
@@ -43,12 +52,12 @@ def create_model(name: str, variant: str = "dense", num_classes: int = 10, *, wi
     """Build a network, untrained, with one kind of layer in the place of its K×K convolutions.
 
     Args:
-        name: vgg16_cifar, resnet20_cifar, resnet56_cifar, mobilenet_v1, any of torchvision's networks (resnet50, …),
-            the convolutional part of one (vgg16_features, …), or `module:function`, which is called with `num_classes`
-            if it takes one.
+        name: vgg16_cifar, airbench_cifar, resnet20_cifar, resnet56_cifar, mobilenet_v1, any of torchvision's networks
+            (resnet50, …), the convolutional part of one (vgg16_features, …), or `module:function`, which is called with
+            `num_classes` if it takes one.
         variant: see `hetconv.models.variant.GRAMMAR`. The first convolution always stays standard. In other networks
-            than the four named, layers are swapped by `hetconv.convert`'s rules.
-        width: the four own networks' channels times this.
+            than the five named, layers are swapped by `hetconv.convert`'s rules.
+        width: the five own networks' channels times this.
 
     Raises:
         UsageError: a name or variant is unknown, or the network has no convolution to replace.
@@ -59,15 +68,15 @@ def create_model(name: str, variant: str = "dense", num_classes: int = 10, *, wi
             f"variant {variant!r} is {parsed.base} after training and {parsed.method}: hetconv compare and "
             f"hetconv.compress make it; {parsed.base} can be built"
         )
-    if num_classes < 1:
-        raise UsageError(f"num_classes={num_classes} must be at least 1")
+    if not 1 <= num_classes <= MOST_CLASSES:
+        raise UsageError(f"num_classes={num_classes} must be between 1 and {MOST_CLASSES:,}")
     if name in OWN_MODELS:
-        _check_width(width)
+        _check_width(width * parsed.width)
         layers = Layers(parsed)
-        model = OWN_MODELS[name](layers, num_classes=num_classes, width=width)
+        model = _called(name, lambda: OWN_MODELS[name](layers, num_classes=num_classes, width=width * parsed.width))
         layers.warn_if_lowered(name)
         return model
-    if width != 1.0:
+    if width * parsed.width != 1.0:
         raise UsageError(f"width={width} is for {', '.join(OWN_MODELS)} only")
     if ":" in name:
         return _with_variant(_from_function(name, num_classes), name, parsed, keep_weights=True)
@@ -107,24 +116,47 @@ def _features(model: nn.Module, name: str) -> nn.Module:
 
 
 def _from_function(name: str, num_classes: int) -> nn.Module:
-    module_name, _, function_name = name.partition(":")
+    with _working_folder():
+        return _from_importable_function(name, num_classes)
+
+
+@contextlib.contextmanager
+def _working_folder() -> Iterator[None]:
+    """Let modules of the working folder be imported, behind all that are installed, while the user's own network is
+    made; at any other time a file there must not take the place of a module that is not installed."""
+    folder = os.getcwd()
+    if folder in sys.path:
+        yield
+        return
+    sys.path.append(folder)
     try:
+        yield
+    finally:
+        sys.path.remove(folder)
+
+
+def _from_importable_function(name: str, num_classes: int) -> nn.Module:
+    module_name, _, function_name = name.partition(":")
+    with foreign(f"cannot find network {name!r}", way_out="write it as module:function"):
         function = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(f"cannot find network {name!r}: {error}; write it as module:function") from error
     if not callable(function):
         raise UsageError(f"{name!r} is no function or class that makes a network")
-    parameters = inspect.signature(function).parameters
-    takes_classes = "num_classes" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    takes_classes = _takes_classes(function)
     return _called(name, lambda: function(num_classes=num_classes) if takes_classes else function())
+
+
+def _takes_classes(function: Callable[..., Any]) -> bool:
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):  # some functions of C have none
+        return False
+    return "num_classes" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
 def _called(name: str, make: Callable[[], Any]) -> nn.Module:
     """What somebody else's code makes, whatever it does."""
-    try:
+    with foreign(f"network {name!r} cannot be made"):
         model = make()
-    except Exception as error:
-        raise UsageError(f"network {name!r} cannot be made: {type(error).__name__}: {error}") from error
     if not isinstance(model, nn.Module):
         raise UsageError(f"{name!r} made a {type(model).__name__}, not a torch.nn.Module")
     return model

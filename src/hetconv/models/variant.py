@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from hetconv.errors import UsageError
 from hetconv.pattern import Arrangement
@@ -13,7 +13,8 @@ from hetconv.pattern import Arrangement
 Layer = Literal["dense", "het", "gwc-pwc", "dwc-pwc"]
 
 GRAMMAR = (
-    "dense, het-p<P>, het-pc, gwc<G>-pwc or dwc-pwc; then, where wanted, -blocked (het only) and -se; then, if it is "
+    "dense, het-p<P>, het-pc, gwc<G>-pwc or dwc-pwc; then, where wanted, -blocked (het only), -se, and -w<times> (all "
+    "channels of one of the own networks times this); then, if it is "
     "compressed after training, -l1-<%>, -l1-a, -l1-b, -afp-<%>, -sbp, -sbpa, -connection-<%>, -depgraph-<%>, "
     "-depgraph-sparse-<%>, -int8 or -onnx"
 )
@@ -24,7 +25,7 @@ EXAMPLES = (
 
 _SPEC = re.compile(
     r"(?:(?P<dense>dense)|het-p(?P<p>[1-9]\d*|c)(?P<blocked>-blocked)?|gwc(?P<groups>[1-9]\d*)-pwc|(?P<dwc>dwc-pwc))"
-    r"(?P<se>-se)?"
+    r"(?P<se>-se)?(?:-w(?P<width>\d+(?:\.\d+)?))?"
 )
 _COMPRESSED = re.compile(
     r"(?:(?P<base>.+)-)?(?P<method>(?:l1|afp|sbp|sbpa|connection|depgraph|depgraph-sparse|int8|onnx)(?:-(?:[ab]|[\d.]+(?:x\d+)?))?)"
@@ -37,6 +38,7 @@ class Variant:
 
     `p` is P of het layers and `groups` G of gwc-pwc blocks; `None` there means "as many as there are input channels"
     (het-pc, dwc-pwc). `squeeze_excitation` adds such a block (reduction 8) after each replaced convolution.
+    `width` multiplies the channels.
     Where `method` is given, the network of the variant `base` is trained and then compressed by it
     (`hetconv.compress.parse_method`); the other fields are the base's.
     """
@@ -47,6 +49,7 @@ class Variant:
     groups: int | None = None
     arrangement: Arrangement = "shifted"
     squeeze_excitation: bool = False
+    width: float = 1.0
     base: str = ""
     method: str | None = None
 
@@ -65,12 +68,12 @@ def parse_variant(spec: str) -> Variant:
         near = difflib.get_close_matches(spec, EXAMPLES, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
         raise UsageError(f"unknown variant {spec!r}{hint}; a variant is {GRAMMAR}")
-    se = match["se"] is not None
+    rest: dict[str, Any] = {"squeeze_excitation": match["se"] is not None, "width": float(match["width"] or 1)}
     if match["dense"]:
-        return Variant(spec, "dense", squeeze_excitation=se)
+        return Variant(spec, "dense", **rest)
     if match["dwc"]:
-        return Variant(spec, "dwc-pwc", squeeze_excitation=se)
+        return Variant(spec, "dwc-pwc", **rest)
     if match["groups"]:
-        return Variant(spec, "gwc-pwc", groups=int(match["groups"]), squeeze_excitation=se)
+        return Variant(spec, "gwc-pwc", groups=int(match["groups"]), **rest)
     p = None if match["p"] == "c" else int(match["p"])
-    return Variant(spec, "het", p, None, "blocked" if match["blocked"] else "shifted", se)
+    return Variant(spec, "het", p, None, "blocked" if match["blocked"] else "shifted", **rest)

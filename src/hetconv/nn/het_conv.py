@@ -85,6 +85,8 @@ class HetConv2d(nn.Module):
             self.register_parameter("bias", None)
         self._kept = KeptWeights()
         self.reset_parameters()
+        if self.weight_spatial.device.type == "cpu":
+            native.warn_if_missing()
 
     @property
     def fan_in(self) -> int:

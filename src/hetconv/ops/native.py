@@ -12,12 +12,14 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from hetconv.built import library
+from hetconv import built
 from hetconv.errors import UsageError
 from hetconv.ops.arguments import Geometry
 from hetconv.pattern import HetPattern
 
 InstructionSet = Literal["avx512", "avx2", "portable"]
+Int8InstructionSet = Literal["avx512_vnni", "avx512", "avx2_vnni", "avx2", "portable"]
+"""With and without VNNI, only the kernels of 8 bits differ."""
 Algorithm = Literal["direct", "winograd"]
 ALGORITHMS: tuple[Algorithm, ...] = ("direct", "winograd")
 DTYPES = (torch.float32, torch.bfloat16)
@@ -27,7 +29,7 @@ DTYPES = (torch.float32, torch.bfloat16)
 @cache
 def _load() -> ctypes.CDLL | str:
     """The library, its operators registered, or why there is none."""
-    path = library("native.so")
+    path = built.library("native.so")
     if isinstance(path, str):
         return path
     try:
@@ -68,35 +70,36 @@ def warn_if_missing() -> None:
 
 
 def instruction_set() -> str:
-    """The instruction set that the native kernels use: avx512, avx2 or portable."""
-    name: bytes = _kernels().hetconv_instruction_set()
+    """The instruction set that the native kernels use: one of `Int8InstructionSet`."""
+    name: bytes = library().hetconv_instruction_set()
     return name.decode()
 
 
-def choose_instruction_set(name: InstructionSet) -> None:
+def choose_instruction_set(name: Int8InstructionSet) -> None:
     """Run the native kernels on this instruction set from now on; layers packed before must be packed again.
 
     Raises:
         UsageError: this processor does not have it.
     """
-    if not _kernels().hetconv_choose_instruction_set(name.encode()):
-        raise UsageError(f"instruction set {name!r} is not one that this processor has (avx512, avx2, portable)")
+    if not library().hetconv_choose_instruction_set(name.encode()):
+        every = ", ".join(get_args(Int8InstructionSet))
+        raise UsageError(f"instruction set {name!r} is not one that this processor has (of {every})")
 
 
 @contextmanager
 def each_instruction_set() -> Iterator[Iterator[InstructionSet]]:
     """The instruction sets that this processor has, each chosen while it is the next one; then today's again."""
-    before = _kernels().hetconv_instruction_set()
+    before = library().hetconv_instruction_set()
 
     def chosen() -> Iterator[InstructionSet]:
         for name in get_args(InstructionSet):
-            if _kernels().hetconv_choose_instruction_set(name.encode()):
+            if library().hetconv_choose_instruction_set(name.encode()):
                 yield name
 
     try:
         yield chosen()
     finally:
-        _kernels().hetconv_choose_instruction_set(before)
+        library().hetconv_choose_instruction_set(before)
 
 
 def allow_winograd(allow: bool) -> None:
@@ -105,7 +108,7 @@ def allow_winograd(allow: bool) -> None:
     Only 3×3 kernels of stride 1 do, in inference and in training. Rounding errors are two to four times those of
     summing tap by tap, and an input that is infinite or not a number spoils all outputs of its square.
     """
-    _kernels().hetconv_allow_winograd(int(allow))
+    library().hetconv_allow_winograd(int(allow))
     choose_algorithm.cache_clear()
 
 
@@ -113,7 +116,7 @@ def allow_winograd(allow: bool) -> None:
 def choose_algorithm(pattern: HetPattern, where: Geometry, size: tuple[int, int, int]) -> Algorithm:
     """The faster algorithm for inputs of this batch size, height and width."""
     numbers = (*_numbers(pattern), *where.stride, *where.padding, *where.dilation, *size)
-    code = int(_kernels().hetconv_choose_algorithm((ctypes.c_int64 * len(numbers))(*numbers)))
+    code = int(library().hetconv_choose_algorithm((ctypes.c_int64 * len(numbers))(*numbers)))
     return ALGORITHMS[code]
 
 
@@ -126,7 +129,7 @@ def winograd_macs(pattern: HetPattern, batch: int, height: int, width: int) -> i
 
 def multiply_adds(rounds: int) -> int:
     """Run multiply-adds that never leave the registers, the most that one core can do; returns how many they were."""
-    return int(_kernels().hetconv_multiply_adds(ctypes.c_int64(rounds)))
+    return int(library().hetconv_multiply_adds(ctypes.c_int64(rounds)))
 
 
 def hash_of(tensor: Tensor) -> int:
@@ -134,7 +137,7 @@ def hash_of(tensor: Tensor) -> int:
 
     Where several values changed they are the same by chance only, once in 2³² changes at the most.
     """
-    return int(_kernels().hetconv_fingerprint(tensor.data_ptr(), tensor.numel()))
+    return int(library().hetconv_fingerprint(tensor.data_ptr(), tensor.numel()))
 
 
 def pack_weights(
@@ -161,8 +164,8 @@ def pack_weights(
     layer = _layer(pattern)
     spatial, pointwise = (w.detach().float().contiguous() for w in (weight_spatial, weight_pointwise))
     code = ALGORITHMS.index(algorithm)
-    packed = torch.empty(_kernels().hetconv_pack(layer, code, None, None, None))
-    _kernels().hetconv_pack(layer, code, *(tensor.data_ptr() for tensor in (spatial, pointwise, packed)))
+    packed = torch.empty(library().hetconv_pack(layer, code, None, None, None))
+    library().hetconv_pack(layer, code, *(tensor.data_ptr() for tensor in (spatial, pointwise, packed)))
     return packed
 
 
@@ -180,7 +183,7 @@ def unpack_weights(packed: Tensor, pattern: HetPattern) -> tuple[Tensor, Tensor]
     spatial, pointwise = torch.empty(pattern.spatial_shape), torch.empty(pattern.pointwise_shape)
     pointers = (ctypes.c_void_p(tensor.data_ptr()) for tensor in (spatial, pointwise))
     at = ctypes.c_void_p(packed.data_ptr())
-    if not _kernels().hetconv_unpack(_layer(pattern), at, ctypes.c_int64(packed.numel()), *pointers):
+    if not library().hetconv_unpack(_layer(pattern), at, ctypes.c_int64(packed.numel()), *pointers):
         raise UsageError(f"the weights were not packed for {pattern} on {instruction_set()}; pack the layer here")
     return spatial, pointwise
 
@@ -195,7 +198,8 @@ def _layer(pattern: HetPattern) -> ctypes.Array[ctypes.c_int64]:
     return (ctypes.c_int64 * len(numbers))(*numbers)
 
 
-def _kernels() -> ctypes.CDLL:
+def library() -> ctypes.CDLL:
+    """The native library; raises UsageError where there is none."""
     loaded = _load()
     if isinstance(loaded, str):
         raise UsageError(loaded)

@@ -12,7 +12,7 @@ from hetconv.quantize.data import calibration_batches
 from hetconv.runtimes.session import Array
 
 PACKAGES = ("onnx", "onnxruntime")
-SUFFIX = ".onnx"
+SUFFIXES = (".onnx",)
 
 
 def quantize(model: Path, calibration: Array, folder: Path) -> Path:

@@ -12,7 +12,8 @@ from hetconv.quantize.data import calibration_batches
 from hetconv.runtimes.session import Array
 
 PACKAGES = ("openvino", "nncf")
-SUFFIX = ".xml"
+SUFFIXES = (".bin", ".xml")
+"""The file that refers to the other is written last."""
 
 
 def quantize(model: Path, calibration: Array, folder: Path) -> Path:

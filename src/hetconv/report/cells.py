@@ -22,9 +22,13 @@ class Column:
 
 
 def columns(rows: Sequence[Row], test_images: int) -> tuple[Column, ...]:
-    """Every column of the table but the variant's name."""
-    return (
+    """The columns of the table but the variant's name; those without a value in any row are left out."""
+    every = (
         _accuracy(rows, test_images),
+        _ratios("speedup_measured", "Speed-up measured", [row.speedup_measured for row in rows]),
+        *_latency(rows),
+        _eager(rows),
+        _views(rows, test_images),
         Column(
             "runs",
             "Runs done",
@@ -42,16 +46,28 @@ def columns(rows: Sequence[Row], test_images: int) -> tuple[Column, ...]:
             tuple(NOTHING if row.extra_layers is None else str(row.extra_layers) for row in rows),
             tuple(row.extra_layers for row in rows),
         ),
-        *_latency(rows),
-        _ratios("speedup_measured", "Speed-up measured", [row.speedup_measured for row in rows]),
         _ratios("speedup_theory", "Speed-up by count", [row.speedup_theory for row in rows]),
     )
+    return tuple(column for column in every if any(value is not None for value in column.values))
 
 
 def _accuracy(rows: Sequence[Row], test_images: int) -> Column:
     decimals = accuracy_decimals(test_images)
     texts = tuple(percent_text(row.accuracy, row.accuracy_std, decimals) for row in rows)
     return Column("accuracy", "Accuracy", "%", texts, tuple(row.accuracy for row in rows))
+
+
+def _views(rows: Sequence[Row], test_images: int) -> Column:
+    decimals = accuracy_decimals(test_images)
+    texts = tuple(percent_text(row.views_accuracy, None, decimals) for row in rows)
+    return Column("views_accuracy", "With test views", "%", texts, tuple(row.views_accuracy for row in rows))
+
+
+def _eager(rows: Sequence[Row]) -> Column:
+    medians = tuple(None if row.eager is None else row.eager.median_ms for row in rows)
+    decimals = decimals_for(medians)
+    texts = tuple(NOTHING if median is None else f"{median:.{decimals}f}" for median in medians)
+    return Column("eager", "Time in eager PyTorch", "ms", texts, medians)
 
 
 def _counts(key: str, title: str, counts: Sequence[int | None]) -> Column:

@@ -6,18 +6,20 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
+from hetconv.plain_text import visible
+
 T = TypeVar("T")
 
 
 def cleaned(record: T) -> T:
-    """The same record with every character that a terminal or XML cannot show replaced by � in all its texts."""
+    """The same record with all its texts `visible`."""
     adapter = TypeAdapter(type(record))
     return adapter.validate_python(_clean(adapter.dump_python(record)))
 
 
 def _clean(value: Any) -> Any:
     if isinstance(value, str):
-        return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in value)
+        return visible(value)
     if isinstance(value, dict):
         return {_clean(key): _clean(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):

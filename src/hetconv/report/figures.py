@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from hetconv.records import Epoch, Results
 from hetconv.report.axes import report_style
 from hetconv.report.numbers import accuracy_decimals, decimals_for, percent_text, ratio_text, scale_for
+from hetconv.report.picture import save_figure
 from hetconv.report.table import Row, summarize
 from hetconv.report.training_cost import training_macs
 from hetconv.statistics.runs import training_seconds
@@ -146,11 +147,12 @@ def save_picture(chart: Chart, path: Path, dots_per_inch: int = 200) -> None:
 
     Raises:
         ValueError: there is nothing to draw; the message is the chart's `why_not`.
+        HetconvError: the file cannot be written.
     """
     if chart.figure is None:
         raise ValueError(f"{chart.title}: {chart.why_not}")
     with report_style():
-        chart.figure.savefig(path, dpi=dots_per_inch, facecolor="white", metadata={"Software": None})
+        save_figure(chart.figure, path, dots_per_inch)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,12 @@ from hetconv.records import Epoch, Run, StudyResults
 
 EPOCH = [item.name for item in fields(Epoch)]
 COLUMNS = ["network", "variant", "seed", "state", "error", "compression", *EPOCH]
+OPTIONAL = ("views_accuracy",)
+"""Columns of an epoch that may be empty."""
 STATES = ("running", "done", "failed")
+TEXTS = ("network", "variant", "error", "compression")
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
+"""What a spreadsheet takes for the beginning of a formula; such a text gets an apostrophe before it, which it hides."""
 
 
 def runs_csv(study: StudyResults) -> str:
@@ -23,14 +28,27 @@ def runs_csv(study: StudyResults) -> str:
     is the method of a network that was compressed after training."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
+    quoting = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)  # the other takes \r for no end of a line
     writer.writerow(COLUMNS)
     for results in study.networks:
         for run in results.runs:
             method = "" if run.compression is None else run.compression.method
-            about = [results.settings.network, run.variant, run.seed, run.state, run.error or "", method]
+            texts = map(_harmless, (results.settings.network, run.variant, run.error or "", method))
+            network, variant, error, method = texts
+            about = [network, variant, run.seed, run.state, error, method]
             for epoch in run.epochs or (None,):
-                writer.writerow([*about, *("" if epoch is None else repr(getattr(epoch, name)) for name in EPOCH)])
+                row = [*about, *("" if epoch is None else _cell(epoch, name) for name in EPOCH)]
+                (quoting if any("\r" in str(cell) for cell in about) else writer).writerow(row)
     return out.getvalue()
+
+
+def _harmless(text: str) -> str:
+    return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def _cell(epoch: Epoch, name: str) -> str:
+    value = getattr(epoch, name)
+    return "" if value is None else repr(value)
 
 
 def read_runs_csv(path: Path) -> dict[str, tuple[Run, ...]]:
@@ -102,7 +120,8 @@ def _lines(path: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
                     f"{path} line {rows.line_num}: {len(row)} cells, not {len(COLUMNS)}; is the file cut short?"
                 )
             if row != COLUMNS or rows.line_num > 1:
-                yield rows.line_num, dict(zip(COLUMNS, row, strict=True))
+                cells = dict(zip(COLUMNS, row, strict=True))
+                yield rows.line_num, cells | {name: cells[name].removeprefix("'") for name in TEXTS}
     except csv.Error as error:
         raise UsageError(f"{path} line {rows.line_num}: {error}; is the file cut short?") from error
     if not text.endswith("\n"):
@@ -112,7 +131,8 @@ def _lines(path: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
 def _epoch(cells: dict[str, str]) -> Epoch | None:
     if not any(cells[name] for name in EPOCH):
         return None
-    numbers = {name: _number(cells, name) for name in EPOCH if name != "epoch"}
+    given = [name for name in EPOCH if name != "epoch" and (cells[name] or name not in OPTIONAL)]
+    numbers = {name: _number(cells, name) for name in given}
     if not 0 <= numbers["accuracy"] <= 1:
         raise ValueError(f"accuracy={cells['accuracy'][:40]!r} must be a fraction between 0 and 1")
     values: dict[str, Any] = {"epoch": _whole(cells, "epoch", 1), **numbers}

@@ -11,6 +11,7 @@ from hetconv.report.axes import name_axes, new_axes, report_style
 from hetconv.report.clean import cleaned
 from hetconv.report.numbers import decimals_for
 from hetconv.report.palette import GRID, INK, MUTED, SERIES
+from hetconv.report.picture import save_figure
 
 INCHES_PER_BAR = 0.22
 
@@ -55,7 +56,7 @@ def draw_bench(results: BenchResults, path: Path) -> None:
         axes.spines["left"].set_color(GRID[1])
         axes.legend(frameon=False, fontsize=8, loc="lower right")
         name_axes(axes, f"median time, batch {results.circumstances.batch_size}, ms", results.network)
-        figure.savefig(path, dpi=200, facecolor="white", metadata={"Software": None})
+        save_figure(figure, path)
 
 
 def _first(times: Mapping[tuple[str, str], object], variant: str, runtimes: list[str]) -> int:

@@ -15,12 +15,15 @@ class Row:
     """One variant: what is not known is None, never 0.
 
     `accuracy` is the mean over finished runs, as a fraction of 1; `accuracy_std` their sample standard deviation,
-    which takes two runs. Speed-ups are against the dense network: of median times, and of MACs.
+    which takes two runs; `views_accuracy` is the mean over those that were evaluated on several views of each image.
+    `latency` is of the network as it is deployed, `eager` of the same in eager PyTorch. Speed-ups are against the dense
+    network: of median times, and of MACs.
     """
 
     variant: str
     accuracy: float | None
     accuracy_std: float | None
+    views_accuracy: float | None
     runs_done: int
     runs_of: int
     macs: int | None
@@ -28,6 +31,7 @@ class Row:
     paper_flops: int | None
     extra_layers: int | None
     latency: Latency | None
+    eager: Latency | None
     speedup_measured: float | None
     speedup_theory: float | None
 
@@ -53,6 +57,8 @@ def _variants(results: Results) -> list[str]:
 def _row(results: Results, variant: str, cost: VariantCost | None, dense: Latency | None) -> Row:
     runs = [run for run in results.runs if run.variant == variant]
     accuracies = _accuracies(runs)
+    last = [run.epochs[-1].views_accuracy for run in runs if run.state == "done" and run.epochs]
+    views = [accuracy for accuracy in last if accuracy is not None]
     asked = len(results.settings.seeds) if variant in results.settings.variants else 0
     latency = _latency(cost)
     complexity = cost.complexity if cost is not None else None
@@ -60,6 +66,7 @@ def _row(results: Results, variant: str, cost: VariantCost | None, dense: Latenc
         variant=variant,
         accuracy=mean(accuracies) if accuracies else None,
         accuracy_std=stdev(accuracies) if len(accuracies) > 1 else None,
+        views_accuracy=mean(views) if views else None,
         runs_done=len(accuracies),
         runs_of=max(asked, len(runs)),
         macs=complexity.macs if complexity is not None else None,
@@ -67,6 +74,7 @@ def _row(results: Results, variant: str, cost: VariantCost | None, dense: Latenc
         paper_flops=complexity.paper_flops if complexity is not None else None,
         extra_layers=complexity.extra_layers if complexity is not None else None,
         latency=latency,
+        eager=cost.eager if cost is not None else None,
         speedup_measured=dense.median_ms / latency.median_ms if dense is not None and latency is not None else None,
         speedup_theory=cost.speedup_theory if cost is not None else None,
     )

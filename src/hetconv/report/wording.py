@@ -70,6 +70,10 @@ def notes(results: Results) -> tuple[Note, ...]:
             tuple(f"{cost.variant}: {name}" for cost in results.costs for name in cost.complexity.uncounted),
         ),
         Note(
+            "Not deployed, so measured in eager PyTorch",
+            tuple(f"{cost.variant}: {cost.not_deployed}" for cost in results.costs if cost.not_deployed is not None),
+        ),
+        Note(
             "Not measured",
             tuple(f"{row.variant}: {_unmeasured(row, costed)}" for row in summarize(results) if row.latency is None),
         ),

@@ -15,6 +15,9 @@ from hetconv.models import create_model, parse_variant
 from hetconv.records import StudySettings, adapter
 from hetconv.train import Data, Recipe, load_data
 
+SEEDS = 2**64
+"""PyTorch's generators take seeds below this."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -45,12 +48,15 @@ class Comparison:
             values = getattr(self, name)
             if not values or len(set(values)) != len(values):
                 raise UsageError(f"{name}={','.join(map(str, values))!r} must name at least one, and each only once")
-        if min(self.seeds) < 0:
-            raise UsageError(f"seeds={','.join(map(str, self.seeds))!r} must be 0 or more")
+        wrong = [seed for seed in self.seeds if not 0 <= seed < SEEDS]
+        if wrong:
+            raise UsageError(f"seeds={','.join(map(str, wrong))!r} must be 0 or more and below 2^64")
         for variant in self.variants:
-            method = parse_variant(variant).method
-            if method is not None:
-                parse_method(method)
+            word = parse_variant(variant).method
+            if word is not None:
+                method = parse_method(word)
+                self.stages.preparation(method, self.recipe)  # their settings too are checked before anything is done
+                self.stages.retraining(method, self.recipe)
         if self.latency_batch < 1 or self.latency_samples < 1:
             raise UsageError("latency_batch and latency_samples must be at least 1")
 

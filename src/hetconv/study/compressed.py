@@ -1,12 +1,13 @@
 """Runs whose network is compressed after training, kept in a study's folder like any other run.
 
-The first stage is the run of the base variant from the same seed. The queue hands that out first, and its checkpoint is
-read, so that it is trained once for all methods; where the study has no such run, or its checkpoint lies on another
-machine, this run trains a base of its own.
+The first stage is the run of the base variant from the same seed. It is done first, and its checkpoint is
+read, so that it is trained once for all methods; where the study has no such run, or its checkpoint is not there,
+this run trains a base of its own.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,7 @@ from torch import nn
 from hetconv.compress import CompressedModel, Method, StageSettings, Training, compress, parse_method
 from hetconv.models import Variant, parse_variant
 from hetconv.records import Epoch, Stage
-from hetconv.study.comparison import Comparison
-from hetconv.study.store import Store
+from hetconv.study.network_study import NetworkStudy
 from hetconv.train import Data, Progress, Recipe
 
 
@@ -28,8 +28,8 @@ class CompressedRun:
     Attributes:
         variant: with a method.
         recipe: of the first stage; `stages` says what differs in the others.
-        folder: of the run, for the later stages' checkpoints; `identity` is what they are of.
-        base_checkpoint, base_identity: of the base variant's run from the same seed.
+        folder: for the stages' checkpoints; `identity` is what those of the later stages are of.
+        base_checkpoint, base_identity: of the first stage, which is the base variant's run from the same seed.
     """
 
     variant: Variant
@@ -57,16 +57,20 @@ class CompressedRun:
         return replace(found, record=replace(found.record, method=self.variant.method or ""))
 
 
-def compressed_run(comparison: Comparison, data: Data, store: Store, variant: str, seed: int) -> CompressedRun:
-    """The run of a variant that has a method, in a study's folder."""
-    base, folder = comparison.base(variant), store.run_folder(variant, seed)
-    run = store.load_run(base, seed)
-    shared = run is not None and run.state == "done" and store.checkpoint(base, seed).exists()
+def compressed_run(study: NetworkStudy, variant: str, seed: int, folder: Path) -> CompressedRun:
+    """The run of a variant that has a method, whose checkpoints are in `folder`.
+
+    Where the study has trained the base variant from this seed, the folder gets a link to its checkpoint.
+    """
+    comparison = study.comparison
+    base = comparison.base(variant)
+    run, own = study.store.run(base, seed), folder / "base.safetensors"
+    run.settle()
+    if run.has_ended() and run.checkpoint.exists() and not own.exists():
+        os.link(run.checkpoint, own)
     return CompressedRun(
         parse_variant(variant), seed, comparison.recipe, comparison.stages, folder,
-        comparison.identity(data, variant, seed),
-        store.checkpoint(base, seed) if shared else folder / "base.safetensors",
-        comparison.identity(data, base, seed),
+        comparison.identity(study.data, variant, seed), own, comparison.identity(study.data, base, seed),
     )  # fmt: skip
 
 

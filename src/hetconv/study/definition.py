@@ -9,11 +9,30 @@ from typing import Any
 
 from hetconv.compress import StageSettings
 from hetconv.errors import UsageError
+from hetconv.models import parse_variant
 from hetconv.records import Claim, Record
 from hetconv.study.comparison import Comparison
 from hetconv.train import Recipe
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class RunKey:
+    """One run of a study."""
+
+    network: str
+    variant: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.network} {self.variant} seed {self.seed}"
+
+    @property
+    def base(self) -> RunKey | None:
+        """Of a network that is compressed after training, the run that trains it; None for any other."""
+        variant = parse_variant(self.variant)
+        return None if variant.method is None else replace(self, variant=variant.base)
 
 
 @dataclass(frozen=True)
@@ -29,7 +48,7 @@ class StudyKeys(Record):
     """What a study's file says, but for its recipes.
 
     Attributes:
-        name: names the study in its storage; letters, digits, dots, dashes and underscores.
+        name: names the study in its folder; letters, digits, dots, dashes and underscores.
         networks, variants, seeds: every variant of every network is trained from every seed.
         recipe: the name of the recipe that every run is trained by.
         data, width, image_size, train_limit, latency_batch, latency_samples, stages: as in `Comparison`.
@@ -95,6 +114,15 @@ class StudyDefinition(StudyKeys):
                 raise UsageError(f"claim {claim.name!r}: {name}={value!r} is not in this study, which has {names}")
         if not 0 <= claim.margin < math.inf:
             raise UsageError(f"claim {claim.name!r}: margin={claim.margin} must be 0 or more percentage points")
+
+    def run_keys(self) -> tuple[RunKey, ...]:
+        """Every run, in the order in which they are begun."""
+        return tuple(
+            RunKey(network, variant, seed)
+            for seed in self.seeds
+            for network in self.networks
+            for variant in self.variants
+        )
 
     def comparisons(self) -> dict[str, Comparison]:
         """The study of each network."""

@@ -1,6 +1,6 @@
 """The processes that a launcher (`torchrun`, `accelerate launch`) started: they train each run together.
 
-The first one leads: it alone knows the study's folder and storage. The others hear from it what to train, and train it
+The first one leads: it alone knows the study's folder. The others hear from it what to train, and train it
 with it; they write nothing.
 """
 
@@ -14,11 +14,10 @@ from typing import Any
 
 import torch
 
-from hetconv.errors import HetconvError, NotFiniteError
+from hetconv.errors import HetconvError, NotFiniteError, UsageError
 from hetconv.records import Epoch
-from hetconv.study.definition import StudyDefinition
+from hetconv.study.definition import RunKey, StudyDefinition
 from hetconv.study.one_run import TakenOverError
-from hetconv.study.queue import RunKey
 from hetconv.train import Progress, train
 
 WAIT = "wait"
@@ -45,9 +44,21 @@ class Team:
         return broadcast_object_list([message], from_process=0)[0]
 
 
+def world_size() -> int:
+    """How many processes the launcher started; 1 without one.
+
+    Raises:
+        UsageError: the environment variable WORLD_SIZE is no number.
+    """
+    text = os.environ.get("WORLD_SIZE", "1")
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"WORLD_SIZE={text!r} must be a whole number of at least 1, as torchrun sets it; or unset it")
+    return int(text)
+
+
 def launched_team() -> Team:
     """The team that this process belongs to, once all of it is there."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if world_size() == 1:
         return Team()
     from hetconv.train.processes import joined_processes
 

@@ -20,7 +20,7 @@ def write_tensorboard(study: StudyResults, folder: Path) -> Path:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise HetconvError("--tensorboard needs tensorboard: pip install 'hetconv[cluster]'") from error
+        raise HetconvError("--tensorboard needs tensorboard: pip install 'hetconv[tensorboard]'") from error
     out = folder / "tensorboard"
     shutil.rmtree(out, ignore_errors=True)
     for results in study.networks:

@@ -1,107 +1,106 @@
-"""A worker: takes one run after another from a study's queue and does it, until every run has ended."""
+"""A worker: does one run after another that nobody does, until every run of the study has ended."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
-from hetconv.errors import HetconvError
-from hetconv.records import Epoch
-from hetconv.study.comparison import Comparison
-from hetconv.study.heart import BEAT_S, Heart
-from hetconv.study.one_run import TakenOverError, Watcher, do_run
+from hetconv.records import Run
+from hetconv.study.attempts import FRUITLESS, Attempt, Renewal, RunFolder, Watcher
+from hetconv.study.definition import RunKey
+from hetconv.study.network_study import NetworkStudy
+from hetconv.study.one_run import TakenOverError, do_run
 from hetconv.study.progress import CompareProgress
-from hetconv.study.queue import Claim, Queue
-from hetconv.study.store import Store
 from hetconv.study.team import END, WAIT, Team, together
-from hetconv.train import Data
 
 POLL_S = 1.0
 
 
 @dataclass(frozen=True)
-class Part:
-    """One network of a study: what is trained, on what, and where it is kept."""
+class Worker:
+    """One process that works for a study.
 
-    comparison: Comparison
-    data: Data
-    store: Store
-
-
-@together()
-def work(
-    queue: Queue,
-    parts: dict[str, Part],
-    progress: CompareProgress,
-    done: Callable[[str], None],
-    *,
-    poll_s: float = POLL_S,
-    beat_s: float = BEAT_S,
-    team: Team | None = None,
-) -> None:
-    """Do runs until all have ended, waiting for those that other processes do so as to take over if they die.
-
-    Args:
-        parts: the study's networks by name.
+    Attributes:
+        keys: every run, in the order in which they are begun.
+        networks: the study's networks by name.
         done: called with the network's name after each of this worker's runs.
         team: the processes that this one leads, which train each run with it.
-
-    Raises:
-        HetconvError: the disk is full, the database is gone for too long, …; the run can be gone on with.
     """
-    team = Team() if team is None else team
-    waits = False
-    while True:
-        claim = queue.claim()
-        if claim is not None:
-            waits = False
-            team.share(claim.key)
-            if _do(queue, claim, parts[claim.key.network], progress, beat_s, team):
-                done(claim.key.network)
-        elif queue.is_ended():
-            team.share(END)
-            return
+
+    keys: tuple[RunKey, ...]
+    networks: Mapping[str, NetworkStudy]
+    progress: CompareProgress
+    done: Callable[[str], None]
+    team: Team = field(default_factory=Team)
+    watcher: Watcher = field(default_factory=Watcher)
+
+    @together()
+    def work(self) -> None:
+        """Do runs until all have ended, waiting for those that other processes do so as to take over if they die.
+
+        Raises:
+            HetconvError: the disk is full, …; the run can be gone on with.
+        """
+        waits = False
+        while not all(self._folder(key).has_ended() for key in self.keys):
+            found = self._claim()
+            if found is not None:
+                self._do(*found)
+            else:
+                if not waits:
+                    self.progress.waiting(sum(self._folder(key).is_running() for key in self.keys))
+                self.team.share(WAIT)
+                time.sleep(POLL_S)
+            waits = found is None
+        self.team.share(END)
+
+    def _claim(self) -> tuple[RunKey, Attempt] | None:
+        """A run that nobody does; None if there is none now, or if all that are left wait for their bases."""
+        for key in self.keys:
+            if self._waits_for_base(key):
+                continue
+            attempt = self._folder(key).claim(self.watcher)
+            if attempt is not None:
+                return key, attempt
+        return None
+
+    def _waits_for_base(self, key: RunKey) -> bool:
+        """Whether the run that trains this one's network has not ended yet: else both would train it."""
+        base = key.base
+        return base is not None and base in self.keys and not self._folder(base).has_ended()
+
+    def _do(self, key: RunKey, attempt: Attempt) -> None:
+        """Do one run, unless something kills its process every time."""
+        deaths = attempt.run.deaths(before=attempt)
+        if deaths >= FRUITLESS:
+            epochs = len(attempt.progress.epochs)
+            why = f"its process died {deaths} times in a row after epoch {epochs}; see what kills it (memory?)"
+            kept = attempt.publish(Run(key.variant, key.seed, "failed", (), why))
+            self.progress.notice(f"{key}: {why}")
         else:
-            if not waits:
-                progress.waiting(sum(status.state == "running" for status in queue.statuses().values()))
-            waits = True
-            team.share(WAIT)
-            time.sleep(poll_s)
+            self.team.share(key)
+            kept = self._train(key, attempt)
+        if kept:
+            self.done(key.network)
+        else:
+            self.progress.notice(f"{key}: another process has taken this run over, because this one had seemed dead")
 
+    def _train(self, key: RunKey, attempt: Attempt) -> bool:
+        """Whether what was found is the run's result now."""
 
-def _do(queue: Queue, claim: Claim, part: Part, progress: CompareProgress, beat_s: float, team: Team) -> bool:
-    """Do one run; False if another process took it over, because this one had seemed dead."""
-    key = claim.key
-    try:
-        with Heart(queue, claim, beat_s) as heart, together():
+        def goes_on() -> None:
+            if not self.team.share(attempt.owns()):
+                raise TakenOverError
 
-            def reached(found: Epoch) -> None:
-                if not queue.reached(claim, found.epoch, found.accuracy):
-                    heart.lost.set()
+        try:
+            with Renewal(attempt), together():
+                return attempt.publish(do_run(self.networks[key.network], key, attempt, self.progress, goes_on))
+        except TakenOverError:
+            return False
+        except BaseException as error:
+            attempt.give_up(" ".join(str(error).split())[:500] or type(error).__name__)
+            raise
 
-            def goes_on() -> None:
-                if not team.share(not heart.lost.is_set()):
-                    raise TakenOverError
-
-            watcher = Watcher(reached, goes_on)
-            run = do_run(part.comparison, part.data, part.store, key.variant, key.seed, progress, watcher)
-            kept = queue.finish(claim, run)
-    except TakenOverError:
-        kept = False
-    except BaseException as error:
-        _let_go(queue, claim, error)
-        raise
-    if not kept:
-        progress.notice(f"{key}: another process has taken this run over, because this one had seemed dead")
-        return False
-    part.store.save_run(run)
-    return True
-
-
-def _let_go(queue: Queue, claim: Claim, error: BaseException) -> None:
-    """Give a run back on the way out; where that cannot be written, it is taken over as a dead process's run is."""
-    try:
-        queue.give_up(claim, " ".join(str(error).split())[:500] or type(error).__name__)
-    except HetconvError:
-        return
+    def _folder(self, key: RunKey) -> RunFolder:
+        return self.networks[key.network].store.run(key.variant, key.seed)

@@ -110,10 +110,29 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
         else:
             index, _, key = rest.partition(".")
             states.setdefault(int(index), {})[key] = tensor
+    why = _why_not_of(model, weights)
+    if why is not None:
+        raise UsageError(
+            f"{path} is a checkpoint of another network than this one ({why}); go on with the network that it was "
+            "begun with, or give another folder"
+        )
     model.load_state_dict(weights)
     if optimizer is not None:
         optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
     return header.epochs
+
+
+def _why_not_of(model: nn.Module, weights: dict[str, Tensor]) -> str | None:
+    """Why these are not the weights of this network: the first that differs in name or shape."""
+    own = model.state_dict()
+    for name in own | weights:
+        if name not in weights:
+            return f"{name} is not in the checkpoint"
+        if name not in own:
+            return f"{name} is not in the network"
+        if weights[name].shape != own[name].shape:
+            return f"{name} has the shape {tuple(weights[name].shape)} there and {tuple(own[name].shape)} here"
+    return None
 
 
 def load_weights(path: Path, model: nn.Module) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
 
 from hetconv.errors import UsageError
+from hetconv.foreign import foreign
 from hetconv.train.images import ImageFolderSplit, TensorSplit, random_crop, random_flip
 from hetconv.train.shards import ShardSplit
 from hetconv.train.share import BatchShares, Share
@@ -52,6 +53,24 @@ class Data:
         drop_last = self.train_images >= batch_size
         batches = BatchSampler(RandomSampler(self.train), batch_size, drop_last)  # type: ignore[arg-type]
         return self._loader(self.train, BatchShares(batches, share))
+
+    def of_epoch(self, augmentation: str, seed: int, epoch: int) -> Data:
+        """The data of one epoch, its training images augmented as the recipe's `augmentation` says.
+
+        Raises:
+            UsageError: the augmentation is for images in memory, and these are not.
+        """
+        if augmentation == "default":
+            return self
+        if not isinstance(self.train, TensorSplit):
+            raise UsageError(f"augmentation={augmentation!r} is for digits and cifar10, not for {self.name}")
+        return replace(self, train=self.train.alternating(seed, epoch))
+
+    def first_images(self, count: int) -> Tensor:
+        """At most so many training images (n, 3, H, W), the first of a fixed shuffle, not augmented."""
+        order = torch.randperm(self.train_images, generator=torch.Generator().manual_seed(0)).tolist()
+        plain = self.train.plain()  # type: ignore[union-attr]
+        return torch.stack([plain[index][0] for index in order[:count]])
 
     def test_loader(self, batch_size: int, share: Share = ALL) -> DataLoader[Any]:
         """Batches of this process's share of the held-out images, every image once, in no promised order."""
@@ -128,20 +147,14 @@ def _digits() -> Data:
 
 
 def _cifar10(folder: Path) -> Data:
-    import pickle
-
     from torchvision.datasets import CIFAR10
 
     root = folder.parent if folder.name == CIFAR_FOLDER else folder
     where = root / CIFAR_FOLDER
     if not where.is_dir():
         raise UsageError(f"cifar10: looked for the folder {where}; it is not there. It holds data_batch_1 … test_batch")
-    try:
+    with foreign(f"cifar10: {where} is missing files or they are damaged", way_out="unpack it afresh"):
         splits = [CIFAR10(str(root), train=train, download=False) for train in (True, False)]
-    except (RuntimeError, OSError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        raise UsageError(
-            f"cifar10: {where} is missing files or they are damaged ({error}); unpack it afresh"
-        ) from error
     tensors = [(torch.from_numpy(s.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(s.targets)) for s in splits]
     return _in_memory("cifar10", tensors[0], tensors[1], 10, [random_flip, random_crop])
 

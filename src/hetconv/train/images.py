@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from hetconv.errors import UsageError
+from hetconv.foreign import foreign
 
+FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""What is opened, whatever a file's name says. Pillow knows more, some of which start other programs: PostScript starts
+Ghostscript."""
+WIDEST = 100
+"""How many times one side may be as long as the other: enlarging the short side of a narrower image makes it huge."""
 CROP_PADDING = 4
+SHIFT = 2
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -46,6 +54,13 @@ class TensorSplit(Dataset[tuple[Tensor, Tensor]]):
     def subset(self, indices: list[int]) -> Self:
         return replace(self, images=self.images[indices], labels=self.labels[indices])
 
+    def alternating(self, seed: int, epoch: int) -> Self:
+        """The images of one epoch: half of them, drawn by the seed, are mirrored in even epochs and the others in odd
+        ones; then each is shifted at random (K. Jordan, arXiv:2404.00498, section 3.6)."""
+        drawn = torch.rand(len(self), generator=torch.Generator().manual_seed(seed)) < 0.5
+        mirrored = (drawn ^ bool(epoch % 2))[:, None, None, None]
+        return replace(self, images=torch.where(mirrored, self.images.flip(3), self.images), augment=(reflected_shift,))
+
     def plain(self) -> Self:
         """The same images without augmentation."""
         return replace(self, augment=())
@@ -63,7 +78,21 @@ def random_crop(images: Tensor) -> Tensor:
     padded = torch.nn.functional.pad(images, (CROP_PADDING,) * 4)
     rows = torch.randint(2 * CROP_PADDING + 1, (count, 1)) + torch.arange(height)
     columns = torch.randint(2 * CROP_PADDING + 1, (count, 1)) + torch.arange(width)
-    picked = padded[torch.arange(count)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
+    return _cut(padded, rows, columns)
+
+
+def reflected_shift(images: Tensor) -> Tensor:
+    """Move each image (n, C, H, W) by up to 2 pixels along each axis; what comes in is the reflected border."""
+    count, _, height, width = images.shape
+    padded = torch.nn.functional.pad(images.float(), (SHIFT,) * 4, mode="reflect").byte()
+    rows = torch.randint(2 * SHIFT + 1, (count, 1)) + torch.arange(height)
+    columns = torch.randint(2 * SHIFT + 1, (count, 1)) + torch.arange(width)
+    return _cut(padded, rows, columns)
+
+
+def _cut(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Of each image (n, C, H, W), these rows (n, H') and columns (n, W')."""
+    picked = images[torch.arange(len(images))[:, None, None], :, rows[:, :, None], columns[:, None, :]]
     return picked.permute(0, 3, 1, 2)
 
 
@@ -73,6 +102,32 @@ class DamagedImageError(UsageError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message.rsplit("DamagedImageError: ", 1)[-1].strip())
+
+
+def read_image(file: str | BinaryIO, where: str) -> Any:
+    """The picture of an image file, in RGB.
+
+    Args:
+        where: the file in words, for the error.
+
+    Raises:
+        DamagedImageError: it is none of `FORMATS`, damaged, of more pixels than Pillow takes for harmless, or extremely
+            narrow.
+    """
+    from PIL import Image
+
+    with foreign(f"{where} is damaged", DamagedImageError, "replace or delete it"), warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(file, formats=FORMATS) as image:
+            if max(image.size) > WIDEST * min(image.size):
+                width, height = image.size
+                raise ValueError(f"{width}×{height} pixels; one side may be {WIDEST} times as long as the other")
+            return image.convert("RGB")
+
+
+def _read_file(path: str) -> Any:
+    """What torchvision's `ImageFolder` calls; a named function so that it pickles."""
+    return read_image(path, f"imagefolder: {path}")
 
 
 def image_transform(image_size: int, augment: bool) -> Callable[[Any], Tensor]:
@@ -97,7 +152,7 @@ class ImageFolderSplit(Dataset[tuple[Tensor, int]]):
 
         self.folder, self.image_size = folder, image_size
         try:
-            self.files = ImageFolder(str(folder), image_transform(image_size, augment))
+            self.files = ImageFolder(str(folder), image_transform(image_size, augment), loader=_read_file)
         except (FileNotFoundError, RuntimeError) as error:
             raise UsageError(f"imagefolder: looked for {folder}/<class>/<image>: {error}") from error
         self.classes: list[str] = self.files.classes
@@ -106,11 +161,7 @@ class ImageFolderSplit(Dataset[tuple[Tensor, int]]):
         return len(self.files)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        try:
-            return self.files[index]  # type: ignore[no-any-return]
-        except OSError as error:
-            path = self.files.samples[index][0]
-            raise DamagedImageError(f"imagefolder: {path} is damaged ({error}); replace or delete it") from error
+        return self.files[index]  # type: ignore[no-any-return]
 
     def subset(self, indices: list[int]) -> Dataset[tuple[Tensor, int]]:
         return torch.utils.data.Subset(self, indices)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from torch.nn.functional import cross_entropy
 
 from hetconv.errors import DamagedFileError, NotFiniteError, UsageError
 from hetconv.files import set_aside
+from hetconv.foreign import foreign
 from hetconv.records import Epoch
 from hetconv.train.checkpoint import load_checkpoint, previous, save_checkpoint
 from hetconv.train.data import Data
+from hetconv.train.lookahead import Lookahead
 from hetconv.train.objective import Objective
 from hetconv.train.pace import Pace
 from hetconv.train.processes import accelerator_of
@@ -28,6 +31,7 @@ from hetconv.train.share import Share
 from hetconv.train.sync_norm import synchronized
 
 EVALUATION_BATCH = 500
+FIRST_IMAGES = 5000
 
 
 class Progress:
@@ -38,6 +42,10 @@ class Progress:
 
     def step(self, epoch: int, step: int, steps: int) -> None:
         """`step` of `steps` of this epoch is done."""
+
+    def may_store(self) -> bool:
+        """Asked before a checkpoint is written; one that may not be is left out."""
+        return True
 
     def stored(self, found: Epoch) -> None:
         """A checkpoint was written after this epoch, which is told of next; not of every epoch: see `Pace`."""
@@ -65,6 +73,9 @@ def train(
     All randomness of an epoch comes from (seed, epoch), so that a run continued from its checkpoint ends as an
     undisturbed one does, bit for bit on a CPU.
 
+    A network may have `before_training(images)`, which is called once with up to 5,000 training images, and
+    `before_epoch(epoch)`, where one process trains it.
+
     Args:
         checkpoint: written after the last epoch, and after others as `Pace` says; if it is there already, training goes
             on from it, or from the one before it where it is damaged. Of many processes only the main one reads and
@@ -90,6 +101,9 @@ def train(
         raise UsageError(f"batch_size={batch_size} must be divisible by the {processes} processes")
     if processes > 1:
         model = synchronized(model, accelerator.device)
+    if (before_training := getattr(model, "before_training", None)) is not None:
+        before_training(data.first_images(FIRST_IMAGES))
+    before_epoch = getattr(model, "before_epoch", None) if processes == 1 else None
     model = model.to(memory_format=torch.channels_last)
     optimizer = objective.optimizer(model, recipe)
     kept = checkpoint if accelerator.is_main_process else None
@@ -99,20 +113,27 @@ def train(
     for path in damaged:
         set_aside(path)  # or the next checkpoint would make it the one before
     prepared, optimizer = accelerator.prepare(model, optimizer)
-    batches, test = data.train_loader(batch_size, share), data.test_loader(EVALUATION_BATCH, share)
+    test = data.test_loader(EVALUATION_BATCH, share)
     pace = Pace()
     for epoch in range(len(epochs), recipe.epochs):
         set_seed((seed * 100_003 + epoch) % 2**32)
         begin = time.perf_counter()
+        if before_epoch is not None:
+            before_epoch(epoch)
+        batches = data.of_epoch(recipe.augmentation, seed, epoch).train_loader(batch_size, share)
         train_loss = _train_epoch(accelerator, prepared, optimizer, batches, recipe, objective, epoch, progress)
         _check_finite(train_loss, epoch, recipe)
         validation_loss, accuracy = evaluate(accelerator, prepared, test)
         _check_finite(validation_loss, epoch, recipe)
         seconds = time.perf_counter() - begin
         rate = recipe.learning_rate_at(epoch + 1)
-        found = Epoch(epoch + 1, rate, train_loss, validation_loss, accuracy, seconds)
+        views = None
+        if recipe.test_views and epoch + 1 == recipe.epochs:
+            views = evaluate(accelerator, prepared, test, of_views=True)[1]
+        found = Epoch(epoch + 1, rate, train_loss, validation_loss, accuracy, seconds, views)
         epochs = (*epochs, found)
-        if kept is not None and (pace.is_due() or len(epochs) == recipe.epochs):
+        due = pace.is_due() or len(epochs) == recipe.epochs
+        if kept is not None and due and progress.may_store():
             with pace.storing():
                 save_checkpoint(kept, accelerator.unwrap_model(prepared), optimizer, identity or {}, epochs)
                 progress.stored(found)
@@ -121,20 +142,31 @@ def train(
 
 
 def evaluate(
-    accelerator: Accelerator, model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]
+    accelerator: Accelerator, model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], *, of_views: bool = False
 ) -> tuple[float, float]:
-    """Mean cross-entropy and share of right answers on the held-out split, of which each process has its share."""
+    """Mean cross-entropy and share of right answers on the held-out split, of which each process has its share; with
+    `of_views` of the mean logits of several views of each image."""
     network = accelerator.unwrap_model(model).eval()  # DDP would wait for the others at every batch
     loss, right, count = 0.0, 0, 0
     with torch.no_grad():
         for images, labels in _placed(batches, accelerator.device):
-            logits = network(images).float()
+            logits = _logits_of_views(network, images) if of_views else network(images).float()
             loss += cross_entropy(logits, labels, reduction="sum").item()
             right += int((logits.argmax(1) == labels).sum())
             count += len(labels)
     if accelerator.num_processes > 1:
         loss, right, count = _summed(accelerator, (loss, right, count))
     return loss / count, right / count
+
+
+def _logits_of_views(network: nn.Module, images: Tensor) -> Tensor:
+    """Half of the logits are the image's and its mirror's, a quarter each those of the image moved by a pixel along
+    both axes, one way and the other, and of their mirrors; borders are reflected."""
+    height, width = images.shape[2:]
+    padded = torch.nn.functional.pad(images, (1,) * 4, mode="reflect")
+    views = ((0.5, images), (0.25, padded[..., :height, :width]), (0.25, padded[..., 2:, 2:]))
+    logits = [share / 2 * network(side).float() for share, view in views for side in (view, view.flip(3))]
+    return torch.stack(logits).sum(0)
 
 
 def _summed(accelerator: Accelerator, numbers: tuple[float, int, int]) -> tuple[float, int, int]:
@@ -177,22 +209,34 @@ def _train_epoch(accelerator: Accelerator, model: nn.Module, optimizer: torch.op
     """One pass over the training images; returns the mean loss, without what the objective adds."""
     network = accelerator.unwrap_model(model)
     objective.begin(network)
+    lookahead = Lookahead(network) if recipe.lookahead_steps else None
     total = torch.zeros((), device=accelerator.device)
     steps = len(batches)
     for step, (images, labels) in enumerate(_placed(batches, accelerator.device)):
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate_at(epoch + step / steps) * group.get("lr_scale", 1.0)
-        loss = _loss(accelerator, model, images, labels, recipe)
-        optimizer.zero_grad(set_to_none=True)
-        penalty = objective.penalty(network)
-        accelerator.backward(loss if penalty is None else loss + penalty)
+        with _networks_own_errors(accelerator, len(images)):
+            loss = _loss(accelerator, model, images, labels, recipe)
+            optimizer.zero_grad(set_to_none=True)
+            penalty = objective.penalty(network)
+            accelerator.backward(loss if penalty is None else loss + penalty)
         optimizer.step()
         objective.after_step(network)
+        if lookahead is not None and ((step + 1) % recipe.lookahead_steps == 0 or step + 1 == steps):
+            lookahead.move_back(recipe.lookahead_share_at(epoch + (step + 1) / steps))
         total += loss.detach()
         progress.step(epoch + 1, step + 1, steps)
     if accelerator.num_processes > 1:
         total = accelerator.reduce(total, "mean")
     return float(total) / steps
+
+
+def _networks_own_errors(accelerator: Accelerator, count: int) -> AbstractContextManager[None]:
+    """Around what runs the network's own code. Of many processes, one that is gone is told of here too, by errors that
+    whoever has started the processes must see as they are."""
+    if accelerator.num_processes > 1:
+        return nullcontext()
+    return foreign(f"the network cannot be trained on a batch of {count}")
 
 
 def _check_finite(loss: float, epoch: int, recipe: Recipe) -> None:
@@ -204,14 +248,16 @@ def _check_finite(loss: float, epoch: int, recipe: Recipe) -> None:
 
 
 def _loss(accelerator: Accelerator, model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
-    try:
-        with accelerator.autocast():
-            logits = model(images)
-    except ValueError as error:
-        raise UsageError(
-            f"the network cannot be trained on a batch of {len(images)} ({error}); enlarge batch_size"
-        ) from error
+    with accelerator.autocast():
+        logits = model(images)
+    if not isinstance(logits, Tensor) or logits.dim() != 2:
+        what = f"{tuple(logits.shape)}" if isinstance(logits, Tensor) else _in_words(logits)
+        raise UsageError(f"in training, the network gives {what}; it must give one tensor of (batch, classes)")
     return cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
+
+
+def _in_words(output: object) -> str:
+    return f"a {type(output).__name__}" + (f" of {len(output)}" if isinstance(output, tuple | list | dict) else "")
 
 
 def _placed(batches: Iterable[tuple[Tensor, Tensor]], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:

@@ -12,15 +12,23 @@ class Objective:
     """The places where a method may change the training loop; this one changes nothing."""
 
     def optimizer(self, model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-        """SGD whose weight decay is for weights only: parameters of one dimension (biases, norms) are left alone.
+        """SGD whose weight decay is for weights only: parameters of one dimension (biases, norms) are left alone, but
+        for the biases of batch norm where the recipe has a rate of its own for them.
 
         The loop sets each group's learning rate to the recipe's, times the group's `lr_scale` where it has one.
         """
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        scale = recipe.norm_bias_scale
+        shifts = set() if scale == 1 else _norm_biases(model)
         groups = [
             {"params": [p for p in trained if p.dim() > 1], "weight_decay": recipe.weight_decay},
-            {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
+            {"params": [p for p in trained if p.dim() <= 1 and p not in shifts], "weight_decay": 0.0},
         ]
+        if shifts:
+            groups.append({
+                "params": [p for p in trained if p in shifts],
+                "weight_decay": recipe.weight_decay / scale if scale else 0.0, "lr_scale": scale,
+            })  # fmt: skip
         return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
 
     def begin(self, model: nn.Module) -> None:
@@ -33,3 +41,8 @@ class Objective:
 
     def after_step(self, model: nn.Module) -> None:
         """The optimizer has changed the weights."""
+
+
+def _norm_biases(model: nn.Module) -> set[Tensor]:
+    norms = (module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
+    return {norm.bias for norm in norms if norm.bias is not None and norm.bias.requires_grad}

@@ -1,33 +1,58 @@
-"""What lies in a folder of tar shards: how many images each holds, and of how many classes.
+"""What lies in a folder of tar shards: where each image is, and its class.
 
 A shard is a tar file in the convention of webdataset: an image `<key>.jpg` (or another suffix of `IMAGES`) and
-`<key>.cls` beside it, with the number of its class. Only the files' headers and the classes are read here.
+`<key>.cls` beside it, with the number of its class. What is found here is exactly what is read later: by its place in
+the file, and not by its name.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import tarfile
+from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from hetconv.errors import UsageError
+from hetconv.foreign import foreign
 
 IMAGES = ("jpg", "jpeg", "png", "webp", "ppm", "bmp")
+"""Suffixes of images; of several beside one another the first of these is read."""
 CLASS = "cls"
-LONGEST_CLASS = 64
-"""Bytes of a class's number that are read; hostile files have more."""
+NAME = re.compile(r"((?:.*/|)[^./]+)\.([^/]*)", re.DOTALL)
+"""A key, which the files of an image share, and a suffix, which begins at the first dot of the file's name."""
+LONGEST_CLASS = 18
+"""Digits of a class's number."""
+LARGEST_IMAGE = 2**28
+"""Bytes of one image; hostile headers claim more."""
 END = b"\0" * tarfile.BLOCKSIZE
 """A block of what a whole tar file ends with."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One tar file; `highest` is the highest number of a class in it."""
+    """One tar file, with the place, the bytes and the class of each image, in their order in it."""
 
     path: Path
-    images: int
-    highest: int
+    offsets: array[int]
+    sizes: array[int]
+    labels: array[int]
+
+    @property
+    def images(self) -> int:
+        return len(self.offsets)
+
+
+class Member(NamedTuple):
+    """One file in a shard."""
+
+    key: str
+    suffix: str
+    offset: int
+    size: int
 
 
 def read_shards(folder: Path) -> tuple[Shard, ...]:
@@ -43,50 +68,79 @@ def read_shards(folder: Path) -> tuple[Shard, ...]:
     return tuple(_read(path) for path in paths)
 
 
+def key_at(path: Path, offset: int) -> str:
+    """The key of the image that lies at this place of a shard."""
+    with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
+        return next((member.key for member in _members(path, tar, file) if member.offset == offset), "an image")
+
+
 def _read(path: Path) -> Shard:
-    try:
-        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
-            samples = _samples(tar)
-            _check_end(tar, file)
-    except (tarfile.TarError, OSError) as error:
-        raise UsageError(f"shards: {path} is cut short or no tar file ({error}); copy it afresh") from error
-    if not samples:
+    shard = Shard(path, array("q"), array("q"), array("q"))
+    unreadable = foreign(f"shards: {path} is cut short or no tar file", way_out="copy it afresh")
+    with unreadable, path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
+        samples = list(_samples(path, tar, file))
+        _check_end(tar, file)
+        for key, parts in samples:
+            image, label = _image(path, key, parts), _label(path, key, parts, file)
+            shard.offsets.append(image.offset)
+            shard.sizes.append(image.size)
+            shard.labels.append(label)
+    if not shard.images:
         raise UsageError(f"shards: {path} holds no image; delete it")
-    return Shard(path, len(samples), max(_label(path, key, parts) for key, parts in samples))
+    return shard
 
 
-def _samples(tar: tarfile.TarFile) -> list[tuple[str, dict[str, str]]]:
-    """The key of each image, and the suffixes of its files, which follow one another; `cls` with what is in it."""
-    found: list[tuple[str, dict[str, str]]] = []
+def _samples(path: Path, tar: tarfile.TarFile, file: BinaryIO) -> Iterator[tuple[str, dict[str, Member]]]:
+    """The key of each image, and its files by suffix, which follow one another."""
+    key, parts = "", dict[str, Member]()
+    for member in _members(path, tar, file):
+        if parts and member.key != key:
+            yield key, parts
+            parts = {}
+        if member.suffix in parts:
+            raise UsageError(f"shards: {path}: {member.key!r} has {member.suffix} twice; make the shard afresh")
+        key, parts[member.suffix] = member.key, member
+    if parts:
+        yield key, parts
+
+
+def _members(path: Path, tar: tarfile.TarFile, file: BinaryIO) -> Iterator[Member]:
+    """The files of a shard; what their headers claim is there."""
+    length, end = os.fstat(file.fileno()).st_size, 0
     for member in tar:
+        if member.offset < end or member.size < 0:
+            raise tarfile.ReadError("its headers overlap")
+        end = member.offset_data
         if not member.isfile():
             continue
-        key, suffix = _split(member.name)
-        if not found or found[-1][0] != key:
-            found.append((key, {}))
-        file = tar.extractfile(member) if suffix == CLASS else None
-        found[-1][1][suffix] = "" if file is None else file.read(LONGEST_CLASS).decode("utf-8", "replace")
-    return found
+        if member.issparse():
+            raise UsageError(f"shards: {path}: {member.name!r} is sparse; make the shard afresh")
+        end += member.size
+        if end > length:
+            raise tarfile.ReadError(f"{member.name!r} goes on behind its end")
+        found = NAME.fullmatch(member.name)
+        key, suffix = (member.name, "") if found is None else (found[1], found[2].lower())
+        yield Member(key, suffix, member.offset_data, member.size)
 
 
-def _label(path: Path, key: str, parts: dict[str, str]) -> int:
-    label = parts.get(CLASS)
-    if label is None or not any(suffix in IMAGES for suffix in parts):
+def _image(path: Path, key: str, parts: dict[str, Member]) -> Member:
+    image = next((parts[suffix] for suffix in IMAGES if suffix in parts), None)
+    if image is None or CLASS not in parts:
         raise UsageError(
             f"shards: {path}: {key!r} has {', '.join(sorted(filter(None, parts))) or 'no suffix'}; each image needs "
             f"one of {', '.join(IMAGES)} and {CLASS} beside it, its class's number"
         )
-    if not label.strip().isdecimal():
+    if image.size > LARGEST_IMAGE:
+        raise UsageError(f"shards: {path}: {key!r} has {image.size:,} bytes; an image may have {LARGEST_IMAGE:,}")
+    return image
+
+
+def _label(path: Path, key: str, parts: dict[str, Member], file: BinaryIO) -> int:
+    file.seek(parts[CLASS].offset)
+    label = file.read(min(parts[CLASS].size, 4 * LONGEST_CLASS)).decode("utf-8", "replace").strip()
+    if not label.isdecimal() or len(label) > LONGEST_CLASS:
         raise UsageError(f"shards: {path}: {key}.{CLASS}={label[:40]!r} must be a class's number, 0 or more")
     return int(label)
-
-
-def _split(name: str) -> tuple[str, str]:
-    """The key that an image's files share, and the suffix: at the first dot of the name, as webdataset has it."""
-    from webdataset.tariterators import base_plus_ext
-
-    key, suffix = base_plus_ext(name)
-    return (name, "") if key is None else (key, suffix.lower())
 
 
 def _check_end(tar: tarfile.TarFile, file: BinaryIO) -> None:

@@ -6,22 +6,28 @@ import io
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
-from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from hetconv.errors import UsageError
-from hetconv.train.images import DamagedImageError, image_transform
-from hetconv.train.shard_index import CLASS, IMAGES, Shard, read_shards
+from hetconv.train.images import DamagedImageError, image_transform, read_image
+from hetconv.train.shard_index import Shard, key_at, read_shards
 from hetconv.train.share import Share
 
 SHUFFLE_BUFFER = 1000
 """Images that wait undecoded in each process, out of which the next one is drawn: some 100 MB of photographs."""
+
+
+class Sample(NamedTuple):
+    """An image file as it lies in a shard, and its class."""
+
+    path: Path
+    offset: int
+    data: bytes
+    label: int
 
 
 @dataclass(frozen=True)
@@ -36,12 +42,8 @@ class ShardSplit:
         """Read what the shards hold.
 
         Raises:
-            UsageError: a shard is damaged, or webdataset is not installed.
+            UsageError: a shard is damaged.
         """
-        try:
-            import webdataset  # noqa: F401
-        except ImportError as error:
-            raise UsageError("shards: webdataset is not installed; pip install 'hetconv[shards]'") from error
         return cls(read_shards(folder), image_transform(image_size, augment))
 
     def __len__(self) -> int:
@@ -49,7 +51,7 @@ class ShardSplit:
 
     @property
     def classes(self) -> int:
-        return max(shard.highest for shard in self.shards) + 1
+        return max(max(shard.labels) for shard in self.shards) + 1
 
     def stream(self, batch_size: int, share: Share, shuffle: bool) -> ShardStream:
         """What one process gets of an epoch, in batches of `batch_size`, its part of a global batch.
@@ -80,9 +82,6 @@ class ShardStream(IterableDataset[tuple[Tensor, int]]):
         return self.end - self.begin
 
     def __iter__(self) -> Iterator[tuple[Tensor, int]]:
-        import webdataset
-        from webdataset.tariterators import group_by_keys, tar_file_expander
-
         worker = get_worker_info()
         number, of = (0, 1) if worker is None else (worker.id, worker.num_workers)
         seed = torch.initial_seed() - number  # a loader gives its processes seeds in a row
@@ -90,53 +89,51 @@ class ShardStream(IterableDataset[tuple[Tensor, int]]):
         if self.shuffle:
             random.Random(seed).shuffle(shards)
         begin, end = self._part(Share(number, of))
-        paths, skipped = _covering(shards, begin, end)
-        if not paths:
-            return
-        stages: list[Any] = [
-            partial(_streams, paths),
-            tar_file_expander,
-            group_by_keys,
-            webdataset.slice(skipped, skipped + end - begin),
-        ]
+        samples = _samples(shards, begin, end)
         if self.shuffle:
-            draws = random.Random(seed + begin + 1)
-            stages.append(webdataset.shuffle(SHUFFLE_BUFFER, initial=SHUFFLE_BUFFER, rng=draws))
-        for sample in webdataset.DataPipeline(*stages):
-            yield self._decoded(sample)
+            samples = _drawn(samples, random.Random(seed + begin + 1))
+        for sample in samples:
+            yield self.split.transform(_decoded(sample)), sample.label
 
     def _part(self, share: Share) -> tuple[int, int]:
         """Where one of the loader's processes begins and ends in the line, at whole batches but for the last one."""
         first, last = share.span(-(-len(self) // self.batch_size))
         return self.begin + first * self.batch_size, min(self.begin + last * self.batch_size, self.end)
 
-    def _decoded(self, sample: dict[str, Any]) -> tuple[Tensor, int]:
-        from PIL import Image
 
-        data = next(sample[suffix] for suffix in IMAGES if suffix in sample)
-        try:
-            image = Image.open(io.BytesIO(data)).convert("RGB")
-        except (OSError, Image.DecompressionBombError) as error:
-            where = f"{sample['__key__']} in {sample['__url__']}"
-            raise DamagedImageError(f"shards: {where} is damaged ({error}); replace or delete it") from error
-        return self.split.transform(image), int(sample[CLASS])
-
-
-def _streams(paths: list[Path]) -> Iterator[dict[str, Any]]:
-    """The shards as webdataset wants them; its own way of opening files leaves them open."""
-    for path in paths:
-        with path.open("rb") as file:
-            yield {"url": str(path), "stream": file}
+def _samples(shards: list[Shard], begin: int, end: int) -> Iterator[Sample]:
+    """The images `begin` to `end` of the line of shards."""
+    before = 0
+    for shard in shards:
+        first, last = max(begin - before, 0), min(end - before, shard.images)
+        before += shard.images
+        if first >= last:
+            continue
+        with shard.path.open("rb") as file:
+            for at in range(first, last):
+                file.seek(shard.offsets[at])
+                yield Sample(shard.path, shard.offsets[at], file.read(shard.sizes[at]), shard.labels[at])
 
 
-def _covering(shards: list[Shard], begin: int, end: int) -> tuple[list[Path], int]:
-    """The shards that hold the images `begin` to `end` of the line, and how many of the first one's come before."""
-    ends = list(accumulate(shard.images for shard in shards))
-    found = [
-        (shard.path, stop - shard.images)
-        for shard, stop in zip(shards, ends, strict=True)
-        if stop > begin and stop - shard.images < end
-    ]
-    if begin >= end:
-        return [], 0
-    return [path for path, _ in found], begin - found[0][1]
+def _drawn(samples: Iterator[Sample], draws: random.Random) -> Iterator[Sample]:
+    """The samples, each drawn from a buffer of those that come next."""
+    waiting: list[Sample] = []
+    for sample in samples:
+        waiting.append(sample)
+        if len(waiting) == SHUFFLE_BUFFER:
+            yield _taken(waiting, draws)
+    while waiting:
+        yield _taken(waiting, draws)
+
+
+def _taken(waiting: list[Sample], draws: random.Random) -> Sample:
+    at = draws.randrange(len(waiting))
+    waiting[at], waiting[-1] = waiting[-1], waiting[at]
+    return waiting.pop()
+
+
+def _decoded(sample: Sample) -> Any:
+    try:
+        return read_image(io.BytesIO(sample.data), f"the image at byte {sample.offset} of {sample.path}")
+    except DamagedImageError as error:
+        raise DamagedImageError(f"shards: {key_at(sample.path, sample.offset)!r}, {error}") from error

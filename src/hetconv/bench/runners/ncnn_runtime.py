@@ -27,16 +27,25 @@ def load(folder: Path, threads: int) -> Callable[[Any], Any]:
     net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
     net.opt.use_bf16_storage = False
     stem = FILE.removesuffix(".onnx")
-    net.load_param(str(folder / f"{stem}.ncnn.param"))
-    net.load_model(str(folder / f"{stem}.ncnn.bin"))
+    check("load_param", net.load_param(str(folder / f"{stem}.ncnn.param")))
+    check("load_model", net.load_model(str(folder / f"{stem}.ncnn.bin")))
 
     def one(image: Any) -> Any:
         extractor = net.create_extractor()
-        extractor.input("in0", ncnn.Mat(image))
-        _, output = extractor.extract("out0")
+        check("input", extractor.input("in0", ncnn.Mat(image)))
+        code, output = extractor.extract("out0")
+        check("extract", code)
+        if output.empty():
+            raise RuntimeError("extract gives nothing")
         return np.array(output)
 
     return lambda x: np.stack([one(image) for image in x])
+
+
+def check(what: str, code: int) -> None:
+    """ncnn returns a number where others raise; to go on from a failure would read memory that is not there."""
+    if code != 0:
+        raise RuntimeError(f"{what} fails with code {code}")
 
 
 def _convert(folder: Path) -> None:

@@ -1,0 +1,54 @@
+// HetConv on activations and weights of 8 bits: u8 × s8 products, summed in int32, exactly.
+//
+// Activations are channels-last. A pixel's channels lie in blocks of 64: byte 4·l + v of a block is its channel
+// 16·v + l, so that the four channels of a quad (4 bytes) have one residue mod P for every P that divides 16, and quads
+// are to these kernels what channels are to those of float32. The last block is padded with channels of any value.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "../het_conv.h"
+
+namespace hetconv {
+
+constexpr int64_t kBlock = 64;
+inline int64_t whole_blocks(int64_t channels) { return (channels + kBlock - 1) / kBlock * kBlock; }
+
+// Where a channel is in a pixel, in bytes.
+inline int64_t byte_of(int64_t channel) { return channel / kBlock * kBlock + channel % 16 * 4 + channel % kBlock / 16; }
+
+// What is done to the sum of filter n before it is stored: the only definition of how 8 bits are rounded.
+//
+//   real   = float(start[n] + sum) · scale[n] + float(residual − residual_zero) · residual_scale
+//   stored = clamp(nearest(real) + zero, least, most)          of 8 bits, halves to even
+//          = clamp(real, least, most)                          of float32
+//
+// Each of the conversions, products and the sum of real is rounded to float32, none of them fused. |real| of 8 bits
+// must be below 2^31.
+struct Int8Epilogue {
+  const int32_t* start;               // of all filters, up to whole blocks
+  const float* scale;                 // the same
+  const uint8_t* residual = nullptr;  // laid out as the output
+  float residual_scale = 0;
+  int32_t residual_zero = 0;
+  int32_t zero = 0;
+  float least = 0, most = 255;
+};
+
+enum class Int8Output : int32_t { uint8, float32 };
+
+// The instruction set's products in the time of one: "avx512_vnni", "avx2_vnni", or what the float32 kernels are named.
+int64_t int8_multiply_adds(int64_t rounds);
+
+// The largest sum, in its size, that a filter can come to. `weights` are (N, M, Kh, Kw).
+int64_t largest_sum(const Shape& shape, const int8_t* weights, int64_t filter);
+
+// Whether all weights are where a layer of this P has them. P must divide 16 here: others are computed with gcd(P, 16).
+bool fits_pattern(const Shape& shape, const int8_t* weights);
+
+// Packed weights depend on the instruction set, channels, p, and kernel. In bytes, aligned to 64.
+int64_t int8_packed_size(const Shape& shape);
+void pack_int8(const Shape& shape, const int8_t* weights, void* packed);
+
+}  // namespace hetconv

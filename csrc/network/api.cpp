@@ -1,0 +1,134 @@
+#include "api.h"
+
+#include <exception>
+#include <map>
+#include <stdexcept>
+
+#include "steps.h"
+
+#define HETCONV_API extern "C" __attribute__((visibility("default")))
+
+namespace hetconv {
+namespace {
+
+std::string& last_error() {
+  static thread_local std::string text;
+  return text;
+}
+
+struct Arguments {
+  const int64_t* numbers;
+  const float* reals;
+  const void* const* arrays;
+  int64_t inputs;
+};
+
+// kernel, stride, padding, dilation (height and width each), ceil
+Window window_of(const int64_t* n) {
+  for (int i = 0; i < 8; ++i) {
+    const int64_t least = i == 4 || i == 5 ? 0 : 1;  // padding may be nothing
+    if (n[i] < least || n[i] > INT32_MAX) throw std::invalid_argument("a window has a side of " + std::to_string(n[i]));
+  }
+  return {n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8] != 0};
+}
+
+int32_t small(int64_t number) { return static_cast<int32_t>(number); }
+
+using Maker = std::unique_ptr<Step> (*)(const Arguments&);
+
+const std::map<std::string, Maker>& makers() {
+  static const std::map<std::string, Maker> all{
+      // zero | factor
+      {"quantize", [](const Arguments& a) { return quantize_step(a.reals[0], small(a.numbers[0])); }},
+      // zero | scale
+      {"dequantize", [](const Arguments& a) { return dequantize_step(a.reals[0], small(a.numbers[0])); }},
+      // in_channels, out_channels, p, window (9), in_zero, float32?, residual?, residual_zero, zero | residual_scale,
+      // least, most | weights, start, scale
+      {"int8_convolution",
+       [](const Arguments& a) {
+         const int64_t* const n = a.numbers;
+         return int8_convolution_step(
+             {n[0], n[1], n[2], window_of(n + 3), small(n[12]), n[13] != 0 ? Int8Output::float32 : Int8Output::uint8,
+              n[14] != 0, a.reals[0], small(n[15]), small(n[16]), a.reals[1], a.reals[2],
+              static_cast<const int8_t*>(a.arrays[0]), static_cast<const int32_t*>(a.arrays[1]),
+              static_cast<const float*>(a.arrays[2])});
+       }},
+      // in_channels, out_channels, p, window (9), shifted, residual?, activation | – | spatial, pointwise, bias
+      {"float_convolution",
+       [](const Arguments& a) {
+         const int64_t* const n = a.numbers;
+         return float_convolution_step({n[0], n[1], n[2], window_of(n + 3), n[12] != 0, n[13] != 0,
+                                        static_cast<Activation>(n[14]), static_cast<const float*>(a.arrays[0]),
+                                        static_cast<const float*>(a.arrays[1]),
+                                        static_cast<const float*>(a.arrays[2])});
+       }},
+      // window (9)
+      {"max_pool", [](const Arguments& a) { return max_pool_step(window_of(a.numbers)); }},
+      // window (9), zero, count_padding
+      {"average_pool",
+       [](const Arguments& a) {
+         return average_pool_step(window_of(a.numbers), small(a.numbers[9]), a.numbers[10] != 0);
+       }},
+      // zero | scale
+      {"global_average", [](const Arguments& a) { return global_average_step(a.reals[0], small(a.numbers[0])); }},
+      // zero, least, most, each term's zero | each term's scale
+      {"add",
+       [](const Arguments& a) {
+         std::vector<Term> terms;
+         for (int64_t i = 0; i < a.inputs; ++i) terms.push_back({a.reals[i], small(a.numbers[3 + i])});
+         return add_step(terms, small(a.numbers[0]), small(a.numbers[1]), small(a.numbers[2]));
+       }},
+      {"concatenate", [](const Arguments&) { return concatenate_step(); }},
+      {"flatten", [](const Arguments&) { return flatten_step(); }},
+  };
+  return all;
+}
+
+}  // namespace
+
+bool without_exceptions(const std::function<void()>& body) {
+  try {
+    body();
+    return true;
+  } catch (const std::bad_alloc&) {
+    last_error() = "there is not enough memory";
+  } catch (const std::exception& error) {
+    last_error() = error.what();
+  }
+  return false;
+}
+
+}  // namespace hetconv
+
+HETCONV_API const char* hetconv_network_error() { return hetconv::last_error().c_str(); }
+
+HETCONV_API hetconv::Network* hetconv_network_new(int64_t in_channels) {
+  hetconv::Network* made = nullptr;
+  hetconv::without_exceptions([&] { made = new hetconv::Network(in_channels); });
+  return made;
+}
+
+HETCONV_API void hetconv_network_delete(hetconv::Network* network) { delete network; }
+
+HETCONV_API int64_t hetconv_network_add(hetconv::Network* network, const char* kind, const int64_t* inputs,
+                                        int64_t input_count, const int64_t* numbers, const float* reals,
+                                        const void* const* arrays) {
+  int64_t made = -1;
+  hetconv::without_exceptions([&] {
+    const auto found = hetconv::makers().find(kind);
+    if (found == hetconv::makers().end()) throw std::invalid_argument(std::string("there is no step ") + kind);
+    made = network->add(found->second({numbers, reals, arrays, input_count}), {inputs, inputs + input_count});
+  });
+  return made;
+}
+
+HETCONV_API int hetconv_network_result(const hetconv::Network* network, int64_t height, int64_t width, int64_t* sizes) {
+  return hetconv::without_exceptions([&] {
+    const hetconv::Result result = network->result(height, width);
+    sizes[0] = result.channels, sizes[1] = result.height, sizes[2] = result.width;
+  });
+}
+
+HETCONV_API int64_t hetconv_network_weight_bytes(const hetconv::Network* network) { return network->weight_bytes(); }
+
+HETCONV_API int64_t hetconv_network_arena_bytes(const hetconv::Network* network) { return network->arena_bytes(); }

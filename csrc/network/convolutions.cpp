@@ -1,0 +1,212 @@
+// Convolutions as steps: of 8 bits, and of float32.
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <new>
+#include <stdexcept>
+#include <string>
+
+#include "../int8/convolution.h"
+#include "steps.h"
+
+namespace hetconv {
+namespace {
+
+class Aligned {
+ public:
+  explicit Aligned(int64_t bytes) : bytes_(bytes) {
+    const int64_t rounded = (bytes + 63) / 64 * 64 + 64;
+    memory_.reset(static_cast<char*>(std::aligned_alloc(64, static_cast<size_t>(rounded))));
+    if (memory_ == nullptr) throw std::bad_alloc();
+  }
+  char* data() const { return memory_.get(); }
+  int64_t bytes() const { return bytes_; }
+
+ private:
+  struct Free {
+    void operator()(char* memory) const { std::free(memory); }
+  };
+  std::unique_ptr<char, Free> memory_;
+  int64_t bytes_;
+};
+
+Shape shape_of(int64_t in_channels, int64_t out_channels, int64_t p, const Window& window) {
+  Shape shape{};
+  shape.in_channels = in_channels;
+  shape.out_channels = out_channels;
+  shape.p = p;
+  shape.kernel_height = window.kernel_height;
+  shape.kernel_width = window.kernel_width;
+  shape.stride_height = window.stride_height;
+  shape.stride_width = window.stride_width;
+  shape.padding_height = window.padding_height;
+  shape.padding_width = window.padding_width;
+  shape.dilation_height = window.dilation_height;
+  shape.dilation_width = window.dilation_width;
+  shape.shifted = true;
+  return shape;
+}
+
+void set_images(Shape& shape, int64_t batch, const Value& x, const Value& y) {
+  shape.batch = batch;
+  shape.in_height = x.height;
+  shape.in_width = x.width;
+  shape.out_height = y.height;
+  shape.out_width = y.width;
+}
+
+void check_channels(const Value& x, int64_t channels, Int8Output type) {
+  if (x.channels == channels && x.type == type) return;
+  throw std::invalid_argument("a convolution of " + std::to_string(channels) + " channels is given " +
+                              std::to_string(x.channels) + " or another type");
+}
+
+bool is_byte(double number) { return number >= 0 && number <= 255; }
+
+const Int8Layer& checked(const Int8Layer& layer) {
+  if (layer.p < 1 || 16 % layer.p != 0) throw std::invalid_argument("p must divide 16");
+  if (layer.in_channels < 1 || layer.out_channels < 1) throw std::invalid_argument("a convolution has no channels");
+  const bool stored = layer.to == Int8Output::float32 || (is_byte(layer.least) && is_byte(layer.most));
+  if (!stored || !is_byte(layer.zero) || !is_byte(layer.in_zero)) throw std::invalid_argument("a zero is no u8");
+  return layer;
+}
+
+class Int8ConvolutionStep : public Step {
+ public:
+  explicit Int8ConvolutionStep(const Int8Layer& layer)
+      : layer_(checked(layer)),
+        shape_(shape_of(layer.in_channels, layer.out_channels, layer.p, layer.window)),
+        instruction_set_(instruction_set()),
+        packed_(int8_packed_size(shape_)),
+        start_(static_cast<size_t>(whole_blocks(layer.out_channels)), 0),
+        scale_(start_.size(), 0.0f) {
+    check();
+    std::copy(layer.start, layer.start + layer.out_channels, start_.begin());
+    std::copy(layer.scale, layer.scale + layer.out_channels, scale_.begin());
+    pack_int8(shape_, layer.weights, packed_.data());
+    layer_.weights = nullptr, layer_.start = nullptr, layer_.scale = nullptr;
+  }
+
+  Value output(const std::vector<Value>& inputs) const override {
+    check_channels(inputs[0], layer_.in_channels, Int8Output::uint8);
+    const int64_t height = layer_.window.out_height(inputs[0].height), width = layer_.window.out_width(inputs[0].width);
+    Value made = uint8_value(layer_.out_channels, height, width);
+    made.type = layer_.to;
+    if (layer_.residual) {
+      const Value& added = inputs.at(1);
+      if (added.type != Int8Output::uint8 || added.channels != made.channels || added.height != height ||
+          added.width != width) {
+        throw std::invalid_argument("a residual has not the size of what it is added to");
+      }
+    }
+    return made;
+  }
+
+  Run prepare(const std::vector<Value>& inputs, const Value& output, int64_t batch, int threads) const override {
+    if (instruction_set_ != instruction_set()) {
+      throw std::invalid_argument(std::string("the network was made for ") + instruction_set_ + ", and " +
+                                  instruction_set() + " is chosen now; make it again");
+    }
+    Shape shape = shape_;
+    set_images(shape, batch, inputs[0], output);
+    return [this, convolution = std::make_shared<Int8Convolution>(shape, threads)](const void* const* in, void* out,
+                                                                                   const Threads& all) {
+      Int8Epilogue epilogue{start_.data(), scale_.data()};
+      if (layer_.residual) epilogue.residual = static_cast<const uint8_t*>(in[1]);
+      epilogue.residual_scale = layer_.residual_scale;
+      epilogue.residual_zero = layer_.residual_zero;
+      epilogue.zero = layer_.zero;
+      epilogue.least = layer_.least;
+      epilogue.most = layer_.most;
+      convolution->run(static_cast<const uint8_t*>(in[0]), static_cast<uint8_t>(layer_.in_zero), packed_.data(),
+                       epilogue, out, layer_.to, all);
+    };
+  }
+
+  int64_t bytes() const override { return packed_.bytes(); }
+
+ private:
+  // That no sum leaves int32, and no output is rounded where it would.
+  void check() const {
+    if (!fits_pattern(shape_, layer_.weights)) throw std::invalid_argument("weights are where this p has none");
+    constexpr double most = std::numeric_limits<int32_t>::max();
+    for (int64_t n = 0; n < layer_.out_channels; ++n) {
+      const double sum =
+          std::abs(static_cast<double>(layer_.start[n])) + static_cast<double>(largest_sum(shape_, layer_.weights, n));
+      if (!(sum <= most)) throw std::invalid_argument("filter " + std::to_string(n) + "'s sums can exceed 32 bits");
+      const double real = sum * std::abs(static_cast<double>(layer_.scale[n])) +
+                          255.0 * std::abs(static_cast<double>(layer_.residual_scale));
+      if (!std::isfinite(real) || (layer_.to == Int8Output::uint8 && real > most / 2)) {
+        throw std::invalid_argument("filter " + std::to_string(n) + "'s range explodes: outputs of up to " +
+                                    std::to_string(real));
+      }
+    }
+  }
+
+  Int8Layer layer_;
+  Shape shape_;
+  const char* instruction_set_;
+  Aligned packed_;
+  std::vector<int32_t> start_;
+  std::vector<float> scale_;
+};
+
+class FloatConvolutionStep : public Step {
+ public:
+  explicit FloatConvolutionStep(const FloatLayer& layer)
+      : layer_(layer), shape_(shape_of(layer.in_channels, layer.out_channels, layer.p, layer.window)) {
+    shape_.shifted = layer.shifted;
+    const int64_t own = layer.in_channels / layer.p, taps = layer.window.kernel_height * layer.window.kernel_width;
+    spatial_.assign(layer.spatial, layer.spatial + layer.out_channels * own * taps);
+    pointwise_.assign(layer.pointwise, layer.pointwise + layer.out_channels * (layer.in_channels - own));
+    bias_.assign(layer.bias, layer.bias + layer.out_channels);
+    layer_.spatial = nullptr, layer_.pointwise = nullptr, layer_.bias = nullptr;
+  }
+
+  Value output(const std::vector<Value>& inputs) const override {
+    check_channels(inputs[0], layer_.in_channels, Int8Output::float32);
+    return float_value(layer_.out_channels, layer_.window.out_height(inputs[0].height),
+                       layer_.window.out_width(inputs[0].width));
+  }
+
+  Run prepare(const std::vector<Value>& inputs, const Value& output, int64_t batch, int threads) const override {
+    Value x = inputs[0], y = output;
+    Shape shape = shape_;
+    const bool points = x.height == 1 && x.width == 1 && layer_.window.kernel_height == 1 &&
+                        layer_.window.kernel_width == 1 && layer_.window.padding_height == 0 &&
+                        layer_.window.padding_width == 0;
+    if (points) x.width = y.width = batch;  // a matrix product: the images are the pixels of one
+    set_images(shape, points ? 1 : batch, x, y);
+    shape.algorithm = choose_algorithm(shape, false, false);
+    const auto packed = std::make_shared<Aligned>(packed_size(shape) * 4);
+    const Threads alone{1, nullptr};
+    pack(shape, {spatial_.data(), pointwise_.data()}, reinterpret_cast<float*>(packed->data()), alone);
+    const Strides in{x.height * x.width * x.pixel, x.width * x.pixel, x.pixel};
+    const Strides out{y.height * y.width * y.pixel, y.width * y.pixel, y.pixel};
+    (void)threads;
+    return [this, shape, packed, in, out](const void* const* inputs_, void* to, const Threads& all) {
+      forward(shape, {inputs_[0], in}, reinterpret_cast<const float*>(packed->data()),
+              {bias_.data(), layer_.residual ? inputs_[1] : nullptr, layer_.activation}, {to, out}, all);
+    };
+  }
+
+  int64_t bytes() const override { return static_cast<int64_t>(spatial_.size() + pointwise_.size()) * 4; }
+
+ private:
+  FloatLayer layer_;
+  Shape shape_;
+  std::vector<float> spatial_, pointwise_, bias_;
+};
+
+}  // namespace
+
+std::unique_ptr<Step> int8_convolution_step(const Int8Layer& layer) {
+  return std::make_unique<Int8ConvolutionStep>(layer);
+}
+
+std::unique_ptr<Step> float_convolution_step(const FloatLayer& layer) {
+  return std::make_unique<FloatConvolutionStep>(layer);
+}
+
+}  // namespace hetconv

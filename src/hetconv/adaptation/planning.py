@@ -1,0 +1,203 @@
+"""From a network and a budget to a plan: measured layers, exact choice, measured whole."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from hetconv.adaptation.image_batches import ImageBatches
+from hetconv.adaptation.knapsack import Option, choose
+from hetconv.adaptation.losses import layer_losses
+from hetconv.adaptation.plan import FORMAT, TOLERANCE, NotPlanned, Plan, PlannedLayer, Trial
+from hetconv.adaptation.targets import Target, Times, target_of
+from hetconv.convert import convert_, convertible
+from hetconv.errors import UsageError
+
+PARTS = (1, 2, 4, 8, 16, 32)
+TRIALS = 6
+"""So many choices are measured as whole networks at most."""
+
+
+def keep_silent(_: str) -> None:
+    """Where nobody waits."""
+
+
+def plan(
+    model: nn.Module,
+    example: Tensor,
+    *,
+    images: Tensor | Sequence[Tensor],
+    speedup: float | None = None,
+    budget_ms: float | None = None,
+    target: str | Target = "deploy",
+    parts: Sequence[int] = PARTS,
+    told: Callable[[str], None] = keep_silent,
+) -> Plan:
+    """P for each layer of a trained network, so that it runs within a budget and loses least.
+
+    Every layer is timed with every P as it will run; what it loses is found by least squares on images
+    (`layer_losses`); the choice with the least sum of losses within the budget is exact. The network of that choice is
+    then measured as a whole in turns with the original, the difference to the sum of the layers is corrected, and the
+    choice repeated until the budget is met. A layer that no P makes faster stays as it is.
+
+    Args:
+        model: a trained network; left as it is.
+        example: a batch like those that it will run on, for the times.
+        images: normalized inputs for the losses, some dozens at least; no labels.
+        speedup: how many times faster than the original on the same target; or
+        budget_ms: milliseconds for the example.
+        target: "deploy", this machine's CPU by `hetconv.deploy`.
+        parts: the P to choose from.
+        told: called with what is being done.
+
+    Returns:
+        A plan, whose `is_met` says whether the budget is met.
+
+    Raises:
+        UsageError: not one budget but none or two; no layer of the model can be converted.
+    """
+    _check_budget(speedup, budget_ms)
+    place = target_of(target) if isinstance(target, str) else target
+    options, others = _options(model, parts)
+    told(f"timing {len(options)} layers")
+    times = place.layer_times(model, example, options)
+    others |= {name: f"it cannot run on {_name(target)} as a HetConv layer" for name in options if name not in times}
+    faster = {name: tuple(p for p in options[name] if times[name][p] < times[name][1]) for name in times}
+    others |= {name: "no P makes it faster" for name, kept in faster.items() if not kept}
+    wanted = {name: kept for name, kept in faster.items() if kept}
+    if not wanted:
+        reasons = "; ".join(dict.fromkeys(others.values()))
+        raise UsageError(f"no layer of {type(model).__name__} can be made faster: {reasons}")
+    losses = layer_losses(model, wanted, ImageBatches.of(images), lambda name: told(f"losses of {name}"))
+    others |= {name: "the images do not reach it" for name in wanted if name not in losses}
+    search = _Search(model, example, place, {name: times[name] for name in losses}, losses, told)
+    best, is_met = search.run(speedup, budget_ms)
+    asked = f"budget_ms={budget_ms:g}" if speedup is None else f"speedup={speedup:g}"
+    budget = best.original_ms / speedup if budget_ms is None and speedup is not None else budget_ms
+    assert budget is not None
+    layers = tuple(
+        PlannedLayer(
+            name,
+            _words(model, name),
+            best.p_by_name.get(name, 1),
+            {p: times[name][p] for p in (1, *losses[name])},
+            {1: 0.0, **losses[name]},
+        )
+        for name in losses
+    )
+    stay = tuple(NotPlanned(name, reason) for name, reason in others.items())
+    return Plan(
+        FORMAT, _name(target), asked, budget, best.original_ms, best.measured_ms, is_met, layers, stay,
+        tuple(search.trials), place.circumstances(),
+    )  # fmt: skip
+
+
+@dataclass
+class _Search:
+    """Choices of P, each measured as a whole network."""
+
+    model: nn.Module
+    example: Tensor
+    target: Target
+    times: Times
+    losses: dict[str, dict[int, float]]
+    told: Callable[[str], None]
+    trials: list[Trial] = field(default_factory=list)
+
+    def run(self, speedup: float | None, budget_ms: float | None) -> tuple[Trial, bool]:
+        """The trial with the least loss within the budget, or the fastest one; and whether the budget is met."""
+        original = self.target.prepare(self.model, self.example)
+        before = self.target.network_times({"original": original}, self.example)["original"]
+        budget = budget_ms if budget_ms is not None else before / (speedup or 1.0)
+        rest = before - sum(times[1] for times in self.times.values())  # what the layers' sum does not say
+        while len(self.trials) < TRIALS:
+            chosen = self._choose(budget - rest)
+            fastest = chosen is None
+            chosen = self._fastest() if chosen is None else chosen
+            if any(trial.p_by_name == chosen for trial in self.trials):
+                break
+            trial = self._measure(original, chosen)
+            self.trials.append(trial)
+            relative = 1.0 if speedup is None else before / trial.original_ms  # the machine's drift hits both alike
+            measured = trial.measured_ms * relative
+            self.told(f"measured {trial.measured_ms:.3f} ms beside {trial.original_ms:.3f} ms of the original")
+            if abs(measured / budget - 1) <= TOLERANCE or (fastest and measured > budget):
+                break
+            rest = measured - sum(self.times[name][chosen.get(name, 1)] for name in self.times)
+        return self._best(speedup, budget_ms)
+
+    def _best(self, speedup: float | None, budget_ms: float | None) -> tuple[Trial, bool]:
+        def share(trial: Trial) -> float:
+            return trial.measured_ms / (trial.original_ms / speedup if speedup is not None else budget_ms or 1.0)
+
+        within = [trial for trial in self.trials if share(trial) <= 1 + TOLERANCE]
+        if within:
+            return min(within, key=lambda trial: (trial.loss, share(trial))), True
+        fastest = self._fastest()
+        if all(trial.p_by_name != fastest for trial in self.trials):
+            original = self.target.prepare(self.model, self.example)
+            self.trials.append(self._measure(original, fastest))
+        best = min(self.trials, key=share)
+        return best, share(best) <= 1 + TOLERANCE
+
+    def _choose(self, budget: float) -> dict[str, int] | None:
+        names = list(self.times)
+        parts = [(1, *self.losses[name]) for name in names]
+        options = [
+            [Option(self.times[name][p], self.losses[name].get(p, 0.0)) for p in tried]
+            for name, tried in zip(names, parts, strict=True)
+        ]
+        found = choose(options, budget)
+        if found is None:
+            return None
+        return {n: tried[i] for n, tried, i in zip(names, parts, found, strict=True) if tried[i] > 1}
+
+    def _fastest(self) -> dict[str, int]:
+        return {name: min(self.losses[name], key=lambda p: self.times[name][p]) for name in self.times}
+
+    def _measure(self, original: nn.Module, p_by_name: Mapping[str, int]) -> Trial:
+        network = copy.deepcopy(self.model)
+        if p_by_name:
+            convert_(network, 1, p_by_name=p_by_name)
+        prepared = {"original": original, "plan": self.target.prepare(network, self.example)}
+        found = self.target.network_times(prepared, self.example)
+        loss = sum(self.losses[name][p] for name, p in p_by_name.items())
+        return Trial(dict(p_by_name), loss, found["original"], found["plan"])
+
+
+def _check_budget(speedup: float | None, budget_ms: float | None) -> None:
+    if (speedup is None) == (budget_ms is None):
+        raise UsageError(f"speedup={speedup}, budget_ms={budget_ms}: give one of the two")
+    name, value, lowest = ("speedup", speedup, 1) if speedup is not None else ("budget_ms", budget_ms, 0)
+    if not isinstance(value, int | float) or not lowest < value < math.inf:
+        raise UsageError(f"{name}={value!r} must be a number above {lowest}")
+
+
+def _options(model: nn.Module, parts: Sequence[int]) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+    """The P above 1 that each layer takes, and why other convolutions take none."""
+    options: dict[str, tuple[int, ...]] = {}
+    others: dict[str, str] = {}
+    tried = sorted({p for p in parts if p != 1})
+    if not tried:
+        raise UsageError(f"parts={tuple(parts)} must have a P above 1")
+    for p in tried:
+        report = convertible(model, p)
+        for entry in report.converted:
+            if entry.p == p:
+                options[entry.name] = (*options.get(entry.name, ()), p)
+        others |= {entry.name: entry.reason for entry in report.skipped}
+        others |= {entry.name: entry.reason for entry in report.converted}
+    return options, {name: reason for name, reason in others.items() if name not in options}
+
+
+def _name(target: str | Target) -> str:
+    return target if isinstance(target, str) else type(target).__name__
+
+
+def _words(model: nn.Module, name: str) -> str:
+    conv = model.get_submodule(name)
+    return f"{conv.in_channels}→{conv.out_channels} {'×'.join(map(str, conv.kernel_size))}"  # type: ignore[arg-type]

@@ -1,0 +1,88 @@
+"""Batch norm statistics of a changed network, and how far its outputs are from the original's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from math import sqrt
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from hetconv.adaptation.image_batches import ImageBatches
+from hetconv.adaptation.passes import run
+from hetconv.errors import HetconvError, UsageError
+
+Statistics = Literal["kept", "re-estimated", "none"]
+
+
+def output_error(model: nn.Module, original: nn.Module, batches: Sequence[Tensor]) -> float:
+    """Root mean square difference of the outputs over that of the original's outputs.
+
+    Raises:
+        UsageError: the two networks' outputs are not alike.
+        HetconvError: an output is NaN or infinite.
+    """
+    difference, power = 0.0, 0.0
+    for images in batches:
+        found, wanted = (list(tensors_in(run(network, images))) for network in (model, original))
+        if [x.shape for x in found] != [x.shape for x in wanted]:
+            raise UsageError(
+                "the networks give outputs of different shapes; original must be the one that was converted"
+            )
+        for name, tensors in (("original", wanted), ("converted network", found)):
+            if not all(bool(x.isfinite().all()) for x in tensors):
+                raise HetconvError(f"the {name} gives NaN or infinity on these images")
+        for x, y in zip(found, wanted, strict=True):
+            difference += float((x.double() - y.double()).square().sum())
+            power += float(y.double().square().sum())
+    return sqrt(difference / power) if power else sqrt(difference)
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """The floating-point tensors inside of lists, tuples, dicts, or an object's attributes."""
+    if isinstance(value, Tensor):
+        if value.is_floating_point():
+            yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from tensors_in(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from tensors_in(item)
+
+
+def choose_statistics_(model: nn.Module, original: nn.Module, batches: ImageBatches) -> Statistics:
+    """Re-estimate batch norm statistics; keep them if held-out outputs come nearer to the original's."""
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
+    if not norms:
+        return "none"
+    kept = [{name: buffer.clone() for name, buffer in norm.named_buffers()} for norm in norms]
+    before = output_error(model, original, batches.held_out)
+    re_estimate_(model, norms, batches.fitted)
+    try:
+        after = output_error(model, original, batches.held_out)
+    except HetconvError:
+        after = float("inf")
+    if after < before:
+        return "re-estimated"
+    for norm, buffers in zip(norms, kept, strict=True):
+        for name, buffer in norm.named_buffers():
+            buffer.copy_(buffers[name])
+    return "kept"
+
+
+def re_estimate_(model: nn.Module, norms: Sequence[_BatchNorm], batches: Sequence[Tensor]) -> None:
+    """Set running statistics to the mean over batches, everything else in evaluation mode."""
+    momentums = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum, norm.training = None, True
+    try:
+        with torch.no_grad():
+            for images in batches:
+                run(model, images)
+    finally:
+        for norm, momentum in zip(norms, momentums, strict=True):
+            norm.momentum, norm.training = momentum, False

@@ -1,0 +1,81 @@
+"""What a plan's times are measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from hetconv.cost import latency
+from hetconv.deployment import deploy
+from hetconv.deployment.choose import FormTimes, Work, form_times
+from hetconv.deployment.works import works_of
+from hetconv.errors import UsageError
+from hetconv.records import Circumstances
+
+Times = dict[str, dict[int, float]]
+"""Milliseconds by layer and P; P=1 is the standard convolution."""
+
+
+class Target(Protocol):
+    """Where a network is to run."""
+
+    def layer_times(self, model: nn.Module, example: Tensor, parts: Mapping[str, Sequence[int]]) -> Times:
+        """Each layer with P=1 and with each of its other P, as it will run, all calls in one pass together.
+
+        Layers that cannot run there as HetConv layers are not in the answer.
+        """
+
+    def prepare(self, model: nn.Module, example: Tensor) -> nn.Module:
+        """The network as it will run."""
+
+    def network_times(self, prepared: Mapping[str, nn.Module], example: Tensor) -> dict[str, float]:
+        """Milliseconds of whole networks, measured in turns."""
+
+    def circumstances(self) -> Circumstances | None:
+        """Of the last measurement."""
+
+
+class DeployTarget:
+    """This machine's CPU, by `hetconv.deploy`."""
+
+    def __init__(self) -> None:
+        self._forms: dict[tuple[Work, tuple[int, ...]], FormTimes] = {}
+        self._circumstances: Circumstances | None = None
+
+    def layer_times(self, model: nn.Module, example: Tensor, parts: Mapping[str, Sequence[int]]) -> Times:
+        works = works_of(model, (example,))
+        found: Times = {}
+        for name, tried in parts.items():
+            if name in works:
+                per_call = [self._times(work, tuple(tried)) for work in works[name]]
+                found[name] = {p: sum(times[p] for times in per_call) for p in (1, *tried)}
+        return found
+
+    def _times(self, work: Work, parts: tuple[int, ...]) -> dict[int, float]:
+        """Each distinct layer is measured once."""
+        if (work, parts) not in self._forms:
+            self._forms[work, parts] = form_times(work, [replace(work.pattern, p=p) for p in (1, *parts)])
+        forms = self._forms[work, parts]
+        native = dict(zip((1, *parts), forms.native_ms, strict=True))
+        return native | {1: min(native[1], forms.torch_ms)}
+
+    def prepare(self, model: nn.Module, example: Tensor) -> nn.Module:
+        return deploy(model, example)
+
+    def network_times(self, prepared: Mapping[str, nn.Module], example: Tensor) -> dict[str, float]:
+        report = latency(prepared, example, memory_format="channels_last")
+        self._circumstances = report.circumstances
+        return {name: found.median_ms for name, found in report.latencies.items()}
+
+    def circumstances(self) -> Circumstances | None:
+        return self._circumstances
+
+
+def target_of(name: str) -> Target:
+    """Raises UsageError for a target that is not known."""
+    if name != "deploy":
+        raise UsageError(f"target={name!r} must be 'deploy': plans for other runtimes are not built yet")
+    return DeployTarget()

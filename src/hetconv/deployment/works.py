@@ -1,0 +1,34 @@
+"""The standard convolutions of a network as they will run deployed."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import nn
+
+from hetconv.deployment.choose import Chooser, Times, Work
+from hetconv.deployment.parts import Finder
+
+
+class _TakesAll(Chooser):
+    """Measures nothing: every standard convolution goes onto the packed operator."""
+
+    def times(self, work: Work) -> Times:
+        return Times(0.0, 0.0)
+
+
+def works_of(model: nn.Module, args: tuple[Any, ...]) -> dict[str, list[Work]]:
+    """What each call of a standard convolution is when it is deployed, by its module's name.
+
+    Convolutions that the native kernels cannot run are not among them.
+    """
+    with torch.inference_mode(False), torch.no_grad():
+        parts = Finder(copy.deepcopy(model).eval(), copy.deepcopy(args), _TakesAll(), {}).parts()
+    found: dict[str, list[Work]] = {}
+    for part in parts.found:
+        for site in part.prepared.sites:
+            if site.work is not None:
+                found.setdefault(f"{part.names[0]}.{site.name}".strip("."), []).append(site.work)
+    return found

@@ -1,0 +1,363 @@
+"""A whole network for inference as one native call: a list of steps that run one after another, without Python.
+
+Value 0 is the images in float32; each step makes the next value. Values of 8 bits are u8, `x = (q − zero) · scale`, in
+blocks of 64 channels (csrc/int8/int8.h); values of float32 are channels-last. The steps' arithmetic is defined there
+and in csrc/network/steps.h.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hetconv.errors import UsageError
+from hetconv.ops import native
+from hetconv.ops.arguments import Geometry
+from hetconv.ops.packed import ACTIVATIONS
+from hetconv.ops.weights import to_dense_weight
+from hetconv.pattern import HetPattern
+
+QUADS = 16
+"""Parts that the kernels of 8 bits know are its divisors."""
+
+
+@dataclass(frozen=True)
+class Affine:
+    """What a u8 tensor stands for: (q − zero) · scale."""
+
+    scale: float
+    zero: int = 0
+
+
+@dataclass(frozen=True)
+class Window:
+    """The window that a convolution or a pool moves over an image; each (height, width)."""
+
+    kernel: tuple[int, int]
+    where: Geometry
+    ceil: bool = False
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        where = self.where
+        return (*self.kernel, *where.stride, *where.padding, *where.dilation, int(self.ceil))
+
+
+@dataclass(frozen=True)
+class Int8Weights:
+    """A convolution's weights in 8 bits: spatial (N, M/P, K, K) and pointwise (N, M − M/P), both int8; scale (N)."""
+
+    pattern: HetPattern
+    spatial: Tensor
+    pointwise: Tensor
+    scale: Tensor
+
+    @classmethod
+    def of(cls, pattern: HetPattern, spatial: Tensor, pointwise: Tensor, scale: Tensor) -> Int8Weights:
+        """Rounded to the nearest multiples of each filter's scale, between −127 and 127."""
+
+        def rounded(weight: Tensor) -> Tensor:
+            by_filter = scale.view(-1, *[1] * (weight.dim() - 1))
+            return (weight.double() / by_filter.double()).round().clamp(-127, 127).to(torch.int8)
+
+        return cls(pattern, rounded(spatial), rounded(pointwise), scale)
+
+    def dense(self) -> Tensor:
+        """(N, M, K, K), zero where the layer has no weight."""
+        return to_dense_weight(self.spatial, self.pointwise, self.pattern).contiguous()
+
+    def sums(self) -> Tensor:
+        """(N), float64: of each filter's weights."""
+        return sum(weight.flatten(1).sum(1, dtype=torch.float64) for weight in (self.spatial, self.pointwise))  # type: ignore[return-value]
+
+    @property
+    def kernel_p(self) -> int:
+        """The P that the kernels compute it with: the largest divisor of 16 whose pattern holds this one's."""
+        if self.pattern.arrangement == "blocked" and self.pattern.kernel_hw != (1, 1):
+            return 1
+        return math.gcd(self.pattern.p, QUADS)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: its kind as csrc/network/api.cpp names it, the values it reads, and its arguments in that order.
+
+    Weights of 8 bits come before the arrays.
+    """
+
+    kind: str
+    inputs: tuple[int, ...]
+    numbers: tuple[int, ...] = ()
+    reals: tuple[float, ...] = ()
+    arrays: tuple[Tensor, ...] = ()
+    weights: Int8Weights | None = None
+
+    def all_arrays(self) -> list[Tensor]:
+        dense = [] if self.weights is None else [self.weights.dense()]
+        return [tensor.contiguous() for tensor in (*dense, *self.arrays)]
+
+
+def quantize(value: int, to: Affine) -> Step:
+    return Step("quantize", (value,), (to.zero,), (1 / to.scale,))
+
+
+def dequantize(value: int, of: Affine) -> Step:
+    return Step("dequantize", (value,), (of.zero,), (of.scale,))
+
+
+def int8_convolution(
+    value: int,
+    of: Affine,
+    weights: Int8Weights,
+    bias: Tensor,
+    where: Geometry,
+    to: Affine | None,
+    residual: tuple[int, Affine] | None = None,
+    activation: str | None = None,
+) -> Step:
+    """activation(convolution + bias + residual), of 8 bits where `to` says which, else of float32.
+
+    Args:
+        of: of the input, and of what pads it.
+        bias: (N), float32.
+        residual: a u8 value that is added, and what it stands for.
+        activation: relu, relu6 or None.
+
+    Raises:
+        UsageError: the bias is too large for 32 bits at the products' scale, or the activation is another one.
+    """
+    if activation not in (None, "relu", "relu6"):
+        raise UsageError(f"activation={activation!r} is no part of a convolution of 8 bits; relu and relu6 are")
+    product = weights.scale.double() * of.scale
+    start = (bias.double() / product).round() - of.zero * weights.sums()
+    if not bool((start.abs() < 2**31).all()):
+        raise UsageError("a bias exceeds 32 bits at the scale of the products of 8 bits")
+    out_scale = 1.0 if to is None else to.scale
+    zero = 0 if to is None else to.zero
+    added = (0, Affine(0.0)) if residual is None else residual
+    numbers = (
+        weights.pattern.in_channels, weights.pattern.out_channels, weights.kernel_p,
+        *Window(weights.pattern.kernel_hw, where).numbers,
+        of.zero, int(to is None), int(residual is not None), added[1].zero, zero,
+    )  # fmt: skip
+    return Step(
+        "int8_convolution",
+        (value,) if residual is None else (value, added[0]),
+        numbers,
+        (added[1].scale / out_scale, *_clamp(activation, to)),
+        (start.to(torch.int32), (product / out_scale).float()),
+        weights,
+    )
+
+
+def _clamp(activation: str | None, to: Affine | None) -> tuple[float, float]:
+    """Least and most of what is stored."""
+    if to is None:
+        return (0.0 if activation else -math.inf), (6.0 if activation == "relu6" else math.inf)
+    most = min(255, to.zero + round(6 / to.scale)) if activation == "relu6" else 255
+    return float(to.zero if activation else 0), float(most)
+
+
+def float_convolution(
+    value: int,
+    pattern: HetPattern,
+    spatial: Tensor,
+    pointwise: Tensor,
+    bias: Tensor,
+    where: Geometry,
+    activation: str | None = None,
+    residual: int | None = None,
+) -> Step:
+    numbers = (
+        pattern.in_channels, pattern.out_channels, pattern.p, *Window(pattern.kernel_hw, where).numbers,
+        int(pattern.arrangement == "shifted"), int(residual is not None), ACTIVATIONS.index(activation),
+    )  # fmt: skip
+    arrays = tuple(tensor.detach().float().contiguous() for tensor in (spatial, pointwise, bias))
+    return Step("float_convolution", (value,) if residual is None else (value, residual), numbers, (), arrays)
+
+
+def max_pool(value: int, window: Window) -> Step:
+    return Step("max_pool", (value,), window.numbers)
+
+
+def average_pool(value: int, window: Window, of: Affine, count_padding: bool) -> Step:
+    return Step("average_pool", (value,), (*window.numbers, of.zero, int(count_padding)))
+
+
+def global_average(value: int, of: Affine) -> Step:
+    """The mean of each channel, as float32."""
+    return Step("global_average", (value,), (of.zero,), (of.scale,))
+
+
+def add(terms: Sequence[tuple[int, Affine]], to: Affine, activation: str | None = None) -> Step:
+    """activation(the sum of one or two u8 values), at another scale."""
+    least, most = _clamp(activation, to)
+    zeros = tuple(of.zero for _, of in terms)
+    return Step(
+        "add",
+        tuple(value for value, _ in terms),
+        (to.zero, int(least), int(most), *zeros),
+        tuple(of.scale / to.scale for _, of in terms),
+    )
+
+
+def concatenate(values: Sequence[int]) -> Step:
+    """The channels of several u8 values of one scale and zero."""
+    return Step("concatenate", tuple(values))
+
+
+def flatten(value: int) -> Step:
+    return Step("flatten", (value,))
+
+
+_COUNTS = {
+    "quantize": (1, 1), "dequantize": (1, 1), "int8_convolution": (17, 3), "float_convolution": (15, 0),
+    "max_pool": (9, 0), "average_pool": (11, 0), "global_average": (1, 1), "concatenate": (0, 0), "flatten": (0, 0),
+}  # fmt: skip
+"""How many numbers and reals a kind of step has; an addition's depend on its terms."""
+
+
+def _why_not(step: Step) -> str | None:
+    """Why a step's arguments, from a file perhaps, are not those of its kind; None if they are."""
+    terms = len(step.inputs)
+    counts = (3 + terms, terms) if step.kind == "add" else _COUNTS.get(step.kind)
+    if counts != (len(step.numbers), len(step.reals)) or terms == 0:
+        return f"{len(step.numbers)} numbers and {len(step.reals)} reals of {terms} values are no {step.kind}"
+    shapes = [tuple(tensor.shape) for tensor in step.arrays]
+    numbers = step.numbers
+    if step.kind == "int8_convolution":
+        weights = step.weights
+        layer = None if weights is None else (weights.pattern.in_channels, weights.pattern.out_channels)
+        if weights is None or layer != numbers[:2] or weights.pattern.kernel_hw != numbers[3:5]:
+            return "its weights are those of another layer"
+        expected = [(weights.spatial, weights.pattern.spatial_shape, torch.int8)]
+        expected += [(weights.pointwise, weights.pattern.pointwise_shape, torch.int8)]
+        expected += [
+            (tensor, (numbers[1],), kind)
+            for tensor, kind in zip(step.arrays, (torch.int32, torch.float32), strict=False)
+        ]
+        fits = all(tuple(t.shape) == shape and t.dtype == kind for t, shape, kind in expected) and len(shapes) == 2
+        return None if fits else "its weights have another shape or type"
+    if step.kind == "float_convolution":
+        if min(numbers[:3]) < 1 or numbers[0] % numbers[2] or numbers[1] % numbers[2] or numbers[14] not in range(4):
+            return "its channels are not divisible by p"
+        pattern = HetPattern(numbers[0], numbers[1], (numbers[3], numbers[4]), numbers[2])
+        fits = shapes == [pattern.spatial_shape, pattern.pointwise_shape, (numbers[1],)]
+        return None if fits and all(t.dtype == torch.float32 for t in step.arrays) else "its weights have another shape"
+    return "it has weights" if shapes or step.weights is not None else None
+
+
+class Network:
+    """Steps that are one call.
+
+    Args:
+        in_channels: of the images.
+
+    Raises:
+        UsageError: there are no native kernels here, or a step cannot be computed exactly; the message says why.
+    """
+
+    def __init__(self, in_channels: int, steps: Sequence[Step]) -> None:
+        self._library = _declared()
+        handle = self._library.hetconv_network_new(in_channels)
+        if not handle:
+            raise UsageError(_error(self._library))
+        self._handle = ctypes.c_void_p(handle)
+        self._delete = weakref.finalize(self, self._library.hetconv_network_delete, self._handle)
+        self._sizes: dict[tuple[int, int], tuple[int, ...]] = {}
+        for number, step in enumerate(steps):
+            self._add(number, step)
+
+    def _add(self, number: int, step: Step) -> None:
+        reason = _why_not(step)
+        if reason is not None:
+            raise UsageError(f"step {number} ({step.kind}): {reason}")
+        arrays = step.all_arrays()
+        made = self._library.hetconv_network_add(
+            self._handle, step.kind.encode(), _array(ctypes.c_int64, step.inputs), len(step.inputs),
+            _array(ctypes.c_int64, step.numbers), _array(ctypes.c_float, step.reals),
+            _array(ctypes.c_void_p, [tensor.data_ptr() for tensor in arrays]),
+        )  # fmt: skip
+        if made < 0:
+            raise UsageError(f"step {number} ({step.kind}): {_error(self._library)}")
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Images (B, C, H, W) in float32 on the CPU, in any layout; gives (B, N, H', W'), channels-last.
+
+        Raises:
+            UsageError: they are of another type, shape or number of channels, or hold a number that is not finite.
+        """
+        if x.dim() != 4 or x.dtype != torch.float32 or x.device.type != "cpu" or x.shape[0] == 0:
+            raise UsageError(f"images are {tuple(x.shape)} of {x.dtype} on {x.device}; the network takes (B, C, H, W) "
+                             f"of float32 on the CPU, B ≥ 1")  # fmt: skip
+        batch, _, height, width = x.shape
+        channels, out_height, out_width = self._result(height, width)
+        y = torch.empty((batch, channels, out_height, out_width), memory_format=torch.channels_last)
+        numbers = (ctypes.c_int64 * 8)(*x.shape, *x.stride())
+        done = self._library.hetconv_network_run(self._handle, numbers, x.data_ptr(), y.data_ptr())
+        if done == 2:
+            raise UsageError("images hold NaN or infinity, which 8 bits cannot carry")
+        if done == 0:
+            raise UsageError(_error(self._library))
+        return y
+
+    def _result(self, height: int, width: int) -> tuple[int, ...]:
+        found = self._sizes.get((height, width))
+        if found is None:
+            sizes = (ctypes.c_int64 * 3)()
+            if not self._library.hetconv_network_result(self._handle, height, width, sizes):
+                raise UsageError(_error(self._library))
+            found = self._sizes[height, width] = tuple(sizes)
+        return found
+
+    @property
+    def weight_bytes(self) -> int:
+        """Of all layers' weights, as the kernels of this machine read them."""
+        return int(self._library.hetconv_network_weight_bytes(self._handle))
+
+    @property
+    def arena_bytes(self) -> int:
+        """Memory for activations, for the sizes of images that were used last."""
+        return int(self._library.hetconv_network_arena_bytes(self._handle))
+
+
+def int8_multiply_adds(rounds: int) -> int:
+    """Run multiply-adds of 8 bits that never leave the registers, as `native.multiply_adds` does in float32."""
+    return int(_declared().hetconv_int8_multiply_adds(rounds))
+
+
+def _array(kind: type, values: Sequence[float]) -> ctypes.Array:  # type: ignore[type-arg]
+    return (kind * max(1, len(values)))(*values)  # type: ignore[no-any-return, operator]
+
+
+def _error(library: ctypes.CDLL) -> str:
+    text: bytes = library.hetconv_network_error()
+    return text.decode()
+
+
+def _declared() -> ctypes.CDLL:
+    """The native library, the types of its networks' functions known."""
+    library = native.library()
+    if library.hetconv_network_new.argtypes is None:
+        pointer, integer, numbers = ctypes.c_void_p, ctypes.c_int64, ctypes.POINTER(ctypes.c_int64)
+        reals, arrays = ctypes.POINTER(ctypes.c_float), ctypes.POINTER(ctypes.c_void_p)
+        library.hetconv_network_error.restype = ctypes.c_char_p
+        library.hetconv_network_add.argtypes = [pointer, ctypes.c_char_p, numbers, integer, numbers, reals, arrays]
+        library.hetconv_network_add.restype = integer
+        library.hetconv_network_delete.argtypes = [pointer]
+        library.hetconv_network_delete.restype = None
+        library.hetconv_network_result.argtypes = [pointer, integer, integer, numbers]
+        library.hetconv_network_run.argtypes = [pointer, numbers, pointer, pointer]
+        for name in ("hetconv_network_weight_bytes", "hetconv_network_arena_bytes"):
+            getattr(library, name).argtypes, getattr(library, name).restype = [pointer], integer
+        library.hetconv_int8_multiply_adds.argtypes = [integer]
+        library.hetconv_int8_multiply_adds.restype = integer
+        library.hetconv_network_new.restype = pointer
+        library.hetconv_network_new.argtypes = [integer]
+    return library

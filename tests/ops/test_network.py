@@ -1,0 +1,284 @@
+"""Steps of 8 bits against their definition in integers, with ==, on every instruction set this machine has."""
+
+import math
+from dataclasses import dataclass
+from typing import get_args
+
+import pytest
+import torch
+from torch.nn import functional
+
+from hetconv.errors import UsageError
+from hetconv.ops import native, network
+from hetconv.ops.arguments import Geometry
+from hetconv.ops.network import Affine, Int8Weights, Network, Window
+from hetconv.ops.weights import to_dense_weight
+from hetconv.pattern import HetPattern
+
+pytestmark = pytest.mark.skipif(native.why_not_loaded() is not None, reason=str(native.why_not_loaded()))
+
+
+@pytest.fixture(params=get_args(native.Int8InstructionSet))
+def instruction_set(request):
+    best = native.instruction_set()
+    try:
+        native.choose_instruction_set(request.param)
+    except UsageError as error:
+        pytest.skip(str(error))
+    yield request.param
+    native.choose_instruction_set(best)
+
+
+PADDED = Geometry(padding=(1, 1))
+
+
+@dataclass(frozen=True)
+class Layer:
+    pattern: HetPattern
+    where: Geometry = PADDED
+    size: tuple[int, int] = (7, 5)
+    batch: int = 2
+    zero: int = 0
+    out_zero: int = 0
+    residual_zero: int | None = None
+    activation: str | None = None
+
+    def __post_init__(self):
+        torch.manual_seed(0)
+
+
+LAYERS = [
+    Layer(HetPattern(64, 64, 3, 1), activation="relu"),
+    Layer(HetPattern(64, 128, 3, 2), zero=3, out_zero=100),
+    Layer(HetPattern(128, 64, 3, 4), activation="relu", residual_zero=0),
+    Layer(HetPattern(64, 64, 3, 8), residual_zero=7, out_zero=50, activation="relu6"),
+    Layer(HetPattern(64, 64, 3, 16), Geometry((2, 2), (1, 1)), size=(9, 8)),
+    Layer(HetPattern(96, 32, 3, 32), activation="relu"),
+    Layer(HetPattern(48, 96, 3, 12), zero=128, out_zero=128),
+    Layer(HetPattern(12, 9, 3, 3), zero=1),
+    Layer(HetPattern(40, 60, 3, 20), Geometry((1, 1), (2, 2), (2, 2)), size=(8, 11)),
+    Layer(HetPattern(64, 64, 3, 4, "blocked")),
+    Layer(HetPattern(32, 64, (1, 3), 4), Geometry((1, 2), (0, 1))),
+    Layer(HetPattern(16, 16, 5, 8), Geometry((1, 1), (3, 3)), zero=255),
+    Layer(HetPattern(70, 33, 1, 1), Geometry((2, 2)), residual_zero=2),
+    Layer(HetPattern(1, 1, 3, 1), batch=1, size=(1, 1)),
+    Layer(HetPattern(512, 64, 3, 4), size=(2, 2), batch=1),
+]
+
+
+def weights_of(pattern):
+    spatial, pointwise = (torch.randint(-127, 128, shape).to(torch.int8) for shape in shapes(pattern))
+    return Int8Weights(pattern, spatial, pointwise, torch.rand(pattern.out_channels) * 0.01 + 1e-4)
+
+
+def shapes(pattern):
+    return pattern.spatial_shape, pattern.pointwise_shape
+
+
+def images(channels, size, batch, zero):
+    """Whole numbers that are u8 once `zero` is added."""
+    return torch.randint(-zero, 256 - zero, (batch, channels, *size)).float()
+
+
+def stored(real, to, activation):
+    """What int8.h defines: nearest, halves to even, then clamped."""
+    q = real.round() + to.zero
+    if activation == "relu6":
+        q = q.clamp(max=to.zero + round(6 / to.scale))
+    return q.clamp(to.zero if activation else 0, 255)
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: f"{layer.pattern.in_channels}-P{layer.pattern.p}")
+def test_convolution_gives_the_integers_of_its_definition(instruction_set, layer):
+    pattern, of = layer.pattern, Affine(1.0, layer.zero)
+    weights, bias = weights_of(pattern), torch.randn(pattern.out_channels)
+    to = Affine(0.05 * math.sqrt(pattern.in_channels), layer.out_zero)
+    x = images(pattern.in_channels, layer.size, layer.batch, layer.zero)
+    steps = [network.quantize(0, of)]
+    residual, r = None, None
+    if layer.residual_zero is not None:  # the input again, of another size: through a layer of its own
+        into = HetPattern(pattern.in_channels, pattern.out_channels, pattern.kernel_hw, 1)
+        first = weights_of(into)
+        scale = Affine(0.7, layer.residual_zero)
+        steps.append(network.int8_convolution(1, of, first, torch.zeros(into.out_channels), layer.where, scale))
+        residual, r = (
+            (2, scale),
+            stored(real_of(x, first, torch.zeros(into.out_channels), layer.where, scale), scale, None),
+        )
+    steps.append(network.int8_convolution(1, of, weights, bias, layer.where, to, residual, layer.activation))
+    steps.append(network.dequantize(len(steps), Affine(1.0)))
+    real = real_of(x, weights, bias, layer.where, to)
+    if r is not None:
+        share = torch.tensor(residual[1].scale / to.scale, dtype=torch.float32)
+        real = real + (r - layer.residual_zero) * share
+    got = Network(pattern.in_channels, steps)(x)
+    assert torch.equal(got, stored(real, to, layer.activation))
+
+
+def real_of(x, weights, bias, where, to, of_scale=1.0):
+    """float(integer sum) · scale, in float32; sums are exact in float64."""
+    dense = to_dense_weight(weights.spatial.double(), weights.pointwise.double(), weights.pattern)
+    product = weights.scale.double() * of_scale
+    sums = functional.conv2d(
+        x.double(), dense, (bias.double() / product).round(), where.stride, where.padding, where.dilation
+    )
+    scale = (product / (1.0 if to is None else to.scale)).float()
+    return sums.float() * scale.view(-1, 1, 1)
+
+
+def test_float_output_is_the_scaled_sum(instruction_set):
+    pattern = HetPattern(64, 40, 3, 4)
+    weights, bias, x = weights_of(pattern), torch.randn(40), images(64, (5, 5), 2, 9)
+    steps = [
+        network.quantize(0, Affine(1.0, 9)),
+        network.int8_convolution(1, Affine(1.0, 9), weights, bias, Geometry(padding=(1, 1)), None, None, "relu"),
+        network.flatten(2),
+    ]
+    expected = real_of(x, weights, bias, Geometry(padding=(1, 1)), None).relu()
+    assert torch.equal(Network(64, steps)(x).flatten(1), expected.flatten(1))
+
+
+def test_the_largest_products_do_not_saturate(instruction_set):
+    pattern = HetPattern(128, 64, 3, 1)
+    spatial = torch.full(pattern.spatial_shape, 127, dtype=torch.int8)
+    spatial[1::2] = -127
+    weights = Int8Weights(pattern, spatial, torch.empty(64, 0, dtype=torch.int8), torch.ones(64))
+    steps = [
+        network.quantize(0, Affine(1.0)),
+        network.int8_convolution(1, Affine(1.0), weights, torch.zeros(64), Geometry(padding=(1, 1)), None),
+        network.flatten(2),
+    ]
+    x = torch.full((1, 128, 4, 4), 255.0)
+    expected = real_of(x, weights, torch.zeros(64), Geometry(padding=(1, 1)), None)
+    assert torch.equal(Network(128, steps)(x).flatten(), expected.flatten())
+    assert expected.max() == 255 * 127 * 128 * 9
+
+
+@pytest.mark.parametrize("ceil", [False, True])
+@pytest.mark.parametrize("channels", [64, 24])
+def test_pools(instruction_set, channels, ceil):
+    x = images(channels, (9, 8), 2, 5)
+    window = Window((3, 3), Geometry((2, 2), (1, 1)), ceil)
+    of = Affine(1.0, 5)
+    largest = Network(channels, [network.quantize(0, of), network.max_pool(1, window), network.dequantize(2, of)])
+    assert torch.equal(largest(x), functional.max_pool2d(x, 3, 2, 1, ceil_mode=ceil))
+    for count_padding in (True, False):
+        pool = network.average_pool(1, window, of, count_padding)
+        mean = Network(channels, [network.quantize(0, of), pool, network.dequantize(2, of)])
+        exact = functional.avg_pool2d(x.double(), 3, 2, 1, ceil_mode=ceil, count_include_pad=count_padding)
+        assert (mean(x) - exact).abs().max() <= 0.5 + 1e-4  # a half is the rounding; the rest float32's
+
+
+def test_global_average(instruction_set):
+    x, of = images(72, (5, 3), 3, 5), Affine(1.0, 5)
+    mean = Network(72, [network.quantize(0, of), network.global_average(1, of)])
+    torch.testing.assert_close(mean(x), x.mean((2, 3), keepdim=True), rtol=1e-6, atol=0)
+
+
+def test_addition(instruction_set):
+    x, of = images(48, (4, 5), 2, 5), Affine(1.0, 5)
+    to = Affine(1.5, 20)
+    steps = [network.quantize(0, of), network.max_pool(1, Window((3, 3), Geometry(padding=(1, 1))))]
+    steps += [network.add([(1, of), (2, Affine(0.5, 5))], to, "relu"), network.dequantize(3, Affine(1.0))]
+    largest = functional.max_pool2d(x, 3, 1, 1)
+    real = x * torch.tensor(1 / 1.5) + largest * torch.tensor(0.5 / 1.5)
+    assert torch.equal(Network(48, steps)(x), stored(real, to, "relu"))
+
+
+@pytest.mark.parametrize("channels", [64, 20])
+def test_concatenation(instruction_set, channels):
+    x, of = images(channels, (4, 5), 2, 5), Affine(1.0, 5)
+    steps = [network.quantize(0, of), network.max_pool(1, Window((3, 3), Geometry(padding=(1, 1))))]
+    steps += [network.concatenate([1, 2, 1]), network.dequantize(3, of)]
+    expected = torch.cat([x, functional.max_pool2d(x, 3, 1, 1), x], 1)
+    assert torch.equal(Network(channels, steps)(x), expected)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_quantize_rounds_halves_to_even_and_clamps(instruction_set, layout):
+    x = torch.arange(-40, 1000, dtype=torch.float32).div(2)[: 64 * 16].view(1, 64, 4, 4)
+    of = Affine(1.0, 3)
+    got = Network(64, [network.quantize(0, of), network.dequantize(1, Affine(1.0))])(x.contiguous(memory_format=layout))
+    assert torch.equal(got, (x.round() + 3).clamp(0, 255))
+
+
+def test_float_convolution_is_the_kernel_of_float32():
+    pattern = HetPattern(8, 16, 3, 4)
+    spatial, pointwise, bias = (torch.randint(-3, 4, shape).float() for shape in (*shapes(pattern), (16,)))
+    step = network.float_convolution(0, pattern, spatial, pointwise, bias, Geometry(padding=(1, 1)), "relu")
+    x = torch.randint(-3, 4, (2, 8, 6, 5)).float()
+    expected = functional.conv2d(x, to_dense_weight(spatial, pointwise, pattern), bias, padding=1).relu()
+    assert torch.equal(Network(8, [step])(x), expected)
+
+
+def test_one_network_takes_any_batch_and_size():
+    pattern, of = HetPattern(64, 64, 3, 4), Affine(1.0)
+    weights, bias, to = weights_of(pattern), torch.zeros(64), Affine(1.0)
+    where = Geometry(padding=(1, 1))
+    steps = [network.quantize(0, of), network.int8_convolution(1, of, weights, bias, where, to)]
+    made = Network(64, [*steps, network.dequantize(2, Affine(1.0))])
+    for batch, size in [(1, (4, 4)), (3, (4, 4)), (2, (17, 3)), (1, (60, 60)), (1, (4, 4)), (2, (1, 9)), (1, (5, 5))]:
+        x = images(64, size, batch, 0)
+        assert torch.equal(made(x), stored(real_of(x, weights, bias, where, to), to, None))
+
+
+def test_results_do_not_depend_on_the_number_of_threads():
+    pattern, of, x = HetPattern(64, 128, 3, 8), Affine(1.0), images(64, (23, 11), 3, 0)
+    step = network.int8_convolution(1, of, weights_of(pattern), torch.zeros(128), Geometry(padding=(1, 1)), Affine(9.0))
+    made = Network(64, [network.quantize(0, of), step, network.dequantize(2, Affine(1.0))])
+    before = torch.get_num_threads()
+    results = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        results.append(made(x))
+    torch.set_num_threads(before)
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])
+
+
+def one_layer(**changes):
+    arguments = {"bias": torch.zeros(64), "to": Affine(1.0), "activation": None} | changes
+    pattern = HetPattern(64, 64, 3, 4)
+    weights = changes.get("weights", weights_of(pattern))
+    arguments.pop("weights", None)
+    return network.int8_convolution(1, Affine(1.0), weights, where=Geometry(padding=(1, 1)), **arguments)
+
+
+def test_refusals_say_why():
+    quantize, back = network.quantize(0, Affine(1.0)), network.dequantize(2, Affine(1.0))
+    with pytest.raises(UsageError, match="is no part of a convolution of 8 bits"):
+        one_layer(activation="silu")
+    with pytest.raises(UsageError, match="bias exceeds 32 bits"):
+        one_layer(bias=torch.full((64,), 1e9))
+    huge = HetPattern(8192, 1, 3, 1)
+    spatial = torch.full(huge.spatial_shape, 127, dtype=torch.int8)
+    full = Int8Weights(huge, spatial, torch.empty(1, 0, dtype=torch.int8), torch.ones(1))
+    with pytest.raises(UsageError, match=r"step 0 .*filter 0's sums can exceed 32 bits"):
+        Network(8192, [network.int8_convolution(0, Affine(1.0), full, torch.zeros(1), Geometry(), None)])
+    with pytest.raises(UsageError, match="range explodes"):
+        Network(64, [quantize, one_layer(to=Affine(1e-9)), back])
+    with pytest.raises(UsageError, match="refers to a value"):
+        Network(64, [network.dequantize(5, Affine(1.0))])
+    made = Network(64, [quantize, one_layer(), back])
+    with pytest.raises(UsageError, match="images have 3 channels, the network takes 64"):
+        made(torch.zeros(1, 3, 4, 4))
+    with pytest.raises(UsageError, match=r"takes \(B, C, H, W\)"):
+        made(torch.zeros(64, 4, 4))
+    with pytest.raises(UsageError, match="NaN or infinity"):
+        made(torch.full((1, 64, 4, 4), math.nan))
+    small = Network(64, [quantize, network.max_pool(1, Window((3, 3), Geometry())), back])
+    with pytest.raises(UsageError, match="smaller than the network's windows"):
+        small(torch.zeros(1, 64, 2, 2))
+
+
+def test_another_instruction_set_is_refused_once_weights_are_packed():
+    made = Network(64, [network.quantize(0, Affine(1.0)), one_layer(), network.dequantize(2, Affine(1.0))])
+    best = native.instruction_set()
+    if best == "portable":
+        pytest.skip("there is no other")
+    native.choose_instruction_set("portable")
+    try:
+        with pytest.raises(UsageError, match=f"made for {best}, and portable is chosen now"):
+            made(torch.zeros(1, 64, 4, 4))
+    finally:
+        native.choose_instruction_set(best)
