@@ -99,9 +99,10 @@ def train(
         raise UsageError(f"batch_size={batch_size} must be divisible by the {processes} processes")
     if processes > 1:
         model = synchronized(model, accelerator.device)
-    if (before_training := getattr(model, "before_training", None)) is not None:
+    before_training = getattr(model, "before_training", None) if objective.from_scratch else None
+    if before_training is not None:
         before_training(data.first_images(FIRST_IMAGES))
-    before_epoch = getattr(model, "before_epoch", None) if processes == 1 else None
+    before_epoch = getattr(model, "before_epoch", None) if objective.from_scratch and processes == 1 else None
     model = model.to(memory_format=torch.channels_last)
     optimizer = objective.optimizer(model, recipe)
     kept = checkpoint if accelerator.is_main_process else None
@@ -213,7 +214,7 @@ def _train_epoch(accelerator: Accelerator, model: nn.Module, optimizer: torch.op
     for step, (images, labels) in enumerate(_placed(batches, accelerator.device)):
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate_at(epoch + step / steps) * group.get("lr_scale", 1.0)
-        loss = _loss(accelerator, model, images, labels, recipe)
+        loss = _loss(accelerator, model, images, labels, recipe, objective)
         optimizer.zero_grad(set_to_none=True)
         penalty = objective.penalty(network)
         accelerator.backward(loss if penalty is None else loss + penalty)
@@ -236,15 +237,17 @@ def _check_finite(loss: float, epoch: int, recipe: Recipe) -> None:
         )
 
 
-def _loss(accelerator: Accelerator, model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+def _loss(accelerator: Accelerator, model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe,
+          objective: Objective) -> Tensor:  # fmt: skip
     try:
         with accelerator.autocast():
-            logits = model(images)
+            return objective.loss(images, model(images).float(), labels, recipe)
+    except UsageError:
+        raise
     except ValueError as error:
         raise UsageError(
             f"the network cannot be trained on a batch of {len(images)} ({error}); enlarge batch_size"
         ) from error
-    return cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
 
 
 def _placed(batches: Iterable[tuple[Tensor, Tensor]], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
