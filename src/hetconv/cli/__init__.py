@@ -12,7 +12,7 @@ from hetconv.cli.streams import tolerant_streams
 from hetconv.errors import HetconvError, UsageError, WrongFileError
 
 USAGE, FAILURE, INTERRUPTED, TERMINATED = 2, 1, 130, 143
-RESUMED = ("compare", "sensitivity", "study", "train")
+RESUMED = ("adapt", "compare", "sensitivity", "study", "train")
 """Commands that keep what they have done."""
 
 
