@@ -17,7 +17,7 @@ from hetconv.foreign import describe_error
 from hetconv.plain_text import one_line
 
 USAGE, FAILURE, INTERRUPTED, TERMINATED = 2, 1, 130, 143
-RESUMED = ("compare", "sensitivity", "study", "train")
+RESUMED = ("adapt", "compare", "sensitivity", "study", "train")
 """Commands that keep what they have done."""
 
 
