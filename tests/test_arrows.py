@@ -26,7 +26,7 @@ MAY_KNOW = {
     "nn": {"ops", "pattern", "errors"},
     "convert": {"plain_text", *LAYER},
     "graph": {"ops", *LAYER},
-    "adaptation": {"convert", "cost", "deployment", "ops", "records", "files", "plain_text", *LAYER},
+    "adaptation": {"convert", "cost", "deployment", "train", "ops", "records", "files", "plain_text", *LAYER},
     "layout": {"graph", "ops", *LAYER},
     "runtimes": {"built", "errors", "foreign"},
     "export": {"files", "graph", "layout", "ops", "plain_text", "runtimes", *LAYER},

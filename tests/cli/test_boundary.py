@@ -205,8 +205,8 @@ def test_a_folder_of_results_that_is_a_file(
     monkeypatch.setattr("hetconv.study.probing.probe", None)
     out = tmp_path / "out"
     out.write_text("kept")
-    for command in (["bench", "resnet20_cifar"], ["sensitivity", "resnet20_cifar"]):
-        assert run([*command, "--out", str(out)]) == 2
+    for command, more in (("bench", []), ("sensitivity", []), ("adapt", ["--weights", "never-read.safetensors"])):
+        assert run([command, "resnet20_cifar", *more, "--out", str(out)]) == 2
         assert "out' is no folder" in only_line(capsys)
     assert out.read_text() == "kept"
 

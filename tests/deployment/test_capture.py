@@ -48,7 +48,41 @@ def checked_dimensions(x, conv, norm):
     return F.relu(y)
 
 
-CODE = (read_again, read_before_and_after, rectified_input, flattened_images, shuffled, checked_dimensions)
+def second_name(x, conv, norm):
+    """`x += y` changes the tensor under both names."""
+    y = conv(x)
+    same = y
+    y += x
+    y *= 2
+    return same - x
+
+
+def size_under_a_second_name(x, conv, norm):
+    """`n += 1` of a number changes one name only."""
+    y, n = conv(x), x.shape[2]
+    more = n
+    more += 1
+    return y * n + more
+
+
+def listed_chunks(x, conv, norm):
+    """As C2f does."""
+    y = list(conv(x).chunk(2, 1))
+    y.extend(part * 2 for part in conv(x).split([1, 3], dim=1))
+    first, *others = y
+    return torch.cat([*others, first], 1) * len(y)
+
+
+def mutated_before_a_view(x, conv, norm):
+    y = conv(x)
+    y.mul_(2)
+    return y.flatten(1).clamp_(min=0).view(y.shape[0], -1)
+
+
+CODE = (
+    second_name, size_under_a_second_name, listed_chunks, mutated_before_a_view, read_again, read_before_and_after,
+    rectified_input, flattened_images, shuffled, checked_dimensions,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("function", CODE)
@@ -113,6 +147,32 @@ def written_through_view(x, conv, norm):
     return y
 
 
+def written_view(x, conv, norm):
+    y = conv(x)
+    half = y[:, :2]
+    y += 1
+    return half
+
+
+def written_through_a_second_name_of_a_view(x, conv, norm):
+    y = conv(x)
+    flat = y.flatten(2)
+    flat -= 1
+    return y
+
+
+def assigned(x, conv, norm):
+    y = conv(x)
+    y[:, 0] = 0
+    return y
+
+
+def with_out(x, conv, norm):
+    y = conv(x)
+    torch.add(y, 1, out=y)
+    return y
+
+
 def own_state(x, conv, norm):
     norm.running_mean.mul_(1)
     return norm(conv(x))
@@ -132,6 +192,10 @@ def unknown(x, conv, norm):
 
 REASONS = {
     written_through_view: "relu in place changes a tensor that is read through a view afterwards",
+    written_view: "add in place changes a tensor that is read through a view afterwards",
+    written_through_a_second_name_of_a_view: "sub in place changes a tensor that is read through a view afterwards",
+    assigned: "it assigns to a part of a tensor, x[…] = y, which a graph of values cannot",
+    with_out: "it calls add with out=, which writes into a tensor",
     own_state: "it changes its own norm.running_mean while it runs",
     by_value: "its control flow depends on the values or sizes of its input",
     by_size: "its control flow depends on the values or sizes of its input",

@@ -121,12 +121,32 @@ def forged(path, change):
     """The file with its header changed by `change` and its checksum mended, as somebody with bad intentions would."""
     header, tensors = content(path)
     change(header, tensors)
+    header.pop("__inserted", None)
     text = json.dumps(header)
     save_file(tensors, path, {"hetconv_deployed": text, "sha256": _checksum(text, tensors)})
 
 
 def call_of(header):
     return next(node for node in header["parts"][0]["graph"] if "function" in node)
+
+
+def layer_of(header):
+    """The numbers of a layer: filters, P, kernel, stride, padding, dilation, arrangement, activation."""
+    return next(node["args"][4] for node in header["parts"][0]["graph"] if node.get("function", "").endswith("packed"))
+
+
+def inserted(header, function, *args):
+    """Insert a call after those that were inserted before; its place."""
+    place = header.setdefault("__inserted", 0) + 1
+    header["__inserted"] = place
+    header["parts"][0]["graph"].insert(place, {"function": function, "args": list(args), "kwargs": {}})
+    return place
+
+
+def inserted_size(header):
+    """Insert the height of the input."""
+    shape = inserted(header, "builtins.getattr", {"node": 0}, "shape")
+    return inserted(header, "operator.getitem", {"node": shape}, 2)
 
 
 FORGERIES = {
@@ -139,6 +159,16 @@ FORGERIES = {
         function="builtins.getattr", args=[{"node": 0}, "__class__"], kwargs={}
     ),
     "keyword": lambda h, t: call_of(h)["kwargs"].update({"x=print(1)#": 1}),
+    "full-width keyword": lambda h, t: call_of(h)["kwargs"].update({"ｏｕｔ": {"node": 0}}),
+    "number near 2⁶¹": lambda h, t: layer_of(h).__setitem__(4, 2**61 - 1),
+    "negative number": lambda h, t: layer_of(h).__setitem__(8, -(2**40)),
+    "wide padding": lambda h, t: layer_of(h).__setitem__(6, 100_000),
+    "wide padding by function": lambda h, t: inserted(h, "torch.nn.functional.pad", {"node": 0}, [0, 0, 0, 10**6]),
+    "power of numbers": lambda h, t: inserted(h, "operator.pow", 9, 2**31 - 1),
+    "power of a size": lambda h, t: inserted(h, "operator.pow", {"node": inserted_size(h)}, 1000),
+    "powers of powers": lambda h, t: [
+        inserted(h, "operator.mul", {"node": place}, {"node": place}) for place in range(inserted_size(h), 12)
+    ],
     "reference": lambda h, t: call_of(h)["args"].append({"node": 99}),
     "no graph": lambda h, t: h["parts"][0].update(graph=[]),
     "unknown kind": lambda h, t: call_of(h)["args"].append({"code": "1"}),
@@ -241,3 +271,22 @@ def test_what_was_checked_is_what_is_loaded(tmp_path, monkeypatch):
             loaded = load_deployed(path)
         assert torch.equal(loaded(x), first(x))
         assert path.read_bytes() == other
+
+
+def test_numbers_that_networks_have_are_read_back(tmp_path):
+    def function(x, conv, norm):
+        y = F.pad(conv(x), (0, 1, 2, 3))[:, :, 1:]
+        return y.masked_fill(y < 0, -(10**9)) * (y.shape[2] * y.shape[3]) ** 2
+
+    model, x = exact(Written(function)), images()
+    deploy(model, x).save(tmp_path / "a")
+    assert torch.equal(load_deployed(tmp_path / "a")(x), model(x))
+
+
+def test_a_number_that_is_not_read_back_is_not_saved(tmp_path):
+    deployed = deploy(exact(Written(lambda x, conv, norm: conv(x) * 2**40)), images())
+    with pytest.raises(
+        UsageError, match=r"^the network cannot be saved: node \d: the number 1\.1e\+12 is larger than any"
+    ):
+        deployed.save(tmp_path / "a")
+    assert not (tmp_path / "a").exists()

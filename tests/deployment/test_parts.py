@@ -7,7 +7,8 @@ from torch.nn import functional as F
 from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn
 
 from hetconv import convert_, deploy, load_deployed
-from hetconv.errors import UsageError
+from hetconv.deployment.part import DeployedPart
+from hetconv.errors import HetconvError, UsageError
 
 from .networks import Block, calls, choose_native, exact, het, images
 
@@ -58,6 +59,138 @@ def test_saved_parts_load_into_the_network_that_they_are_of(tmp_path):
         load_deployed(tmp_path / "parts.safetensors")
     with pytest.raises(UsageError, match=r"model is not the network that .* was made of: "):
         load_deployed(tmp_path / "parts.safetensors", Block())
+
+
+class Within(nn.Module):
+    """A block in code that is not captured: y = block(…), and what the block was given is read again."""
+
+    def __init__(self, block, listed=False):
+        super().__init__()
+        self.first, self.block, self.listed = het(), block, listed
+
+    def forward(self, x):
+        x = self.first(x if x.sum() < 1e9 else -x)
+        given = [x, x * 2] if self.listed else x
+        y = self.block(given)
+        return y + (given[0] + given[1] if self.listed else given)
+
+
+class Overwriting(nn.Module):
+    """Overwrites the list that it is given, as YOLO's Detect does."""
+
+    def __init__(self):
+        super().__init__()
+        self.convs = nn.ModuleList(het() for _ in range(2))
+
+    def forward(self, x):
+        for i in range(len(x)):
+            x[i] = self.convs[i](x[i])
+        return x[0] - x[1]
+
+
+class Named(nn.Module):
+    """Adds to its input under another name, through a view."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = het()
+
+    def forward(self, x):
+        view = x.flatten(2)
+        view += 1
+        return self.conv(x)
+
+
+READ = "which the network's code may read"
+
+
+@pytest.mark.parametrize(
+    ("block", "reason"),
+    [
+        (
+            nn.Sequential(nn.ReLU(inplace=True), het()),
+            "it changes its input in place, which the network's code may read",
+        ),
+        (Overwriting(), "it changes a list or dict that it is given, which the network's code may read"),
+        (Named(), "add in place changes a tensor that is read through a view afterwards"),
+    ],
+)
+def test_a_part_that_writes_to_what_it_is_given_is_left(block, reason):
+    model, x = exact(Within(block, isinstance(block, Overwriting))), images()
+    deployed = deploy(model, x)
+    assert {left.name: left.reason for left in deployed.report.left}["block"] == reason
+    assert all(entry.runs_on == "native" for entry in deployed.report.convolutions)
+    with torch.no_grad():
+        for batch in (x, images(3)):
+            assert torch.equal(deployed(batch), model(batch.clone()))
+
+
+def test_a_part_whose_copy_is_changed_by_its_caller_stays_a_copy():
+    class Copying(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = het()
+
+        def forward(self, x):
+            return self.conv(x), x.clone().flatten(1)
+
+    class Changes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = Copying()
+
+        def forward(self, x):
+            y, copied = self.inner(x if x.sum() < 1e9 else -x)
+            copied.zero_()
+            return y + x
+
+    model, x = exact(Changes()), images()
+    deployed = deploy(model, x)
+    assert [checked.name for checked in deployed.report.checks] == ["inner", "", ""]
+    assert torch.equal(deployed(x.clone()), model(x.clone()))
+
+
+def test_a_part_that_leaves_numbers_for_other_code_is_left():
+    class Leaves(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.sizes = het(), []
+
+        def forward(self, x):
+            self.sizes[:] = [x.shape[2], x.shape[3]]
+            self.height = x.shape[2]
+            return self.conv(x)
+
+    class Reads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = Leaves()
+
+        def forward(self, x):
+            y = self.inner(x if x.sum() < 1e9 else -x)
+            return y * self.inner.height + self.inner.sizes[1]
+
+    model = exact(Reads())
+    deployed = deploy(model, images())
+    left = {left.name: left.reason for left in deployed.report.left}
+    assert left["inner"] == "it leaves something in its attribute sizes, which the network's code may read"
+    for x in (images(), images(1, 4, 9, 3)):
+        assert torch.equal(deployed(x), model(x))
+
+
+def test_a_wrong_whole_is_not_deployed_though_its_parts_are_right(monkeypatch):
+    """What only the network as a whole shows: here a part that writes to its input after it was checked."""
+    run = DeployedPart.forward
+
+    def forward(self, x):
+        y = run(self, x)
+        x.zero_()
+        return y
+
+    model, x = exact(Within(nn.Sequential(het()))), images()
+    monkeypatch.setattr(DeployedPart, "forward", forward)
+    with pytest.raises(HetconvError, match=r"^the network, deployed, is off by .* for a batch of 2, allowed"):
+        deploy(model, x)
 
 
 def test_a_module_that_is_called_in_several_ways_is_left():

@@ -1,6 +1,7 @@
 """Small networks of whole numbers: the same outputs with `==`, and back to the same bits."""
 
 import copy
+import sys
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from hetconv import HetConv2d, relayout
-from hetconv.errors import UsageError
+from hetconv.errors import HetconvError, UsageError
 from hetconv.layout.rewrite import gather_channels
 from hetconv.nn import SqueezeExcitation
 
@@ -298,3 +299,80 @@ def test_functions_of_several_tensors_read_them_as_they_are():
     with pytest.raises(UsageError, match="clamp is not known to keep channels apart"):
         relayout(Functional(clamps=True), "blocked")
     check(Functional(clamps=True), gather=True)
+
+
+class InPlace(nn.Module):
+    """Gathers, since the input of its one layer keeps its order; and writes in place."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+        self.a, self.b = nn.Conv2d(3, 8, 1), het(8, 8)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        return self.function(torch.flip(self.a(x), (1,)), self.b, self.relu)
+
+
+def under_a_second_name(x, layer, relu):
+    same = x
+    x += 1
+    return torch.flip(layer(same), (1,)) + x
+
+
+def rectified(x, layer, relu):
+    relu(x)
+    return torch.flip(layer(x), (1,)) + x
+
+
+def returned(x, layer, relu):
+    return torch.flip(relu(layer(x)).mul_(2), (1,))
+
+
+@pytest.mark.parametrize("function", [under_a_second_name, rectified, returned])
+def test_writes_in_place_are_seen_by_those_who_saw_them_before(function):
+    model = whole(InPlace(function).double())
+    moved = relayout(model, "blocked", gather=True)
+    assert isinstance(moved, torch.fx.GraphModule)
+    assert model.relu.inplace
+    x = image()
+    assert torch.equal(moved(x), model(x))
+
+
+def test_a_write_that_is_seen_through_a_view_is_refused_where_channels_are_gathered():
+    def viewed(x, layer, relu):
+        half = x[:, :4]
+        x.add_(1)
+        return torch.flip(layer(x), (1,))[:, :4] + half
+
+    model = whole(InPlace(viewed).double())
+    with pytest.raises(UsageError, match=r"^InPlace cannot be run as a graph: add in place changes a tensor that"):
+        relayout(model, "blocked", gather=True)
+
+
+def test_weights_alone_move_whatever_is_written_in_place():
+    class Viewed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c = nn.Conv2d(3, 8, 1), het(8, 8), nn.Conv2d(8, 2, 1)
+
+        def forward(self, x):
+            x = self.a(x)
+            top = x[:, :, :4]
+            x.add_(1)
+            return self.c(self.b(x))[:, :, :4] + self.c(top)
+
+    check(Viewed())
+
+
+def test_the_moved_network_is_compared_on_an_example(monkeypatch):
+    model, x = whole(nn.Sequential(nn.Conv2d(3, 8, 1), het(8, 8), nn.Conv2d(8, 2, 1))), image().float()
+    relayout(model, "blocked", example=x)
+    relayout(model, "blocked", example=(x,))
+
+    def wrong(flow, *_):
+        flow.model[1].weight_spatial.data.mul_(1.01)
+
+    monkeypatch.setattr(sys.modules["hetconv.layout.relayout"], "permute", wrong)
+    with pytest.raises(HetconvError, match=r"^Sequential, moved, is off by .* of the original in float64, allowed"):
+        relayout(model, "blocked", example=x)

@@ -20,7 +20,10 @@ class _Enough(BaseException):
 
 @dataclass(frozen=True)
 class Calls:
-    """How often one pass calls a layer, and the name of the batch norm that takes its output, if there is one."""
+    """How often one pass calls a layer, and the name of the batch norm that takes its output, if there is one.
+
+    Between the two there may be max pooling, which passes a constant on as it is.
+    """
 
     count: int
     norm: str | None
@@ -49,10 +52,16 @@ def calls_in_order(model: nn.Module, names: Mapping[nn.Module, str], images: Ten
         if args and id(args[0]) in outputs:
             norms.setdefault(outputs[id(args[0])][0], []).append(norm)
 
+    def pool_called(_: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if args and isinstance(output, Tensor) and id(args[0]) in outputs:
+            outputs[id(output)] = (outputs[id(args[0])][0], output)
+
     with ExitStack() as stack:
         for module in model.modules():
             if module in names:
                 stack.callback(module.register_forward_hook(layer_called).remove)
+            elif isinstance(module, nn.MaxPool2d):
+                stack.callback(module.register_forward_hook(pool_called).remove)
             elif module in norm_names:
                 stack.callback(module.register_forward_pre_hook(norm_called).remove)
         run(model, images)

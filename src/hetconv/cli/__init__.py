@@ -18,7 +18,7 @@ from hetconv.plain_text import one_line
 
 USAGE, FAILURE, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 LONGEST_LINE = 2000
-RESUMED = ("compare", "sensitivity", "study", "train")
+RESUMED = ("adapt", "compare", "sensitivity", "study", "train")
 """Commands that keep what they have done."""
 
 

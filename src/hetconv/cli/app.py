@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from hetconv.cli import deploying, sharding
+from hetconv.cli import adapting, deploying, sharding
 from hetconv.cli.arguments import check_example, console, numbers, say, set_threads, sizes_of
 from hetconv.cli.launched import followed
 from hetconv.cli.options import (
@@ -172,7 +172,7 @@ def profile(
     print_layers(cost.complexity, console(), circumstances)
 
 
-for _command in (deploying.deploy, deploying.export, deploying.quantize):
+for _command in (adapting.adapt, deploying.deploy, deploying.export, deploying.quantize):
     app.command()(_command)
 app.command("bench")(deploying.bench_command)
 app.command("sensitivity")(sensitivity_command)

@@ -16,14 +16,16 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.utils import parametrize
 
 from hetconv.graph.captured import Captured
-from hetconv.graph.structure import put_back, same
+from hetconv.graph.structure import put_back, same, snapshot
 from hetconv.graph.tracing import CaptureError, ValueTracer, reason_of
 from hetconv.nn import HetConv2d, PackedHetConv2d
 from hetconv.ops import het_conv2d
 
 
-def capture(module: nn.Module, structure: Any, tensors: int) -> tuple[Captured, bool]:
-    """The graph of `module(*args, **kwargs)`, and whether the module changes a list or dict that it is given.
+def capture(module: nn.Module, structure: Any, tensors: int) -> tuple[Captured, str | None]:
+    """The graph of `module(*args, **kwargs)`, and what the module's code does beside, which a graph does not.
+
+    That is a change of a list or dict that it is given, or of an attribute; None if there is no such.
 
     Args:
         structure: (args, kwargs) with a `Slot` for each tensor.
@@ -38,13 +40,29 @@ def capture(module: nn.Module, structure: Any, tensors: int) -> tuple[Captured, 
     tracer = _Tracer(structure, tensors)
     try:
         with torch.no_grad():
-            graph = tracer.trace(_sharing_tensors(module))
+            shared = _sharing_tensors(module)
+            attributes = _attributes(shared)
+            graph = tracer.trace(shared)
     except CaptureError:
         raise
     except Exception as error:
         where = f"in {tracer.failed_in}: " if tracer.failed_in else ""
         raise CaptureError(f"{where}{reason_of(error)}") from error
-    return _with_constants(graph, tracer.root), tracer.changes_an_argument
+    effect = "it changes a list or dict that it is given" if tracer.changes_an_argument else None
+    for name, value in _attributes(shared).items():
+        if effect is None and not (name in attributes and same(attributes[name], value)):
+            effect = f"it leaves something in its attribute {name}"
+    return _with_constants(graph, tracer.root), effect
+
+
+def _attributes(module: nn.Module) -> dict[str, Any]:
+    """Every attribute of the module and of those in it; lists, tuples and dicts as they are now."""
+    return {
+        f"{name}.{key}".lstrip("."): snapshot(value)
+        for name, inner in module.named_modules()
+        for key, value in vars(inner).items()
+        if not key.startswith("_tensor_constant")  # what tracing itself keeps there
+    }
 
 
 def _sharing_tensors(module: nn.Module) -> nn.Module:

@@ -31,8 +31,8 @@ def deploy(model: nn.Module, example: Tensor | tuple[Any, ...]) -> Deployed:
     join the kernels; weights are packed; images are channels-last inside. HetConv layers run on the native kernels,
     standard ungrouped convolutions where measuring says that it is faster, everything else as it did. A network that
     cannot be captured whole keeps its Python code, around the largest modules that can. The result is compared as a
-    whole with the original, on the example and on another batch size. The original is left as it is, and so are the
-    arguments of the deployed network's calls, also where the original writes to them.
+    whole with the original, on the example and on another batch size. The original is left as it is. A network that was
+    captured whole writes to none of its arguments, also where the original does.
 
     Args:
         model: a trained network, float32 on the CPU, in training or evaluation mode.

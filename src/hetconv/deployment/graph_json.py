@@ -104,7 +104,9 @@ def decode_value(value: Any, nodes: Sequence[Node] = ()) -> Any:
         GraphError: it is none that `encode_value` gives.
     """
     if isinstance(value, int) and not -LARGEST <= value <= LARGEST:
-        raise GraphError(f"the number {value:.3g} is larger than any size or place in a network: {LARGEST} at the most")
+        raise GraphError(
+            f"a whole number of {value.bit_length()} bits; sizes and places in a network have 31 at the most"
+        )
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list):

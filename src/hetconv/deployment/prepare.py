@@ -42,11 +42,11 @@ def captured_values(module: nn.Module, signature: Signature, whole: bool) -> Cap
     Raises:
         CaptureError: there is no such graph; the message is the reason.
     """
-    captured, changes_a_list = capture(module, signature.structure, len(signature.tensors))
-    if changes_a_list and not whole:
-        raise CaptureError("it changes a list or dict that it is given, which its caller may read again")
-    if make_values(captured.graph) and not whole:
-        raise CaptureError("it changes its input in place, which its caller may read again")
+    captured, effect = capture(module, signature.structure, len(signature.tensors))
+    if make_values(captured.graph):
+        effect = "it changes its input in place"
+    if effect is not None and not whole:
+        raise CaptureError(f"{effect}, which the network's code may read")
     fold_constants(captured)
     drop_identities(captured)
     check_allowed(captured)

@@ -47,13 +47,22 @@ def put_back(structure: Any, values: Sequence[Any]) -> Any:
     return structure
 
 
+def snapshot(structure: Any) -> Any:
+    """The same values in lists, tuples and dicts of its own."""
+    if type(structure) is dict:
+        return {key: snapshot(item) for key, item in structure.items()}
+    if type(structure) in (list, tuple):
+        return type(structure)(map(snapshot, structure))
+    return structure
+
+
 def same(one: Any, other: Any) -> bool:
     """Whether two structures hold the very same values in the same places."""
     if type(one) is not type(other):
         return False
-    if isinstance(one, dict):
+    if type(one) is dict:
         return list(one) == list(other) and all(same(item, other[key]) for key, item in one.items())
-    if isinstance(one, list | tuple):
+    if type(one) in (list, tuple):
         return len(one) == len(other) and all(map(same, one, other))
     return one is other or (type(one) in CONSTANTS and bool(one == other))
 

@@ -20,17 +20,17 @@ from hetconv.graph.calls import arguments, called
 from hetconv.graph.tracing import IN_PLACE_OPERATORS, CaptureError
 
 _VIEWS = """
-T alpha_dropout bfloat16 bool broadcast_to chunk contiguous cpu detach double dropout dropout1d dropout2d dropout3d
-einsum expand expand_as feature_alpha_dropout flatten float getattr getitem half int long mT meshgrid movedim narrow
-permute pos reshape reshape_as split split_with_sizes squeeze stochastic_depth swapaxes swapdims t to transpose type
-type_as unbind unflatten unfold unsqueeze view view_as
+T alpha_dropout bfloat16 bool broadcast_to channel_shuffle chunk contiguous cpu detach double dropout dropout1d
+dropout2d dropout3d einsum expand expand_as feature_alpha_dropout flatten float getattr getitem half int long mT
+meshgrid movedim narrow permute pixel_shuffle pixel_unshuffle pos reshape reshape_as split split_with_sizes squeeze
+stochastic_depth swapaxes swapdims t to transpose type type_as unbind unflatten unfold unsqueeze view view_as
 """
 MAY_SHARE = frozenset(_VIEWS.split())
 """Calls whose result may be the memory of an argument: of the first, but for those of several tensors."""
 _OF_SEVERAL = frozenset(("meshgrid", "einsum"))
 _SHARING_MODULES = (
     nn.Identity, nn.Flatten, nn.Unflatten, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout,
-    nn.FeatureAlphaDropout,
+    nn.FeatureAlphaDropout, nn.ChannelShuffle, nn.PixelShuffle, nn.PixelUnshuffle,
 )  # fmt: skip
 _OWN_MEMORY = frozenset(METHODS) - MAY_SHARE
 _NUMBERS = frozenset(("dim", "ndimension", "numel", "nelement", "size", "stride", "element_size", "is_floating_point"))
@@ -87,6 +87,8 @@ class _Writes:
             first = next(iter(found))
             node.args, node.kwargs = (found.pop(first),), found
             return node.args[0]
+        if node.kwargs.get("inplace"):
+            raise CaptureError(f"it calls {name} with inplace=True, which is not known to have another form")
         return None
 
     def _method(self, node: Node) -> Any:
@@ -108,7 +110,8 @@ class _Writes:
                 raise CaptureError(f"it changes its own {alias.target} while it runs")
             if alias.op == "placeholder":
                 self.inputs.add(alias)
-            if alias is not written and any(places[user] > places[node] for user in alias.users):
+            readers = (user for user in alias.users if not is_number(user))  # a size stays as it was
+            if alias is not written and any(places[user] > places[node] for user in readers):
                 what = _in_words(node, self.modules)
                 raise CaptureError(f"{what} in place changes a tensor that is read through a view afterwards")
         written.replace_all_uses_with(node, delete_user_cb=lambda user: places[user] > places[node])

@@ -101,10 +101,11 @@ def train(
         raise UsageError(f"batch_size={batch_size} must be divisible by the {processes} processes")
     if processes > 1:
         model = synchronized(model, accelerator.device)
-    if (before_training := getattr(model, "before_training", None)) is not None:
+    before_training = getattr(model, "before_training", None) if objective.from_scratch else None
+    if before_training is not None:
         with _networks_own_errors(accelerator, "prepared by its before_training"):
             before_training(data.first_images(FIRST_IMAGES))
-    before_epoch = getattr(model, "before_epoch", None) if processes == 1 else None
+    before_epoch = getattr(model, "before_epoch", None) if objective.from_scratch and processes == 1 else None
     model = model.to(memory_format=torch.channels_last)
     optimizer = objective.optimizer(model, recipe)
     kept = checkpoint if accelerator.is_main_process else None
@@ -218,7 +219,7 @@ def _train_epoch(accelerator: Accelerator, model: nn.Module, optimizer: torch.op
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate_at(epoch + step / steps) * group.get("lr_scale", 1.0)
         with _networks_own_errors(accelerator, f"trained on a batch of {len(images)}"):
-            loss = _loss(accelerator, model, images, labels, recipe)
+            loss = _loss(accelerator, model, images, labels, recipe, objective)
             optimizer.zero_grad(set_to_none=True)
             penalty = objective.penalty(network)
             accelerator.backward(loss if penalty is None else loss + penalty)
@@ -247,13 +248,15 @@ def _check_finite(loss: float, epoch: int, recipe: Recipe) -> None:
         )
 
 
-def _loss(accelerator: Accelerator, model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+def _loss(accelerator: Accelerator, model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe,
+          objective: Objective) -> Tensor:  # fmt: skip
     with accelerator.autocast():
         logits = model(images)
     if not isinstance(logits, Tensor) or logits.dim() != 2:
         what = f"{tuple(logits.shape)}" if isinstance(logits, Tensor) else _in_words(logits)
         raise UsageError(f"in training, the network gives {what}; it must give one tensor of (batch, classes)")
-    return cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
+    with accelerator.autocast():
+        return objective.loss(images, logits.float(), labels, recipe)
 
 
 def _in_words(output: object) -> str:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from hetconv.train.recipe import Recipe
 
 
 class Objective:
-    """The places where a method may change the training loop; this one changes nothing."""
+    """The places where a method may change the training loop; this one changes nothing.
+
+    Attributes:
+        from_scratch: whether the network's own `before_training` and `before_epoch` are called, which are for the
+            training of a new network.
+    """
+
+    from_scratch = True
 
     def optimizer(self, model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         """SGD whose weight decay is for weights only: parameters of one dimension (biases, norms) are left alone, but
@@ -35,8 +43,16 @@ class Objective:
         """An epoch begins."""
         model.train()
 
+    def loss(self, images: Tensor, logits: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+        """The loss of one step, the mean cross-entropy; within autocast where the recipe asks for that.
+
+        Args:
+            logits: (B, classes), float32
+        """
+        return cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+
     def penalty(self, model: nn.Module) -> Tensor | None:
-        """What is added to the mean cross-entropy of one step."""
+        """What is added to the loss of one step."""
         return None
 
     def after_step(self, model: nn.Module) -> None:

@@ -1,0 +1,73 @@
+"""The command that makes a trained network faster within a budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from hetconv.cli.arguments import network_of, numbers, say, set_threads
+from hetconv.cli.options import Classes, DataSet, ImageSize, ModelName, Precision, Seed, Threads, TrainLimit, Width
+from hetconv.plain_text import visible
+
+
+def adapt(
+    model: ModelName,
+    weights: Annotated[Path, typer.Option(help="The trained network: a checkpoint, or a state dict as safetensors.")],
+    out: Annotated[Path, typer.Option(help="Folder for all results; run again to go on.")],
+    data: DataSet = "digits",
+    speedup: Annotated[float | None, typer.Option(help="How many times faster, deployed on this machine.")] = None,
+    budget_ms: Annotated[float | None, typer.Option(help="Or the milliseconds it may take.")] = None,
+    epochs: Annotated[int, typer.Option(min=0, help="Of distillation; 0 for none, which needs no training.")] = 10,
+    images: Annotated[int, typer.Option(min=2, help="Training images that least squares looks at.")] = 2000,
+    parts: Annotated[str, typer.Option("--p", help="Values of P to choose from.")] = "1,2,4,8,16,32",
+    train_batch_size: Annotated[int, typer.Option(min=1, help="Of the distillation.")] = 128,
+    lr: Annotated[float, typer.Option(help="Of the distillation, at its highest.")] = 0.02,
+    mixed_precision: Precision = "no",
+    batch_size: Annotated[int, typer.Option(min=1, help="Images in the batch that is timed.")] = 1,
+    seed: Seed = 0,
+    num_classes: Classes = 10,
+    width: Width = 1.0,
+    image_size: ImageSize = 224,
+    train_limit: TrainLimit = None,
+    threads: Threads = None,
+) -> None:
+    """Make a trained network faster within a measured budget: choose P for each layer, refit, distill, deploy."""
+    from dataclasses import replace
+
+    from hetconv.adaptation.course import DEPLOYED, REPORT, TUNING, Adaptation
+    from hetconv.adaptation.course import adapt as adapt_network
+    from hetconv.cli.progress import TerminalProgress
+    from hetconv.files import check_output_folder
+    from hetconv.train import load_data
+
+    check_output_folder(out, DEPLOYED, REPORT)
+    set_threads(threads)
+    network, _ = network_of(model, "dense", num_classes, width, weights, None)
+    tuning = None
+    if epochs:
+        rates = {"learning_rate": lr, "warmup_epochs": min(TUNING.warmup_epochs, epochs / 10)}
+        tuning = replace(TUNING, epochs=epochs, batch_size=train_batch_size, mixed_precision=mixed_precision, **rates)  # type: ignore[arg-type]
+    wanted = Adaptation(
+        model, speedup, budget_ms, tuning, images=images, plan_images=min(images, 500), batch_size=batch_size,
+        parts=numbers("p", parts), seed=seed,
+    )  # fmt: skip
+    console = Console(stderr=True)
+
+    def tell(text: str) -> None:
+        console.print(visible(text), highlight=False, markup=False)
+
+    source = load_data(data, image_size=image_size, train_limit=train_limit)
+    with TerminalProgress(console, 1, epochs) as progress:
+        progress.name = "distillation"
+        found = adapt_network(network, source, wanted, out, progress=progress, told=tell)
+    first, last = found.steps[0], found.steps[-1]
+    assert found.original_ms is not None
+    assert found.adapted_ms is not None
+    say(
+        f"accuracy {first.accuracy:.2%} → {last.accuracy:.2%}, {found.original_ms:.3f} → {found.adapted_ms:.3f} ms "
+        f"({found.original_ms / found.adapted_ms:.2f} times as fast)"
+    )
+    say(f"deployed: {out / DEPLOYED}; page: {out / REPORT}")
