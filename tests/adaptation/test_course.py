@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from hetconv import HetConv2d
-from hetconv.adaptation.course import CHECKPOINT, PLAN, RECORD, REFITTED, REPORT, TUNING, Adaptation, adapt
+from hetconv.adaptation.course import CHECKPOINT, PLAN, RECORD, REFITTED, REPORT, TUNING, Adaptation, adapt, tuning_of
 from hetconv.errors import UsageError
 from hetconv.records import Epoch
-from hetconv.train import Progress, load_data
-from hetconv.train.checkpoint import load_checkpoint
+from hetconv.train import Progress, Recipe, load_data
+from hetconv.train.checkpoint import load_checkpoint, save_checkpoint
 
 WANTED = Adaptation("tiny", speedup=1.5, recipe=replace(TUNING, epochs=2, batch_size=50), images=64, plan_images=32)
 FINISHED = ["original", "converted", "refitted", "tuned, 2 epochs"]
@@ -134,3 +134,19 @@ def test_a_budget_out_of_reach_is_one_line_and_keeps_the_plan(data, tmp_path):
     assert "\n" not in str(caught.value)
     assert (tmp_path / PLAN).exists()
     assert not (tmp_path / REFITTED).exists()
+
+
+def test_a_network_is_tuned_as_it_was_trained_at_a_fifth_of_the_rate(tmp_path):
+    own = Recipe(epochs=100, batch_size=256, learning_rate=0.5, weight_decay=1e-3, schedule="step", step_epochs=(50,))
+    known = {**vars(own), "step_epochs": [50]}
+    save_checkpoint(tmp_path / "trained.safetensors", network(), None, {"recipe": known}, ())
+    found = tuning_of(tmp_path / "trained.safetensors", 30)
+    assert found == Recipe(
+        epochs=30, batch_size=256, learning_rate=0.1, weight_decay=1e-3, schedule="cosine", warmup_epochs=0.5
+    )
+
+
+def test_a_network_whose_training_is_not_known_has_the_default(tmp_path):
+    assert tuning_of(tmp_path / "weights.safetensors", 10) == TUNING
+    save_checkpoint(tmp_path / "trained.safetensors", network(), None, {"recipe": {"speed": "high"}}, ())
+    assert tuning_of(tmp_path / "trained.safetensors", 10) == TUNING

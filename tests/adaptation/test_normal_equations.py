@@ -60,7 +60,7 @@ def test_the_solution_is_that_of_lstsq(settings):
         equations.add(*sample_patches(linear, x[part], target[part], ALL_PIXELS, torch.Generator()))
     system = equations.system() if layer.bias is not None else equations.system().without_constant()
     start = torch.zeros(layer.p, system.unknowns, 16 // layer.p, dtype=torch.float64)
-    solution = system.solve(start, 0.0)
+    (solution,) = system.solve([start], 0.0)
     expected = reference(layer, x, target)
     if layer.bias is None:
         solution = torch.cat([solution, torch.zeros_like(solution[:, :1])], 1)
@@ -109,8 +109,8 @@ def test_a_singular_system_has_no_solution_without_a_ridge():
     equations.add(*sample_patches(LinearLayer.of(layer), x, layer(x).detach(), ALL_PIXELS, torch.Generator()))
     system = equations.system().without_constant()
     start = torch.zeros(4, system.unknowns, 4, dtype=torch.float64)
-    assert system.solve(start, 0.0) is None
-    assert system.solve(start, 1e-3) is not None
+    assert system.solve([start], 0.0) == []
+    assert len(system.solve([start, start], 1e-3)) == 2
 
 
 def test_a_channel_that_is_always_zero_keeps_its_weights():
@@ -121,9 +121,24 @@ def test_a_channel_that_is_always_zero_keeps_its_weights():
     target = torch.randn_like(layer(x))
     equations.add(*sample_patches(LinearLayer.of(layer), x, target, ALL_PIXELS, torch.Generator()))
     start = kernels_of(layer.pattern, layer.weight_spatial.data, layer.weight_pointwise.data, None)[:, :-1]
-    solution = equations.system().without_constant().solve(start, 0.0)
+    (solution,) = equations.system().without_constant().solve([start], 0.0)
     solution = torch.cat([solution, torch.zeros_like(solution[:, :1])], 1)
     spatial, _, _ = weights_of(layer.pattern, solution)
     own = [n for n in range(16) if n % 4 == 3]  # channel 3 is the first of part 3
     torch.testing.assert_close(spatial[own, 0], layer.weight_spatial.data[own, 0], rtol=0, atol=1e-12)
     assert (spatial[own, 1] - layer.weight_spatial.data[own, 1]).abs().max() > 0.01
+
+
+def test_a_ridge_holds_the_solution_near_its_start():
+    layer = het()
+    x = torch.randn(9, 8, 6, 6, dtype=torch.float64)
+    equations = NormalEquations(layer.pattern, x.device)
+    target = torch.randn_like(layer(x))
+    equations.add(*sample_patches(LinearLayer.of(layer), x, target, ALL_PIXELS, torch.Generator()))
+    system = equations.system().without_constant()
+    one = torch.ones(4, system.unknowns, 4, dtype=torch.float64)
+    starts = [one, torch.zeros_like(one)]
+    for found, start in zip(system.solve(starts, 1e9), starts, strict=True):
+        torch.testing.assert_close(found, start, rtol=0, atol=1e-6)
+    free, other = system.solve(starts, 0.0)
+    torch.testing.assert_close(free, other, rtol=0, atol=1e-9)

@@ -14,8 +14,14 @@ from hetconv.adaptation.losses import layer_losses
 from hetconv.adaptation.passes import inference
 from hetconv.adaptation.statistics import output_error
 from hetconv.adaptation.targets import DeployTarget
+from hetconv.cost import LatencyReport
+from hetconv.cost.circumstances import circumstances
+from hetconv.deployment.choose import FormTimes, Work, form_times
 from hetconv.errors import DamagedFileError, UsageError
 from hetconv.ops import native
+from hetconv.ops.arguments import geometry
+from hetconv.pattern import HetPattern
+from hetconv.records import Latency
 
 from .networks import branches, smooth_images
 
@@ -183,23 +189,55 @@ class TestLosses:
 
 @pytest.mark.skipif(native.why_not_loaded() is not None, reason="no native kernels")
 class TestDeployTarget:
-    def test_each_layer_has_a_time_for_each_p(self, monkeypatch):
+    """Real deployed networks, and a made-up clock."""
+
+    @pytest.fixture(autouse=True)
+    def asked(self, monkeypatch):
         asked = []
 
         def form_times(work, patterns):
             asked.append(work)
-            return type("Times", (), {"native_ms": tuple(10.0 / p.p for p in patterns), "torch_ms": 7.0})()
+            return FormTimes(tuple(10.0 / pattern.p for pattern in patterns), 7.0)
+
+        def latency(models, example, *, memory_format):
+            words = {name: " ".join(e.layer for e in model.report.convolutions) for name, model in models.items()}
+            times = {name: 30.0 - 4.5 * text.count("het P4") for name, text in words.items()}
+            found = {name: Latency(ms, ms, ms, 1, memory_format) for name, ms in times.items()}
+            return LatencyReport(found, circumstances(torch.device("cpu"), "float32", memory_format, len(example), 1))
 
         monkeypatch.setattr("hetconv.adaptation.targets.form_times", form_times)
-        model = branches()
-        found = DeployTarget().layer_times(model, smooth_images(2), {"right": (2, 4), "left": (2,), "last": (4,)})
+        monkeypatch.setattr("hetconv.adaptation.targets.latency", latency)
+        return asked
+
+    def test_each_layer_has_a_time_for_each_p(self, asked):
+        parts = {"right": (2, 4), "left": (2,), "last": (4,)}
+        found = DeployTarget().layer_times(branches(), smooth_images(2), parts)
         assert found["right"] == {1: 7.0, 2: 5.0, 4: 2.5}
         assert found["last"] == {1: 14.0, 4: 5.0}  # it is called twice
         assert any(work.activation == "relu" for work in asked)
         assert all(work.input_shape[0] == 2 for work in asked)
 
-    def test_a_real_plan_deploys(self):
-        model = branches()
-        found = plan(model, smooth_images(1, 64), images=smooth_images(16), speedup=1.01, parts=(1, 4))
+    def test_a_plan_is_measured_deployed(self):
+        found = plan(branches(), smooth_images(1), images=smooth_images(16), speedup=1.15, parts=(1, 4))
+        assert found.is_met
+        assert found.original_ms == 30.0
+        assert found.measured_ms == 25.5  # one of the layers that are called once
         assert found.circumstances is not None
-        assert {layer.name for layer in found.layers} <= {"right", "left", "last"}
+
+
+def test_each_pattern_of_a_layer_is_run(monkeypatch):
+    """What is timed of each form computes the layer; the clock is made up."""
+    if native.why_not_loaded() is not None:
+        pytest.skip(native.why_not_loaded())
+    called = []
+
+    def medians(*calls):
+        for call in calls:
+            call()
+        called.extend(calls)
+        return list(range(len(calls)))
+
+    monkeypatch.setattr("hetconv.deployment.choose._medians", medians)
+    work = Work(HetPattern(8, 16, 3, 1), geometry(2, 1, 1, (3, 3)), (2, 8, 9, 9), True, "relu")
+    assert form_times(work, [replace(work.pattern, p=p) for p in (1, 2, 4)]) == FormTimes((0, 1, 2), 3)
+    assert len(called) == 4

@@ -65,7 +65,15 @@ def test_residuals_fall_and_outputs_come_nearer(settings):
 def test_layers_come_in_the_order_of_their_computation():
     original = branches()
     report = refit_(converted(original), original, smooth_images(64))
-    assert [layer.name for layer in report.layers] == ["right", "left", "last"]  # the stem has P=1 of 3 channels
+    assert [layer.name for layer in report.layers] == ["right", "left", "last", "head"]  # no P divides the stem's 3
+    alone = refit_(converted(original), original, smooth_images(64), others=False)
+    assert [layer.name for layer in alone.layers] == ["right", "left", "last"]
+
+
+def test_layers_behind_bring_the_outputs_nearer():
+    original, images = branches(), smooth_images(256)
+    errors = [refit_(converted(original), original, images, others=others).error_after for others in (False, True)]
+    assert errors[1] < errors[0]
 
 
 def test_the_original_and_the_modes_are_left_as_they_were():
@@ -111,7 +119,7 @@ def test_the_report_prints_each_layer():
     report = refit_(converted(original), original, smooth_images(64), told=told.append)
     assert tuple(told) == report.layers
     text = str(report)
-    assert "refitted 3 layers on 64 images" in text
+    assert "refitted 4 layers on 64 images" in text
     for layer in report.layers:
         assert f"{layer.residual_before:.4f} → {layer.residual_after:.4f}" in text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import time
@@ -21,11 +22,11 @@ from hetconv.adaptation.planning import PARTS, plan
 from hetconv.adaptation.refit import refit_
 from hetconv.adaptation.targets import Target, target_of
 from hetconv.convert import convert_
-from hetconv.errors import UsageError
+from hetconv.errors import DamagedFileError, UsageError
 from hetconv.files import write_atomically
 from hetconv.records import load_record, save_record
 from hetconv.train import Data, Distillation, Progress, Recipe, train
-from hetconv.train.checkpoint import load_checkpoint, save_checkpoint
+from hetconv.train.checkpoint import load_checkpoint, read_header, save_checkpoint
 from hetconv.train.loop import EVALUATION_BATCH
 from hetconv.train.shards import ShardSplit
 
@@ -34,7 +35,9 @@ PLAN, REFITTED, CHECKPOINT, DEPLOYED = (
 )  # fmt: skip
 RECORD, REPORT = "adaptation.json", "report.md"
 TUNING = Recipe(epochs=10, batch_size=128, learning_rate=0.02, schedule="cosine", warmup_epochs=0.5)
-"""How the refitted network is tuned by default: a rate that does not forget where it begins."""
+"""How a refitted network is tuned whose own training is not known: a rate that does not forget where it begins."""
+RATE_SHARE = 0.2
+"""Of the rate that the network was trained with, where that is known."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,18 @@ class Adaptation:
     teacher_share: float = 0.9
     seed: int = 0
     target: str = "deploy"
+
+
+def tuning_of(weights: Path, epochs: int) -> Recipe:
+    """How to tune a network: as it was trained, at a fifth of the rate, if its file is a checkpoint that says so."""
+    warmup = min(TUNING.warmup_epochs, epochs / 10)
+    own, rate = TUNING, TUNING.learning_rate
+    with contextlib.suppress(
+        UsageError, DamagedFileError, KeyError, TypeError
+    ):  # no checkpoint, or one of another version
+        own = Recipe(**{**read_header(weights).identity["recipe"], "step_epochs": (), "schedule": "cosine"})
+        rate = RATE_SHARE * own.learning_rate
+    return replace(own, epochs=epochs, learning_rate=rate, warmup_epochs=warmup)
 
 
 def keep_silent(_: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -97,21 +98,22 @@ class System:
         variance = self.squares - self.sums.square() / self.pixels
         return max(float(errors.sum()), 0.0) / max(float(variance.sum()), torch.finfo(torch.float64).tiny)
 
-    def solve(self, start: Tensor, ridge: float) -> Tensor | None:
-        """The kernels (P, F, N/P) of least squares, held near `start` by `ridge` times each unknown's own power.
+    def solve(self, starts: Sequence[Tensor], ridge: float) -> list[Tensor]:
+        """The kernels (P, F, N/P) of least squares, held near each start by `ridge` times each unknown's own power.
 
         Returns:
-            None where the system is singular.
+            One solution a start; none where the system is singular.
         """
-        scale = self._scale
-        scaled = self.gram / scale[:, :, None] / scale[:, None, :]
+        scale = self._scale[:, :, None]
+        scaled = self.gram / scale / scale.mT
         diagonal = scaled.diagonal(dim1=1, dim2=2)
         diagonal += ridge + (diagonal == 0)  # an input that is always zero keeps its weight
         factor, failed = torch.linalg.cholesky_ex(scaled)
         if failed.any():
-            return None
-        change = torch.cholesky_solve((self.cross - self.gram @ start) / scale[:, :, None], factor)
-        return start + change / scale[:, :, None]
+            return []
+        errors = torch.cat([self.cross - self.gram @ start for start in starts], 2)
+        changes = torch.cholesky_solve(errors / scale, factor) / scale
+        return [start + change for start, change in zip(starts, changes.chunk(len(starts), 2), strict=True)]
 
     @cached_property
     def _scale(self) -> Tensor:

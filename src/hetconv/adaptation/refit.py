@@ -19,12 +19,16 @@ from hetconv.adaptation.statistics import choose_statistics_, output_error
 from hetconv.errors import HetconvError, UsageError
 from hetconv.nn import HetConv2d
 
-RIDGES = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+RIDGES = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Shares of each unknown's own power; the one with the smallest held-out residual is taken."""
 PIXELS, PIXELS_PER_UNKNOWN = 2**14, 8
 """As many pixels as the larger of the two are drawn from all images, if doubling their number goes on to help."""
 WORTH = 0.01
 """Twice the pixels must lower the held-out residual by this share, or the number is enough."""
+MOST_CHANNELS = 4096
+"""Of a 1×1 or linear layer that is refitted too: its equations have the square of it."""
+UNCHANGED = 1e-9
+"""A residual below it comes from another order of sums in float32."""
 
 
 def keep_silent(_: RefitLayer) -> None:
@@ -36,6 +40,7 @@ def refit_(
     original: nn.Module,
     images: Tensor | Sequence[Tensor],
     *,
+    others: bool = True,
     told: Callable[[RefitLayer], None] = keep_silent,
 ) -> RefitReport:
     """Give the HetConv layers of a converted network the weights that come nearest to the original's outputs.
@@ -53,6 +58,7 @@ def refit_(
         original: the trained network; left as it is.
         images: inputs like those the network will see, normalized as for it: one tensor (B, C, H, W), or a list of
             such of several sizes, of which whole entries are held out. Some hundreds are wanted.
+        others: refit the 1×1 convolutions and linear layers behind HetConv layers too.
         told: called after each layer.
 
     Raises:
@@ -61,7 +67,7 @@ def refit_(
         HetconvError: a layer gets or gives NaN or infinity. `converted` is then as it was before.
     """
     batches = ImageBatches.of(images)
-    pairs = _pairs(converted, original)
+    pairs = _pairs(converted, original) | (_others(converted, original) if others else {})
     before = {name: value.clone() for name, value in converted.state_dict().items() if isinstance(value, Tensor)}
     try:
         with inference(converted, original):
@@ -102,6 +108,20 @@ def _pairs(converted: nn.Module, original: nn.Module) -> dict[str, Pair]:
     return found
 
 
+def _others(converted: nn.Module, original: nn.Module) -> dict[str, Pair]:
+    """The layers of one tap that both networks have; the others are too large for equations, or have no such form."""
+    modules = dict(original.named_modules())
+    found = {}
+    for name, module in converted.named_modules():
+        layer, its = LinearLayer.of(module), modules.get(name, module)
+        if isinstance(layer, str) or isinstance(module, HetConv2d) or its is module:
+            continue
+        small = layer.pattern.taps == 1 and layer.pattern.in_channels <= MOST_CHANNELS
+        if small and layer.why_not_alike(LinearLayer.of(its)) is None:
+            found[name] = Pair(name, layer, its)
+    return found
+
+
 def _refitted(
     converted: nn.Module,
     original: nn.Module,
@@ -114,11 +134,15 @@ def _refitted(
     calls = calls_in_order(converted, names, batches.held_out[0])
     layers = []
     for name, called in calls.items():
-        layers.append(_refit_layer(converted, original, pairs[name], called, batches))
-        told(layers[-1])
+        layer = _refit_layer(converted, original, pairs[name], called, batches)
+        if isinstance(pairs[name].layer.module, HetConv2d) or layer.residual_before > UNCHANGED:
+            layers.append(layer)
+            told(layer)
     statistics = choose_statistics_(converted, original, batches)
     error_after = output_error(converted, original, batches.held_out)
-    never = tuple(name for name in pairs if name not in calls)
+    never = tuple(
+        name for name, pair in pairs.items() if name not in calls and isinstance(pair.layer.module, HetConv2d)
+    )
     images = batches.fitted_images + batches.held_out_images
     return RefitReport(tuple(layers), never, images, statistics, error_before, error_after)
 
@@ -134,6 +158,8 @@ def _refit_layer(
     fit = _Fit(converted, original, pair, calls, batches)
     start = fit.kernels()
     before = fit.judge(calls.count).residual(start)
+    if before < UNCHANGED:
+        return RefitLayer(pair.name, pair.layer.pattern.p, start.shape[1], 0, None, before, before)
     best = fit.solve(1)
     fit.put(best.kernels)
     after = best.residual
@@ -240,10 +266,9 @@ class _Fit:
 
 
 def _best(system: System, judge: System, start: Tensor) -> _Solution:
-    """The ridge with the smallest residual on what is held out; the start where all systems are singular."""
+    """The smallest residual on what is held out, of all ridges and held near the start or near zero; else the start."""
     found = [_Solution(judge.residual(start), start, None, system.pixels)]
     for ridge in RIDGES:
-        kernels = system.solve(start, ridge)
-        if kernels is not None:
+        for kernels in system.solve([start, torch.zeros_like(start)], ridge):
             found.append(_Solution(judge.residual(kernels), kernels, ridge, system.pixels))
     return min(found, key=lambda one: one.residual)

@@ -29,6 +29,8 @@ class RefitLayer:
     @property
     def note(self) -> str:
         """What a user should know of it."""
+        if not self.pixels:
+            return "nothing to mend"
         if self.ridge is None:
             return "kept its weights: nothing lowered the residual"
         if self.pixels < 2 * self.unknowns:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from hetconv.cli.arguments import network_of, numbers, say, set_threads
-from hetconv.cli.options import Classes, DataSet, ImageSize, ModelName, Precision, Seed, Threads, TrainLimit, Width
+from hetconv.cli.options import Classes, DataSet, ImageSize, ModelName, Seed, Threads, TrainLimit, Width
 from hetconv.plain_text import visible
 
 
@@ -23,9 +23,13 @@ def adapt(
     epochs: Annotated[int, typer.Option(min=0, help="Of distillation; 0 for none, which needs no training.")] = 10,
     images: Annotated[int, typer.Option(min=2, help="Training images that least squares looks at.")] = 2000,
     parts: Annotated[str, typer.Option("--p", help="Values of P to choose from.")] = "1,2,4,8,16,32",
-    train_batch_size: Annotated[int, typer.Option(min=1, help="Of the distillation.")] = 128,
-    lr: Annotated[float, typer.Option(help="Of the distillation, at its highest.")] = 0.02,
-    mixed_precision: Precision = "no",
+    lr: Annotated[
+        float | None, typer.Option(help="Of the distillation, at its highest; a fifth of the network's own without.")
+    ] = None,
+    train_batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Of the distillation; the network's own without.")
+    ] = None,
+    mixed_precision: Annotated[str | None, typer.Option(help="no, bf16 or fp16; the network's own without.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images in the batch that is timed.")] = 1,
     seed: Seed = 0,
     num_classes: Classes = 10,
@@ -37,7 +41,7 @@ def adapt(
     """Make a trained network faster within a measured budget: choose P for each layer, refit, distill, deploy."""
     from dataclasses import replace
 
-    from hetconv.adaptation.course import DEPLOYED, REPORT, TUNING, Adaptation
+    from hetconv.adaptation.course import DEPLOYED, REPORT, Adaptation, tuning_of
     from hetconv.adaptation.course import adapt as adapt_network
     from hetconv.cli.progress import TerminalProgress
     from hetconv.files import check_output_folder
@@ -46,10 +50,9 @@ def adapt(
     check_output_folder(out, DEPLOYED, REPORT)
     set_threads(threads)
     network, _ = network_of(model, "dense", num_classes, width, weights, None)
-    tuning = None
-    if epochs:
-        rates = {"learning_rate": lr, "warmup_epochs": min(TUNING.warmup_epochs, epochs / 10)}
-        tuning = replace(TUNING, epochs=epochs, batch_size=train_batch_size, mixed_precision=mixed_precision, **rates)  # type: ignore[arg-type]
+    given = {"learning_rate": lr, "batch_size": train_batch_size, "mixed_precision": mixed_precision}
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    tuning = replace(tuning_of(weights, epochs), **changes) if epochs else None
     wanted = Adaptation(
         model, speedup, budget_ms, tuning, images=images, plan_images=min(images, 500), batch_size=batch_size,
         parts=numbers("p", parts), seed=seed,

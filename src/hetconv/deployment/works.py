@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from hetconv.deployment.check import trials
 from hetconv.deployment.choose import Chooser, Times, Work
 from hetconv.deployment.parts import Finder
 
@@ -25,7 +26,8 @@ def works_of(model: nn.Module, args: tuple[Any, ...]) -> dict[str, list[Work]]:
     Convolutions that the native kernels cannot run are not among them.
     """
     with torch.inference_mode(False), torch.no_grad():
-        parts = Finder(copy.deepcopy(model).eval(), copy.deepcopy(args), _TakesAll(), {}).parts()
+        work = copy.deepcopy(model).eval()
+        parts = Finder(work, trials(work, copy.deepcopy(args))[0], _TakesAll(), {}).parts()
     found: dict[str, list[Work]] = {}
     for part in parts.found:
         for site in part.prepared.sites:

@@ -1,0 +1,202 @@
+"""Adapt trained networks for several speed-ups; compare with a uniform P, with P4 from scratch, and with no training.
+
+python benchmarks/adapt.py benchmarks/results/adapt-cifar10.json --model airbench_cifar --data cifar10:~/data \\
+    --dense runs/94/dense/seed-*.safetensors --p4 runs/94/het-p4/seed-*.safetensors --epochs 3 --folder runs/adapt
+
+Each dense checkpoint is one seed. Everything is kept in the folder and in the record, and a stopped run goes on.
+Times are measured: nothing else should run on the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import statistics
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from hetconv.adaptation import Plan, plan, refit_
+from hetconv.adaptation.course import Adaptation, adapt, tuning_of
+from hetconv.adaptation.plan import FORMAT, PlannedLayer
+from hetconv.adaptation.targets import DeployTarget
+from hetconv.convert import convert_, convertible
+from hetconv.cost.circumstances import circumstances
+from hetconv.files import write_atomically
+from hetconv.models import create_model
+from hetconv.records import adapter
+from hetconv.train import Data, load_data
+from hetconv.train.checkpoint import load_weights, read_header
+
+PLANNED = (1.25, 1.5, 2.0, 3.0)
+"""Speed-ups that are planned only: with three networks, twelve pairs."""
+ADAPTED = (2.0, 3.0)
+UNIFORM = (2, 4, 8, 16, 32)
+REFITTED = (2, 4)
+IMAGES = 2000
+
+
+class Bench:
+    """One record; what is in it is not measured again."""
+
+    def __init__(self, args: argparse.Namespace, data: Data) -> None:
+        self.args, self.data = args, data
+        done = json.loads(args.record.read_text()) if args.record.exists() else {}
+        self.found: dict[str, Any] = done.get("found", {})
+        self.example = torch.randn(args.batch_size, *data.input_size, generator=torch.Generator().manual_seed(0))
+
+    def once(self, key: str, measure: Callable[[], Any]) -> Any:
+        if key not in self.found:
+            print(key, flush=True)
+            self.found[key] = measure()
+            self.save()
+        return self.found[key]
+
+    def save(self) -> None:
+        at = circumstances(torch.device("cpu"), "float32", "channels_last", len(self.example), torch.get_num_threads())
+        record = {
+            "settings": {key: str(value) for key, value in vars(self.args).items()},
+            "circumstances": adapter(type(at)).dump_python(at, mode="json"),
+            "found": self.found,
+        }
+        write_atomically(self.args.record, json.dumps(record, indent=1).encode() + b"\n")
+
+    def network(self, weights: Path, variant: str = "dense") -> nn.Module:
+        network = create_model(self.args.model, variant, self.data.num_classes, width=self.args.width)
+        load_weights(weights, network)
+        return network.eval()
+
+    def accuracy(self, network: nn.Module) -> float:
+        network.eval()
+        with torch.no_grad():
+            right = sum(int((network(x).argmax(1) == y).sum()) for x, y in self.data.test_loader(500))
+        return right / self.data.test_images
+
+    def seed(self, seed: int, weights: Path) -> None:
+        """Everything of one dense network."""
+        dense = self.network(weights)
+        self.once(f"seed {seed}: dense accuracy", lambda: self.accuracy(dense))
+        for p in REFITTED:
+            self.once(f"seed {seed}: refit P{p}", lambda p=p: self.refitted(dense, p))
+        for speedup in PLANNED:
+            self.once(f"seed {seed}: plan {speedup:g}", lambda speedup=speedup: self.planned(dense, speedup))
+        for speedup in ADAPTED:
+            key = f"seed {seed}: adapted {speedup:g}"
+            found = self.once(key, lambda speedup=speedup: self.adapted(dense, weights, seed, speedup))
+            self.once(
+                f"seed {seed}: uniform as fast as {speedup:g}",
+                lambda ms=found["adapted_ms"], speedup=speedup: self.uniform(dense, weights, seed, speedup, ms),
+            )
+        self.once(f"seed {seed}: P4 tuned", lambda: self.with_p(dense, weights, seed, 4, "p4"))
+
+    def refitted(self, dense: nn.Module, p: int) -> dict[str, float]:
+        network = copy.deepcopy(dense)
+        convert_(network, p)
+        projected = self.accuracy(network)
+        report = refit_(network, dense, self.data.first_images(IMAGES))
+        return {"projected": projected, "refitted": self.accuracy(network), "output_error": report.error_after}
+
+    def planned(self, dense: nn.Module, speedup: float) -> dict[str, Any]:
+        found = plan(dense, self.example, images=self.data.first_images(500), speedup=speedup)
+        return {"asked": speedup, "measured": found.speedup, "is_met": found.is_met, "p": dict(found.p_by_name)}
+
+    def adapted(self, dense: nn.Module, weights: Path, seed: int, speedup: float | None, name: str = "") -> Any:
+        recipe = tuning_of(weights, self.args.epochs)
+        if self.args.lr is not None:
+            recipe = replace(recipe, learning_rate=self.args.lr)
+        wanted = Adaptation(self.args.model, speedup, None, recipe, IMAGES, batch_size=self.args.batch_size, seed=seed)
+        folder = self.args.folder / f"seed-{seed}" / (name or f"speedup-{speedup:g}")
+        found = adapt(dense, self.data, wanted, folder, told=print)
+        return adapter(type(found)).dump_python(found, mode="json")
+
+    def uniform(self, dense: nn.Module, weights: Path, seed: int, speedup: float, ms: float) -> Any:
+        """The smallest P everywhere that is as fast as the adapted network, or the largest one."""
+        for p in UNIFORM:
+            chosen = self.uniform_plan(dense, p)
+            if chosen.measured_ms <= 1.03 * ms:
+                break
+        return {"p": p, **self.with_p(dense, weights, seed, p, f"uniform-{speedup:g}")}
+
+    def with_p(self, dense: nn.Module, weights: Path, seed: int, p: int, name: str) -> Any:
+        """Uniform P, with the same refit and tuning."""
+        path = self.args.folder / f"seed-{seed}" / name / "plan.json"
+        if not path.exists():
+            self.uniform_plan(dense, p).save(path)
+        return self.adapted(dense, weights, seed, None, name)
+
+    def uniform_plan(self, dense: nn.Module, p: int) -> Plan:
+        target = DeployTarget()
+        network = copy.deepcopy(dense)
+        convert_(network, p)
+        prepared = {"original": target.prepare(dense, self.example), "uniform": target.prepare(network, self.example)}
+        times = target.network_times(prepared, self.example)
+        chosen = {entry.name: entry.p for entry in convertible(dense, p).converted if entry.p is not None}
+        each = target.layer_times(dense, self.example, {name: (value,) for name, value in chosen.items()})
+        layers = tuple(PlannedLayer(name, "", chosen[name], each[name], {1: 0.0, chosen[name]: 0.0}) for name in each)
+        ms = times["uniform"]
+        return Plan(
+            FORMAT, "deploy", f"P={p} everywhere", ms, times["original"], ms, True, layers, (), (),
+            target.circumstances(),
+        )  # fmt: skip
+
+    def table(self, seeds: int, p4: list[Path]) -> str:
+        """The figures of all seeds as Markdown: mean, and every seed's."""
+        every = range(seeds)
+        dense = [self.found[f"seed {s}: dense accuracy"] for s in every]
+
+        def last(key: str) -> list[float]:
+            return [self.found[f"seed {s}: {key}"]["steps"][-1]["accuracy"] for s in every]
+
+        plans = [self.found[f"seed {s}: plan {speedup:g}"] for s in every for speedup in PLANNED]
+        off = [100 * (one["measured"] / one["asked"] - 1) for one in plans]
+        rows = {"measured speed-up against asked, %": off}
+        for p in REFITTED:
+            refitted = [self.found[f"seed {s}: refit P{p}"]["refitted"] for s in every]
+            rows[f"refit alone, P{p}: points to dense"] = _points(refitted, dense)
+        for speedup in ADAPTED:
+            adapted = last(f"adapted {speedup:g}")
+            rows[f"{speedup:g} times as fast: points to dense"] = _points(adapted, dense)
+            rows[f"{speedup:g} times: points to a uniform P"] = _points(
+                adapted, last(f"uniform as fast as {speedup:g}")
+            )
+        if len(p4) == seeds:
+            scratch = [read_header(path).epochs[-1].accuracy for path in p4]
+            rows["P4 tuned: points to P4 from scratch"] = _points(last("P4 tuned"), scratch)
+        lines = ["| figure | mean | each |", "|---|---|---|"]
+        for name, values in rows.items():
+            lines.append(f"| {name} | {statistics.mean(values):+.2f} | {', '.join(f'{v:+.2f}' for v in values)} |")
+        return "\n".join(lines)
+
+
+def _points(accuracies: list[float], beside: list[float]) -> list[float]:
+    return [100 * (one - other) for one, other in zip(accuracies, beside, strict=True)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("record", type=Path)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--width", type=float, default=1.0)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--dense", type=Path, nargs="+", required=True, help="one checkpoint a seed")
+    parser.add_argument("--p4", type=Path, nargs="*", default=[], help="trained from scratch, one a seed")
+    parser.add_argument("--epochs", type=int, required=True, help="of each tuning: a third of the network's own")
+    parser.add_argument("--lr", type=float, help="of each tuning; a fifth of the network's own without")
+    parser.add_argument("--batch-size", type=int, default=1, help="of the batch that is timed")
+    parser.add_argument("--folder", type=Path, required=True)
+    args = parser.parse_args()
+    bench = Bench(args, load_data(args.data))
+    for seed, weights in enumerate(args.dense):
+        bench.seed(seed, weights)
+    text = bench.table(len(args.dense), args.p4)
+    write_atomically(args.record.with_suffix(".md"), text.encode() + b"\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
