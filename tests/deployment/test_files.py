@@ -285,8 +285,6 @@ def test_numbers_that_networks_have_are_read_back(tmp_path):
 
 def test_a_number_that_is_not_read_back_is_not_saved(tmp_path):
     deployed = deploy(exact(Written(lambda x, conv, norm: conv(x) * 2**40)), images())
-    with pytest.raises(
-        UsageError, match=r"^the network cannot be saved: node \d: the number 1\.1e\+12 is larger than any"
-    ):
+    with pytest.raises(UsageError, match=r"^the network cannot be saved: node \d: a whole number of 41 bits; sizes"):
         deployed.save(tmp_path / "a")
     assert not (tmp_path / "a").exists()

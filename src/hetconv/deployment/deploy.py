@@ -58,7 +58,7 @@ def _deployed(model: nn.Module, args: tuple[Any, ...]) -> Deployed:
     args = tried[0].args
     chooser, refused = Chooser(), dict[str, str]()
     while True:
-        parts = Finder(work, tried[0], chooser, refused).parts()
+        parts = Finder(work, args, chooser, refused, tried[0].right).parts()
         if not parts.found:
             reason = parts.left[0].reason if parts.left else "it has no convolution that the example reaches"
             raise UsageError(f"nothing of {type(model).__name__} can be deployed: {reason}")

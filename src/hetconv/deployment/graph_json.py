@@ -215,7 +215,8 @@ def _check_numbers(node: Node, lengths: dict[Node, int]) -> None:
     elif node.target in PLAIN_CONVOLUTIONS or node.target is het_conv2d:
         paddings = arguments(node)["padding"]
     elif node.target is functions().get(PACKED):
-        paddings = layer_padding(node.args[4])
+        numbers: Any = node.args[4]
+        paddings = layer_padding(numbers)
     if any(abs(number) > WIDEST_PADDING for number in _whole_numbers(paddings)):
         raise GraphError(f"it pads an image by more than {WIDEST_PADDING}")
 

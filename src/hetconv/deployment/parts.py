@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
 from hetconv.deployment import record
-from hetconv.deployment.check import Trial, check_part
+from hetconv.deployment.check import check_part
 from hetconv.deployment.choose import Chooser
 from hetconv.deployment.part import DeployedPart
 from hetconv.deployment.prepare import Prepared, captured_values, prepare
 from hetconv.deployment.report import CheckedPart, NotCaptured
 from hetconv.deployment.signature import Signature
 from hetconv.graph.captured import Captured
+from hetconv.graph.equality import Reference
 from hetconv.graph.tracing import CaptureError
 from hetconv.nn import HetConv2d
 
@@ -51,10 +53,16 @@ class _Candidate:
 class Finder:
     """Looks for the largest modules that can be captured and have a convolution in them."""
 
-    def __init__(self, model: nn.Module, example: Trial, chooser: Chooser, refused: dict[str, str]) -> None:
-        """`refused` names modules that must not be parts, with the reasons."""
-        self.model, self.args, self.chooser, self.refused = model, example.args, chooser, refused
-        self.right = example.right
+    def __init__(
+        self,
+        model: nn.Module,
+        args: tuple[Any, ...],
+        chooser: Chooser,
+        refused: dict[str, str],
+        right: Reference | None = None,
+    ) -> None:
+        """`refused` names modules that must not be parts, with the reasons; `right` is what the model computes."""
+        self.model, self.args, self.chooser, self.refused, self.right = model, args, chooser, refused, right
         self.calls = record.signatures(model, self.args)
         self.left: list[NotCaptured] = []
         self._seen: set[nn.Module] = set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from hetconv.errors import UsageError
@@ -23,7 +24,12 @@ class TensorSpec:
     @classmethod
     def of(cls, tensor: Tensor) -> TensorSpec:
         channels = int(tensor.shape[1]) if tensor.dim() == 4 else None
-        return cls(str(tensor.dtype).removeprefix("torch."), tensor.dim(), channels)
+        return cls(_name(tensor.dtype), tensor.dim(), channels)
+
+    def takes(self, tensor: Tensor) -> bool:
+        """Whether a tensor is such a one; its channels may be a symbol of `torch.compile`."""
+        fits = _name(tensor.dtype) == self.dtype and tensor.dim() == self.dims
+        return fits and (self.channels is None or bool(tensor.shape[1] == self.channels))
 
 
 @dataclass(frozen=True)
@@ -77,17 +83,18 @@ class Signature:
         if structure != self.structure:
             raise UsageError(f"the arguments are others than at deployment; {self._wanted}")
         for number, (tensor, spec) in enumerate(zip(tensors, self.tensors, strict=True)):
-            found = TensorSpec.of(tensor)
-            if spec.channels is None:
-                found = TensorSpec(found.dtype, found.dims, None)
-            if found != spec:
-                what = f"input {number} is {found.dtype} of shape {tuple(tensor.shape)}"
+            if not spec.takes(tensor):
+                what = f"input {number} is {_name(tensor.dtype)} of shape {tuple(tensor.shape)}"
                 raise UsageError(f"{what}; this deployed module was made for {_words(spec)}")
         return tensors
 
     @property
     def _wanted(self) -> str:
         return f"this deployed module was made for {' and '.join(map(_words, self.tensors)) or 'no tensors'}"
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _words(spec: TensorSpec) -> str:

@@ -87,7 +87,7 @@ def run(network: Callable[..., Any], call: tuple[Sequence[Any], dict[str, Any]])
     """What the network returns of a copy of the arguments, with the same random numbers at each call."""
     args, kwargs = copy.deepcopy(call)
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         return network(*args, **kwargs)
 
 
@@ -175,8 +175,9 @@ def _channels_last(tensor: Tensor) -> Tensor:
 
 @contextmanager
 def _without_onednn() -> Iterator[None]:
-    before, torch.backends.mkldnn.enabled = torch.backends.mkldnn.enabled, False
+    onednn: Any = torch.backends.mkldnn
+    before, onednn.enabled = onednn.enabled, False
     try:
         yield
     finally:
-        torch.backends.mkldnn.enabled = before
+        onednn.enabled = before

@@ -27,20 +27,19 @@ class ValueTracer(Tracer):
         return _Value(node, self)
 
     def iter(self, obj: Proxy) -> Iterator[Any]:
+        value: Any = obj
         length = known_length(obj.node)
-        if length is None:
-            return super().iter(obj)
-        return (obj[index] for index in range(length))
+        return super().iter(obj) if length is None else (value[index] for index in range(length))
 
 
 def known_length(node: Node) -> int | None:
     """How many tensors a call gives, where its arguments say so; None where the input decides.
 
-    A `chunk` of very few channels gives fewer: then reading the missing ones fails, in the graph as in the code.
+    A `chunk` of very few channels gives fewer than it was asked for: then reading the missing ones fails.
     """
-    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-    if node.op not in ("call_method", "call_function") or name not in ("chunk", "split", "split_with_sizes"):
+    if node.target not in ("chunk", torch.chunk, "split", torch.split, "split_with_sizes"):
         return None
+    name = getattr(node.target, "__name__", node.target)
     key = "chunks" if name == "chunk" else "split_size_or_sections"
     asked = node.args[1] if len(node.args) > 1 else node.kwargs.get(key, node.kwargs.get("split_size"))
     if name == "chunk":

@@ -7,7 +7,7 @@ memory afterwards under another name, a view or a tensor that it is a view of.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -105,7 +105,7 @@ class _Writes:
         if written.op == "get_attr":
             raise CaptureError(f"it changes its own {written.target} while it runs")
         places = {other: place for place, other in enumerate(self.graph.nodes)}
-        for alias in self._aliases(written, node):
+        for alias in self._aliases(written, [other for other in places if places[other] < places[node]]):
             if alias.op == "get_attr":
                 raise CaptureError(f"it changes its own {alias.target} while it runs")
             if alias.op == "placeholder":
@@ -116,13 +116,14 @@ class _Writes:
                 raise CaptureError(f"{what} in place changes a tensor that is read through a view afterwards")
         written.replace_all_uses_with(node, delete_user_cb=lambda user: places[user] > places[node])
 
-    def _aliases(self, node: Node, but: Node) -> set[Node]:
-        """Nodes whose memory may be this node's, itself among them; not `but`, nor what only that one leads to."""
+    def _aliases(self, node: Node, among: Collection[Node]) -> set[Node]:
+        """Nodes before a write whose memory may be this node's, itself among them; views taken later see the write."""
+        known = set(among)
         found: set[Node] = set()
         left = [node]
         while left:
             one = left.pop()
-            if one not in found and one is not but:
+            if one not in found and one in known:
                 found.add(one)
                 left.extend(self._shared(one))
                 left.extend(user for user in one.users if one in self._shared(user))

@@ -50,7 +50,7 @@ class Traced:
         found = fx.GraphModule(model, self.graph)
         for module in found.modules():
             if getattr(module, "inplace", False) is True:
-                module.inplace = False
+                setattr(module, "inplace", False)  # noqa: B010  (no attribute of every module)
         return found
 
 
