@@ -1,8 +1,8 @@
-"""How much of a run's time a study spends on storing it: on its database and its records, and on its checkpoints.
+"""How much of a run's time a study spends on storing it: on its claim and its records, and on its checkpoints.
 
 python benchmarks/study_overhead.py --out benchmarks/results/study-overhead.json [--study digits] [--variant het-pc]
 
-One run of a study is done as a worker does it, after all of the study's other runs, so that the database is full; every
+One run of a study is done as a worker does it, after all of the study's other runs, so that the folder is full; every
 call that stores is timed. The default is the shipped study's fastest run, of which storing takes the largest share.
 """
 
@@ -21,28 +21,30 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from hetconv.study.queue import RunKey
 
 from hetconv.cost.circumstances import circumstances
 from hetconv.records import Circumstances, Epoch, Record, Run, save_record
 from hetconv.study import StudyDefinition, load_definition, open_study
+from hetconv.study.definition import RunKey
 
 STORING = {
-    "hetconv.study.storage.Trials._patiently": "database",
-    "hetconv.study.storage.Trials.set_epoch": "database",
-    "hetconv.study.storage.Trials.set_beat": "heart",
-    "hetconv.study.store.load_record": "records",
+    "hetconv.study.attempts.RunFolder.claim": "claims",
+    "hetconv.study.attempts.RunFolder.settle": "claims",
+    "hetconv.study.attempts.RunFolder.ended": "records",
+    "hetconv.study.attempts.Attempt.owns": "claims",
+    "hetconv.study.attempts.save_record": "records",
+    "hetconv.study.one_run.save_record": "records",
     "hetconv.study.store.save_record": "records",
     "hetconv.train.loop.save_checkpoint": "checkpoints",
 }
-"""Every function that stores or reads what is stored; none calls another. The heart beats in a thread of its own."""
+"""Every function that stores or reads what is stored; none calls another."""
 
 
 @dataclass(frozen=True)
 class Overhead(Record):
     """Seconds of one run from its claim to its record in results.json, and of the calls in it that store.
 
-    `share` is that of the database and the records in the run's seconds, `share_with_checkpoints` that of all three.
+    `share` is that of claims and records in the run's seconds, `share_with_checkpoints` that of all three.
     `calls` says how often each was called.
     """
 
@@ -86,23 +88,24 @@ def measure(definition: StudyDefinition, variant: str, folder: Path) -> Overhead
     chosen = RunKey(definition.networks[0], variant, definition.seeds[-1])
     epochs = definition.recipes[definition.recipe].recipe.epochs
     made_up = tuple(Epoch(number, 0.1, 1.0, 1.0, 0.5, 1.0) for number in range(1, epochs + 1))
-    for key in study.statuses():
+    store = study.networks[chosen.network].store
+    for key in definition.run_keys():
         if key != chosen:
-            study.queue.add_ended(key, Run(key.variant, key.seed, "done", made_up))
+            save_record(Run(key.variant, key.seed, "done", made_up), store.run(key.variant, key.seed).record)
     spent, calls = Counter[str](), Counter[str]()
     with timed(spent, calls):
         begin = time.perf_counter()
         study.work()
         seconds = time.perf_counter() - begin
-    status = study.statuses()[chosen]
-    if status.state != "done":
-        raise SystemExit(f"the run ended as {status.state}: {status.reason}")
+    run = store.run(chosen.variant, chosen.seed).ended()
+    if run is None or run.state != "done":
+        raise SystemExit(f"the run has not ended well: {run}")
     storing = {kind: round(spent[kind], 4) for kind in sorted(spent)}
-    share = (spent["database"] + spent["records"]) / seconds
+    share = (spent["claims"] + spent["records"]) / seconds
     return Overhead(
         circumstances(torch.device("cpu"), "float32", "channels_last", 1, torch.get_num_threads()), definition.name,
-        variant, chosen.seed, epochs, len(study.statuses()), round(seconds, 2), storing, dict(calls), round(share, 5),
-        round(share + spent["checkpoints"] / seconds, 5),
+        variant, chosen.seed, epochs, len(definition.run_keys()), round(seconds, 2), storing, dict(calls),
+        round(share, 5), round(share + spent["checkpoints"] / seconds, 5),
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ ROOT = Path(hetconv.__file__).parent
 LAYER = {"nn", "pattern", "errors", "foreign"}
 MAY_KNOW = {
     "errors": set(),
+    "starting": set(),
     "built": {"errors"},
     "files": {"errors"},
     "tensor_file": set(),

@@ -1,5 +1,8 @@
 """HetConv layers for PyTorch: the layer, its exact cost, conversion, and an honest comparison."""
 
+import hetconv.starting  # noqa: F401  (acts before PyTorch is loaded)
+
+# isort: split
 from hetconv.adaptation import Plan, RefitReport, plan, refit_
 from hetconv.convert import ConversionReport, convert_, convertible, swap_
 from hetconv.cost import LatencyReport, complexity, latency, speedup_theory

@@ -122,6 +122,9 @@ def test_what_does_not_belong_is_refused(tmp_path: Path) -> None:
     other = replace(here, settings=replace(here.settings, network="resnet56_cifar"))
     with pytest.raises(UsageError, match="network='resnet56_cifar' is not in this study, which has vgg16_cifar"):
         joined(study(here), written(tmp_path / "a.csv", other))
+    more = replace(here, runs=(replace(here.runs[0], variant="het-p2"),))
+    with pytest.raises(UsageError, match="variant='het-p2' is not in this study, which has dense"):
+        joined(study(here), written(tmp_path / "d.csv", more))
     changed = replace(here, runs=(replace(here.runs[0], state="failed"), *here.runs[1:]))
     with pytest.raises(UsageError, match=re.escape("dense seed 0 is in this study with other values")):
         joined(study(here), written(tmp_path / "b.csv", changed))

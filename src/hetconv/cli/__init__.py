@@ -29,6 +29,7 @@ class Terminated(KeyboardInterrupt):
 def main(arguments: list[str] | None = None) -> None:
     """Run the command and exit: 0, 2 if it was used wrongly, 1 if it failed, 130 or 143 if it was interrupted."""
     tolerant_streams()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _terminate)
     sys.exit(run(arguments))
 

@@ -14,8 +14,8 @@ def joined(study: StudyResults, path: Path) -> StudyResults:
     """The same study with the runs of a CSV file that it does not have yet; ended ones only.
 
     Raises:
-        UsageError: the file is no such table, or has a network that is not in this study, a finished run of another
-            number of epochs, or a run that this study has with other values.
+        UsageError: the file is no such table, or has a network or a variant that is not in this study, a finished run
+            of another number of epochs, or a run that this study has with other values.
     """
     found = read_runs_csv(path)
     known = [results.settings.network for results in study.networks]
@@ -32,7 +32,10 @@ def joined(study: StudyResults, path: Path) -> StudyResults:
 def _with(results: Results, runs: tuple[Run, ...], path: Path) -> Results:
     there = {(run.variant, run.seed): run for run in results.runs if run.state != "running"}
     new = []
+    known = results.settings.variants
     for run in (run for run in runs if run.state != "running"):
+        if run.variant not in known:
+            raise UsageError(f"{path}: variant={run.variant[:80]!r} is not in this study, which has {', '.join(known)}")
         old = there.get((run.variant, run.seed))
         if old is None:
             _check_epochs(results, run, path)
