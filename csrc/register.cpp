@@ -2,13 +2,15 @@
 // 2.11 on. Schemas, fake kernels and gradients are in src/hetconv/ops.
 #include <algorithm>
 #include <optional>
+#include <stdexcept>
+#include <string>
 #include <tuple>
 #include <vector>
 
 #include "bfloat16.h"
-#include "het_conv.h"
-#include "int8/int8.h"
-#include "network/api.h"
+#include "checked.h"
+#include "entries.h"
+#include "packed_weights.h"
 #include "scratch.h"
 #include "torch/library.h"
 #include "torch/tensor.h"
@@ -18,9 +20,11 @@ namespace torch = hetconv::torch;
 namespace {
 
 using hetconv::Activation;
-using hetconv::Algorithm;
+using hetconv::checked;
 using hetconv::Input;
 using hetconv::Output;
+using hetconv::Pair;
+using hetconv::set_images;
 using hetconv::Shape;
 using hetconv::Strides;
 using hetconv::Threads;
@@ -33,7 +37,7 @@ void for_each(int64_t size, void (*body)(const void*, int64_t, int64_t), const v
   torch::parallel_for(0, size, 1, [&](int64_t begin, int64_t end) { body(context, begin, end); });
 }
 
-Threads threads() { return {static_cast<int>(torch::get_num_threads()), &for_each}; }
+Threads threads() { return hetconv::process_threads(); }
 
 Tensor empty(const Ints& size, const Ints& strides, ScalarType type = ScalarType::Float) {
   AtenTensorHandle handle = nullptr;
@@ -93,7 +97,12 @@ Tensor empty_image(int64_t batch, int64_t channels, int64_t height, int64_t widt
 
 bool adjacent_channels(const Tensor& x) { return x.size(1) == 1 || x.stride(1) == 1; }
 
-Strides strides(const Tensor& x) { return {x.stride(0), x.stride(2), x.stride(3)}; }
+// Along a dimension of one element a tensor may have any stride: these are what a dense tensor has there.
+Strides strides(const Tensor& x) {
+  const int64_t column = x.size(3) > 1 ? x.stride(3) : x.size(1);
+  const int64_t row = x.size(2) > 1 ? x.stride(2) : x.size(3) * column;
+  return {x.size(0) > 1 ? x.stride(0) : x.size(2) * row, row, column};
+}
 
 // A tensor whose channels are adjacent: itself, or a copy.
 class Image {
@@ -148,52 +157,25 @@ void check_weights(const Tensor& x, const Tensor& spatial, const Tensor& pointwi
                   " filters and weight_pointwise ", pointwise.size(0));
 }
 
-Shape make_shape(int64_t in_channels, int64_t out_channels, int64_t p, int64_t kernel_height, int64_t kernel_width,
-                 const Ints& stride, const Ints& padding, const Ints& dilation, bool shifted) {
-  STD_TORCH_CHECK(p > 0 && in_channels % p == 0 && out_channels % p == 0, "hetconv: p=", p,
-                  " must divide in_channels=", in_channels, " and out_channels=", out_channels);
-  STD_TORCH_CHECK(kernel_height % 2 == 1 && kernel_width % 2 == 1, "hetconv: kernel sizes must be odd");
-  for (const Ints* pair : {&stride, &padding, &dilation})
-    STD_TORCH_CHECK(pair->size() == 2, "hetconv: two numbers expected");
-  STD_TORCH_CHECK(
-      stride[0] > 0 && stride[1] > 0 && dilation[0] > 0 && dilation[1] > 0 && padding[0] >= 0 && padding[1] >= 0,
-      "hetconv: stride and dilation must be positive, padding not negative");
-  Shape shape{};
-  shape.in_channels = in_channels;
-  shape.out_channels = out_channels;
-  shape.p = p;
-  shape.kernel_height = kernel_height;
-  shape.kernel_width = kernel_width;
-  shape.stride_height = stride[0];
-  shape.stride_width = stride[1];
-  shape.padding_height = padding[0];
-  shape.padding_width = padding[1];
-  shape.dilation_height = dilation[0];
-  shape.dilation_width = dilation[1];
-  shape.shifted = shifted;
-  return shape;
+Pair pair(const char* name, const Ints& numbers) {
+  STD_TORCH_CHECK(numbers.size() == 2, "hetconv: ", name, " must be two numbers");
+  return {numbers[0], numbers[1]};
 }
 
 Shape shape_of_weights(const Tensor& spatial, const Tensor& pointwise, const Ints& stride, const Ints& padding,
                        const Ints& dilation, bool shifted) {
+  hetconv::check_range("channels of the weights", {spatial.size(1), pointwise.size(1)}, 0);
   const int64_t in_channels = spatial.size(1) + pointwise.size(1);
   STD_TORCH_CHECK(spatial.size(1) > 0 && in_channels % spatial.size(1) == 0, "hetconv: weight_spatial has ",
                   spatial.size(1), " of ", in_channels, " channels; it must have M/P");
-  return make_shape(in_channels, spatial.size(0), in_channels / spatial.size(1), spatial.size(2), spatial.size(3),
-                    stride, padding, dilation, shifted);
-}
-
-void set_images(Shape& shape, int64_t batch, int64_t in_height, int64_t in_width) {
-  shape.batch = batch;
-  shape.in_height = in_height;
-  shape.in_width = in_width;
-  shape.out_height = (in_height + 2 * shape.padding_height - shape.dilation_height * (shape.kernel_height - 1) - 1) /
-                         shape.stride_height +
-                     1;
-  shape.out_width =
-      (in_width + 2 * shape.padding_width - shape.dilation_width * (shape.kernel_width - 1) - 1) / shape.stride_width +
-      1;
-  STD_TORCH_CHECK(shape.out_height > 0 && shape.out_width > 0, "hetconv: the kernel is larger than the padded input");
+  return checked({in_channels,
+                  spatial.size(0),
+                  in_channels / spatial.size(1),
+                  {spatial.size(2), spatial.size(3)},
+                  pair("stride", stride),
+                  pair("padding", padding),
+                  pair("dilation", dilation),
+                  shifted});
 }
 
 void check_images(const Shape& shape, const Tensor& x, const Tensor& y) {
@@ -232,13 +214,13 @@ Tensor het_conv2d_input_grad(Tensor grad_output, Tensor weight_spatial, Tensor w
                              Ints stride, Ints padding, Ints dilation, bool shifted) {
   check_weights(grad_output, weight_spatial, weight_pointwise);
   Shape shape = shape_of_weights(weight_spatial, weight_pointwise, stride, padding, dilation, shifted);
-  STD_TORCH_CHECK(input_size.size() == 2, "hetconv: input_size must be two numbers");
-  set_images(shape, grad_output.size(0), input_size[0], input_size[1]);
-  Canvas grad_x(empty_image(shape.batch, shape.in_channels, shape.in_height, shape.in_width,
-                            is_channels_last(grad_output), grad_output.scalar_type()));
+  const Pair size = pair("input_size", input_size);
+  set_images(shape, grad_output.size(0), size.height, size.width);
   STD_TORCH_CHECK(grad_output.size(1) == shape.out_channels && grad_output.size(2) == shape.out_height &&
                       grad_output.size(3) == shape.out_width,
                   "hetconv: grad_output has not the output's shape");
+  Canvas grad_x(empty_image(shape.batch, shape.in_channels, shape.in_height, shape.in_width,
+                            is_channels_last(grad_output), grad_output.scalar_type()));
   const Tensor spatial = in_order(weight_spatial, shape), pointwise = unstrided(weight_pointwise);
   shape.algorithm = hetconv::choose_algorithm(shape, true, true);
   float* const packed = scratch(hetconv::packed_size_input_grad(shape));
@@ -250,12 +232,11 @@ Tensor het_conv2d_input_grad(Tensor grad_output, Tensor weight_spatial, Tensor w
 
 std::tuple<Tensor, Tensor> het_conv2d_weight_grad(Tensor grad_output, Tensor x, Ints kernel_size, int64_t p,
                                                   Ints stride, Ints padding, Ints dilation, bool shifted) {
-  STD_TORCH_CHECK(grad_output.dim() == 4 && x.dim() == 4 && kernel_size.size() == 2,
-                  "hetconv: x and grad_output must have 4 dimensions, kernel_size 2 numbers");
+  STD_TORCH_CHECK(grad_output.dim() == 4 && x.dim() == 4, "hetconv: x and grad_output must have 4 dimensions");
   STD_TORCH_CHECK(x.scalar_type() == grad_output.scalar_type() && x.is_cpu(),
                   "hetconv: x and grad_output must have one dtype and device");
-  Shape shape =
-      make_shape(x.size(1), grad_output.size(1), p, kernel_size[0], kernel_size[1], stride, padding, dilation, shifted);
+  Shape shape = checked({x.size(1), grad_output.size(1), p, pair("kernel_size", kernel_size), pair("stride", stride),
+                         pair("padding", padding), pair("dilation", dilation), shifted});
   set_images(shape, x.size(0), x.size(2), x.size(3));
   check_images(shape, x, grad_output);
   const int64_t own = shape.in_channels / p, rest = shape.in_channels - own, taps = kernel_size[0] * kernel_size[1];
@@ -270,27 +251,6 @@ std::tuple<Tensor, Tensor> het_conv2d_weight_grad(Tensor grad_output, Tensor x, 
           rounded(pointwise, x.scalar_type(), pointwise_size, pointwise_strides)};
 }
 
-// Packed weights begin with a header of one cache line, which says for which instruction set and algorithm they are.
-// Winograd ones end with the spatial weights as the layer has them, since transformed ones do not tell their last bits.
-constexpr int64_t kHeader = 16;
-
-float instruction_set_code() { return static_cast<float>(hetconv::instruction_set()[3]); }
-
-Algorithm algorithm_of(const float* packed) { return packed[1] == 0 ? Algorithm::direct : Algorithm::winograd; }
-
-int64_t kept_elements(const Shape& shape) {
-  const int64_t taps = shape.kernel_height * shape.kernel_width;
-  return shape.algorithm == Algorithm::direct ? 0 : shape.out_channels * (shape.in_channels / shape.p) * taps;
-}
-
-// Whether this is what hetconv_pack gives for the shape, whose algorithm is set to the one that it is packed for.
-bool is_packed_for(Shape& shape, const float* packed, int64_t elements) {
-  if (elements < kHeader || packed[0] != instruction_set_code()) return false;
-  shape.algorithm = algorithm_of(packed);
-  const bool possible = shape.algorithm == Algorithm::direct || hetconv::uses_winograd(shape);
-  return possible && elements == kHeader + hetconv::packed_size(shape) + kept_elements(shape);
-}
-
 // layer: out_channels, p, kernel size, stride, padding, dilation (2 numbers each), shifted, activation. One list, since
 // unpacking each argument costs time at every call.
 Tensor het_conv2d_packed(Tensor x, Tensor packed, std::optional<Tensor> bias, std::optional<Tensor> residual,
@@ -301,11 +261,17 @@ Tensor het_conv2d_packed(Tensor x, Tensor packed, std::optional<Tensor> bias, st
                       packed.scalar_type() == ScalarType::Float && packed.is_cpu() && packed.is_contiguous(),
                   "hetconv: packed layers take float32 or bfloat16 tensors on the CPU, and float32 weights");
   STD_TORCH_CHECK(activation >= 0 && activation <= 3, "hetconv: unknown activation");
-  Shape shape = make_shape(x.size(1), layer[0], layer[1], layer[2], layer[3], {layer[4], layer[5]},
-                           {layer[6], layer[7]}, {layer[8], layer[9]}, layer[10] != 0);
+  Shape shape = checked({x.size(1),
+                         layer[0],
+                         layer[1],
+                         {layer[2], layer[3]},
+                         {layer[4], layer[5]},
+                         {layer[6], layer[7]},
+                         {layer[8], layer[9]},
+                         layer[10] != 0});
   set_images(shape, x.size(0), x.size(2), x.size(3));
   const float* const weights = packed.const_data_ptr<float>();
-  STD_TORCH_CHECK(is_packed_for(shape, weights, packed.numel()),
+  STD_TORCH_CHECK(hetconv::is_packed_for(shape, weights, packed.numel()),
                   "hetconv: the weights were packed for another layer or instruction set; pack them here");
   STD_TORCH_CHECK(!bias.has_value() || (bias->numel() == shape.out_channels && bias->is_contiguous() &&
                                         bias->scalar_type() == ScalarType::Float),
@@ -327,10 +293,20 @@ Tensor het_conv2d_packed(Tensor x, Tensor packed, std::optional<Tensor> bias, st
     }
   }
   hetconv::forward(
-      shape, Image(x).input(), weights + kHeader,
+      shape, Image(x).input(), weights + hetconv::kHeader,
       {data_or_null(bias), added.has_value() ? added->const_data_ptr() : nullptr, static_cast<Activation>(activation)},
       y.output(), threads());
   return y.finish();
+}
+
+// What is refused is an error of PyTorch's own.
+template <torch::Boxed native>
+void checked_call(StableIValue* stack, uint64_t inputs, uint64_t outputs) {
+  try {
+    native(stack, inputs, outputs);
+  } catch (const hetconv::Refused& refusal) {
+    torch::refuse(std::string("hetconv: ") + refusal.what());
+  }
 }
 
 // float32 and bfloat16 run here; for other types the operator's decomposed form takes the same arguments.
@@ -339,7 +315,7 @@ void dispatch(StableIValue* stack, uint64_t inputs, uint64_t outputs) {
   int32_t dtype = 0;
   torch::call(aoti_torch_get_dtype(reinterpret_cast<AtenTensorHandle>(stack[0]), &dtype));
   if (ScalarType{dtype} == ScalarType::Float || ScalarType{dtype} == ScalarType::BFloat16) {
-    native(stack, inputs, outputs);
+    checked_call<native>(stack, inputs, outputs);
   } else {
     torch::call(torch_call_dispatcher(decomposed, "", stack, torch::kVersion));
   }
@@ -358,84 +334,13 @@ const torch::Library kernels("hetconv", "CPU", [](torch::Library& library) {
   library.impl("het_conv2d", &dispatch<torch::box<&het_conv2d>, kForward>);
   library.impl("het_conv2d_input_grad", &dispatch<torch::box<&het_conv2d_input_grad>, kInputGrad>);
   library.impl("het_conv2d_weight_grad", &dispatch<torch::box<&het_conv2d_weight_grad>, kWeightGrad>);
-  library.impl("het_conv2d_packed", torch::box<&het_conv2d_packed>);
+  library.impl("het_conv2d_packed", &checked_call<torch::box<&het_conv2d_packed>>);
 });
 
 }  // namespace
 
-// For ops/native.py, through ctypes.
-extern "C" {
+namespace hetconv {
 
-__attribute__((visibility("default"))) const char* hetconv_instruction_set() { return hetconv::instruction_set(); }
+Threads process_threads() { return {static_cast<int>(torch::get_num_threads()), &for_each}; }
 
-__attribute__((visibility("default"))) int hetconv_choose_instruction_set(const char* name) {
-  return hetconv::choose_instruction_set(name);
-}
-
-__attribute__((visibility("default"))) uint64_t hetconv_fingerprint(const float* values, int64_t count) {
-  return hetconv::fingerprint(values, count);
-}
-
-__attribute__((visibility("default"))) int64_t hetconv_multiply_adds(int64_t rounds) {
-  return hetconv::multiply_adds(rounds);
-}
-
-__attribute__((visibility("default"))) int64_t hetconv_int8_multiply_adds(int64_t rounds) {
-  return hetconv::int8_multiply_adds(rounds);
-}
-
-// numbers: batch, channels, height and width; then the strides of each, in elements. Returns 0 on failure, and 2 where
-// the images hold a number that is not finite.
-__attribute__((visibility("default"))) int hetconv_network_run(hetconv::Network* network, const int64_t* numbers,
-                                                               const float* x, float* y) {
-  bool finite = true;
-  const bool done = hetconv::without_exceptions([&] {
-    const int64_t* const n = numbers;
-    finite = network->run({x, n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7]}, y, threads());
-  });
-  return !done ? 0 : finite ? 1 : 2;
-}
-
-__attribute__((visibility("default"))) void hetconv_allow_winograd(int allow) { hetconv::allow_winograd(allow != 0); }
-
-// layer: in_channels, out_channels, p, kernel height, kernel width, shifted; then stride, padding and dilation (2
-// numbers each), batch, height and width. Returns the algorithm.
-__attribute__((visibility("default"))) int hetconv_choose_algorithm(const int64_t* layer) {
-  Shape shape = make_shape(layer[0], layer[1], layer[2], layer[3], layer[4], {layer[6], layer[7]}, {layer[8], layer[9]},
-                           {layer[10], layer[11]}, layer[5] != 0);
-  set_images(shape, layer[12], layer[13], layer[14]);
-  return static_cast<int>(hetconv::choose_algorithm(shape, false, false));
-}
-
-// layer: in_channels, out_channels, p, kernel height, kernel width, shifted.
-Shape unplaced_shape(const int64_t* layer) {
-  return make_shape(layer[0], layer[1], layer[2], layer[3], layer[4], {1, 1}, {0, 0}, {1, 1}, layer[5] != 0);
-}
-
-// Returns how many elements; null arrays ask for no more.
-__attribute__((visibility("default"))) int64_t hetconv_pack(const int64_t* layer, int algorithm, const float* spatial,
-                                                            const float* pointwise, float* packed) {
-  Shape shape = unplaced_shape(layer);
-  shape.algorithm = static_cast<Algorithm>(algorithm);
-  const int64_t size = kHeader + hetconv::packed_size(shape);
-  if (packed != nullptr) {
-    std::fill(packed, packed + kHeader, 0.0f);
-    packed[0] = instruction_set_code();
-    packed[1] = static_cast<float>(algorithm);
-    hetconv::pack(shape, {spatial, pointwise}, packed + kHeader, threads());
-    std::copy(spatial, spatial + kept_elements(shape), packed + size);
-  }
-  return size + kept_elements(shape);
-}
-
-// False, and nothing is written, if the weights were packed for another layer or instruction set.
-__attribute__((visibility("default"))) int hetconv_unpack(const int64_t* layer, const float* packed, int64_t elements,
-                                                          float* spatial, float* pointwise) {
-  Shape shape = unplaced_shape(layer);
-  if (!is_packed_for(shape, packed, elements)) return 0;
-  hetconv::unpack(shape, packed + kHeader, spatial, pointwise, threads());
-  const int64_t kept = kept_elements(shape);
-  std::copy(packed + elements - kept, packed + elements, spatial);
-  return 1;
-}
-}
+}  // namespace hetconv

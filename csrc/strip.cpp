@@ -32,8 +32,9 @@ Axis make_axis(const Plan& plan, int64_t stride, int64_t in_size, int32_t Tap::*
     }
   }
   if (apart == 0) apart = stride;  // one tap: lines between those that are read need no place
-  const int64_t classes = apart / std::gcd(apart, stride);
-  const int64_t step = stride * classes / apart, span = (most - least) / apart;
+  const int64_t apart_classes = apart / std::gcd(apart, stride);
+  const int64_t step = stride * apart_classes / apart, span = (most - least) / apart;
+  const int64_t classes = std::min(apart_classes, std::max<int64_t>(1, largest));  // others have no position
   const int64_t whole = round_up(divide_up(largest, classes), plan.winograd ? kSquare : 1);
   return {classes, whole, step, span, in_size, apart, stride, least};
 }

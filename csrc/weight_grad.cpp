@@ -122,8 +122,8 @@ void WeightGrad::add(const Block& block, const float* strip, const Pixel* pixels
   tile.partial_sums = &ring;
   run_tiles(tiles_of(k, block.vectors), tile, places.data(), spatial_, nullptr);
   tile.partial_sums = &centre;
-  run_tiles(tiles_of(k, block.vectors), tile, places.data() + spatial_,
-            static_cast<int64_t>(places.size()) - spatial_, nullptr);
+  run_tiles(tiles_of(k, block.vectors), tile, places.data() + spatial_, static_cast<int64_t>(places.size()) - spatial_,
+            nullptr);
 }
 
 Shape summed_directly(Shape shape) {

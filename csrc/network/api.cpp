@@ -1,20 +1,15 @@
 #include "api.h"
 
-#include <exception>
 #include <map>
 #include <stdexcept>
 
+#include "../checked.h"
 #include "steps.h"
 
-#define HETCONV_API extern "C" __attribute__((visibility("default")))
+#define HETCONV_API extern "C" HETCONV_ENTRY
 
 namespace hetconv {
 namespace {
-
-std::string& last_error() {
-  static thread_local std::string text;
-  return text;
-}
 
 struct Arguments {
   const int64_t* numbers;
@@ -25,14 +20,22 @@ struct Arguments {
 
 // kernel, stride, padding, dilation (height and width each), ceil
 Window window_of(const int64_t* n) {
-  for (int i = 0; i < 8; ++i) {
-    const int64_t least = i == 4 || i == 5 ? 0 : 1;  // padding may be nothing
-    if (n[i] < least || n[i] > INT32_MAX) throw std::invalid_argument("a window has a side of " + std::to_string(n[i]));
-  }
+  check_range("kernel_size", {n[0], n[1]}, 1);
+  check_geometry({n[2], n[3]}, {n[4], n[5]}, {n[6], n[7]});
   return {n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8] != 0};
 }
 
-int32_t small(int64_t number) { return static_cast<int32_t>(number); }
+int32_t small(int64_t number) {
+  if (number != static_cast<int32_t>(number)) {
+    throw Refused(std::to_string(number) + " must be an integer of 32 bits");
+  }
+  return static_cast<int32_t>(number);
+}
+
+Activation activation_of(int64_t number) {
+  if (number < 0 || number > 3) throw Refused("there is no activation " + std::to_string(number));
+  return static_cast<Activation>(number);
+}
 
 using Maker = std::unique_ptr<Step> (*)(const Arguments&);
 
@@ -58,7 +61,7 @@ const std::map<std::string, Maker>& makers() {
        [](const Arguments& a) {
          const int64_t* const n = a.numbers;
          return float_convolution_step({n[0], n[1], n[2], window_of(n + 3), n[12] != 0, n[13] != 0,
-                                        static_cast<Activation>(n[14]), static_cast<const float*>(a.arrays[0]),
+                                        activation_of(n[14]), static_cast<const float*>(a.arrays[0]),
                                         static_cast<const float*>(a.arrays[1]),
                                         static_cast<const float*>(a.arrays[2])});
        }},
@@ -86,21 +89,7 @@ const std::map<std::string, Maker>& makers() {
 
 }  // namespace
 
-bool without_exceptions(const std::function<void()>& body) {
-  try {
-    body();
-    return true;
-  } catch (const std::bad_alloc&) {
-    last_error() = "there is not enough memory";
-  } catch (const std::exception& error) {
-    last_error() = error.what();
-  }
-  return false;
-}
-
 }  // namespace hetconv
-
-HETCONV_API const char* hetconv_network_error() { return hetconv::last_error().c_str(); }
 
 HETCONV_API hetconv::Network* hetconv_network_new(int64_t in_channels) {
   hetconv::Network* made = nullptr;
@@ -116,6 +105,7 @@ HETCONV_API int64_t hetconv_network_add(hetconv::Network* network, const char* k
   int64_t made = -1;
   hetconv::without_exceptions([&] {
     const auto found = hetconv::makers().find(kind);
+    if (input_count < 1) throw hetconv::Refused("a step reads no value");
     if (found == hetconv::makers().end()) throw std::invalid_argument(std::string("there is no step ") + kind);
     made = network->add(found->second({numbers, reals, arrays, input_count}), {inputs, inputs + input_count});
   });
@@ -127,6 +117,15 @@ HETCONV_API int hetconv_network_result(const hetconv::Network* network, int64_t 
     const hetconv::Result result = network->result(height, width);
     sizes[0] = result.channels, sizes[1] = result.height, sizes[2] = result.width;
   });
+}
+
+HETCONV_API int hetconv_network_run(hetconv::Network* network, const int64_t* numbers, const float* x, float* y) {
+  bool finite = true;
+  const bool done = hetconv::without_exceptions([&] {
+    const int64_t* const n = numbers;
+    finite = network->run({x, n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7]}, y, hetconv::process_threads());
+  });
+  return !done ? 0 : finite ? 1 : 2;
 }
 
 HETCONV_API int64_t hetconv_network_weight_bytes(const hetconv::Network* network) { return network->weight_bytes(); }

@@ -1,21 +1,12 @@
 // Networks for callers that do not speak C++: a handle, steps by name, errors as text.
 #pragma once
 
+#include "../entries.h"
 #include "network.h"
-
-namespace hetconv {
-
-// Runs `body`, and keeps the text of what it throws for hetconv_network_error. False if it threw.
-bool without_exceptions(const std::function<void()>& body);
-
-}  // namespace hetconv
 
 extern "C" {
 
-// Why the last call of this thread that failed did so.
-const char* hetconv_network_error();
-
-// Null on failure.
+// Null on failure; hetconv_error() says why, of all of these.
 hetconv::Network* hetconv_network_new(int64_t in_channels);
 void hetconv_network_delete(hetconv::Network* network);
 
@@ -26,6 +17,10 @@ int64_t hetconv_network_add(hetconv::Network* network, const char* kind, const i
 
 // The channels, height and width of the last step's output. False on failure.
 int hetconv_network_result(const hetconv::Network* network, int64_t height, int64_t width, int64_t* sizes);
+
+// numbers: batch, channels, height and width; then the strides of each, in elements. Returns 0 on failure, and 2 where
+// the images hold a number that is not finite.
+int hetconv_network_run(hetconv::Network* network, const int64_t* numbers, const float* x, float* y);
 
 int64_t hetconv_network_weight_bytes(const hetconv::Network* network);
 int64_t hetconv_network_arena_bytes(const hetconv::Network* network);

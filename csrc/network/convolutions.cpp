@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "../checked.h"
 #include "../int8/convolution.h"
 #include "steps.h"
 
@@ -31,29 +32,31 @@ class Aligned {
   int64_t bytes_;
 };
 
-Shape shape_of(int64_t in_channels, int64_t out_channels, int64_t p, const Window& window) {
-  Shape shape{};
-  shape.in_channels = in_channels;
-  shape.out_channels = out_channels;
-  shape.p = p;
-  shape.kernel_height = window.kernel_height;
-  shape.kernel_width = window.kernel_width;
-  shape.stride_height = window.stride_height;
-  shape.stride_width = window.stride_width;
-  shape.padding_height = window.padding_height;
-  shape.padding_width = window.padding_width;
-  shape.dilation_height = window.dilation_height;
-  shape.dilation_width = window.dilation_width;
-  shape.shifted = true;
+Shape shape_of(int64_t in_channels, int64_t out_channels, int64_t p, const Window& window, bool shifted) {
+  return checked({in_channels,
+                  out_channels,
+                  p,
+                  {window.kernel_height, window.kernel_width},
+                  {window.stride_height, window.stride_width},
+                  {window.padding_height, window.padding_width},
+                  {window.dilation_height, window.dilation_width},
+                  shifted});
+}
+
+// The shape with its images, whose output is what the step said it makes.
+Shape placed(Shape shape, int64_t batch, const Value& x, const Value& y) {
+  set_images(shape, batch, x.height, x.width);
+  if (shape.out_height != y.height || shape.out_width != y.width) {
+    throw std::invalid_argument("a convolution's last window begins outside; ceil is for pools");
+  }
   return shape;
 }
 
-void set_images(Shape& shape, int64_t batch, const Value& x, const Value& y) {
-  shape.batch = batch;
-  shape.in_height = x.height;
-  shape.in_width = x.width;
-  shape.out_height = y.height;
-  shape.out_width = y.width;
+void check_residual(const std::vector<Value>& inputs, const Value& sum, Int8Output type) {
+  const Value& added = inputs.at(1);
+  if (added.type != type || added.channels != sum.channels || added.height != sum.height || added.width != sum.width) {
+    throw std::invalid_argument("a residual has not the size of what it is added to");
+  }
 }
 
 void check_channels(const Value& x, int64_t channels, Int8Output type) {
@@ -76,7 +79,7 @@ class Int8ConvolutionStep : public Step {
  public:
   explicit Int8ConvolutionStep(const Int8Layer& layer)
       : layer_(checked(layer)),
-        shape_(shape_of(layer.in_channels, layer.out_channels, layer.p, layer.window)),
+        shape_(shape_of(layer.in_channels, layer.out_channels, layer.p, layer.window, true)),
         instruction_set_(instruction_set()),
         packed_(int8_packed_size(shape_)),
         start_(static_cast<size_t>(whole_blocks(layer.out_channels)), 0),
@@ -93,13 +96,7 @@ class Int8ConvolutionStep : public Step {
     const int64_t height = layer_.window.out_height(inputs[0].height), width = layer_.window.out_width(inputs[0].width);
     Value made = uint8_value(layer_.out_channels, height, width);
     made.type = layer_.to;
-    if (layer_.residual) {
-      const Value& added = inputs.at(1);
-      if (added.type != Int8Output::uint8 || added.channels != made.channels || added.height != height ||
-          added.width != width) {
-        throw std::invalid_argument("a residual has not the size of what it is added to");
-      }
-    }
+    if (layer_.residual) check_residual(inputs, made, Int8Output::uint8);
     return made;
   }
 
@@ -108,8 +105,7 @@ class Int8ConvolutionStep : public Step {
       throw std::invalid_argument(std::string("the network was made for ") + instruction_set_ + ", and " +
                                   instruction_set() + " is chosen now; make it again");
     }
-    Shape shape = shape_;
-    set_images(shape, batch, inputs[0], output);
+    const Shape shape = placed(shape_, batch, inputs[0], output);
     return [this, convolution = std::make_shared<Int8Convolution>(shape, threads)](const void* const* in, void* out,
                                                                                    const Threads& all) {
       Int8Epilogue epilogue{start_.data(), scale_.data()};
@@ -155,8 +151,7 @@ class Int8ConvolutionStep : public Step {
 class FloatConvolutionStep : public Step {
  public:
   explicit FloatConvolutionStep(const FloatLayer& layer)
-      : layer_(layer), shape_(shape_of(layer.in_channels, layer.out_channels, layer.p, layer.window)) {
-    shape_.shifted = layer.shifted;
+      : layer_(layer), shape_(shape_of(layer.in_channels, layer.out_channels, layer.p, layer.window, layer.shifted)) {
     const int64_t own = layer.in_channels / layer.p, taps = layer.window.kernel_height * layer.window.kernel_width;
     spatial_.assign(layer.spatial, layer.spatial + layer.out_channels * own * taps);
     pointwise_.assign(layer.pointwise, layer.pointwise + layer.out_channels * (layer.in_channels - own));
@@ -166,18 +161,20 @@ class FloatConvolutionStep : public Step {
 
   Value output(const std::vector<Value>& inputs) const override {
     check_channels(inputs[0], layer_.in_channels, Int8Output::float32);
-    return float_value(layer_.out_channels, layer_.window.out_height(inputs[0].height),
-                       layer_.window.out_width(inputs[0].width));
+    const Value made = float_value(layer_.out_channels, layer_.window.out_height(inputs[0].height),
+                                   layer_.window.out_width(inputs[0].width));
+    if (layer_.residual) check_residual(inputs, made, Int8Output::float32);
+    return made;
   }
 
   Run prepare(const std::vector<Value>& inputs, const Value& output, int64_t batch, int threads) const override {
     Value x = inputs[0], y = output;
-    Shape shape = shape_;
-    const bool points = x.height == 1 && x.width == 1 && layer_.window.kernel_height == 1 &&
-                        layer_.window.kernel_width == 1 && layer_.window.padding_height == 0 &&
-                        layer_.window.padding_width == 0;
+    const Window& window = layer_.window;
+    const bool points = x.height == 1 && x.width == 1 && window.kernel_height == 1 && window.kernel_width == 1 &&
+                        window.padding_height == 0 && window.padding_width == 0 && window.stride_height == 1 &&
+                        window.stride_width == 1;
     if (points) x.width = y.width = batch;  // a matrix product: the images are the pixels of one
-    set_images(shape, points ? 1 : batch, x, y);
+    Shape shape = placed(shape_, points ? 1 : batch, x, y);
     shape.algorithm = choose_algorithm(shape, false, false);
     const auto packed = std::make_shared<Aligned>(packed_size(shape) * 4);
     const Threads alone{1, nullptr};

@@ -1,5 +1,7 @@
 #include "network.h"
 
+#include "../checked.h"
+
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -75,6 +77,7 @@ int64_t Network::add(std::unique_ptr<Step> step, std::vector<int64_t> inputs) {
 }
 
 std::vector<Value> Network::values(int64_t height, int64_t width) const {
+  check_elements({height, width, in_channels_});
   std::vector<Value> values{float_value(in_channels_, height, width)};
   for (const Entry& entry : entries_) {
     std::vector<Value> inputs;
@@ -84,6 +87,8 @@ std::vector<Value> Network::values(int64_t height, int64_t width) const {
       throw std::invalid_argument("images of " + std::to_string(height) + "×" + std::to_string(width) +
                                   " are smaller than the network's windows");
     }
+    const Value& made = values.back();
+    check_elements({made.height, made.width, made.pixel});
   }
   return values;
 }
@@ -104,6 +109,7 @@ Network::Sized& Network::sized(const Images& images, int threads) {
   made->batch = images.batch, made->height = images.height, made->width = images.width, made->threads = threads;
   made->instruction_set = hetconv::instruction_set();
   const std::vector<Value> values = this->values(images.height, images.width);
+  for (const Value& value : values) check_elements({images.batch, value.height, value.width, value.pixel});
   std::vector<size_t> last_use(values.size(), 0);
   for (size_t i = 0; i < entries_.size(); ++i) {
     for (const int64_t input : entries_[i].inputs) last_use[static_cast<size_t>(input)] = i + 1;

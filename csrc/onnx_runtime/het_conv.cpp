@@ -11,6 +11,7 @@
 #include <mutex>
 #include <optional>
 
+#include "../checked.h"
 #include "../scratch.h"
 #include "operators.h"
 
@@ -30,20 +31,17 @@ Choice chosen(const std::string& name, const std::string& value,
   throw Error("attribute " + name + "=" + value + " must be one of " + names);
 }
 
-// What the attributes say; sizes are not known yet.
-Shape shape_of_node(const Node& node) {
-  Shape shape{};
-  shape.p = node.integer("p");
-  std::tie(shape.stride_height, shape.stride_width) = node.pair("stride");
-  std::tie(shape.padding_height, shape.padding_width) = node.pair("padding");
-  std::tie(shape.dilation_height, shape.dilation_width) = node.pair("dilation");
-  shape.shifted = chosen<bool>("arrangement", node.text("arrangement"), {{"shifted", true}, {"blocked", false}});
-  if (shape.p < 1) throw Error("attribute p=" + std::to_string(shape.p) + " must be at least 1");
-  if (shape.stride_height < 1 || shape.stride_width < 1 || shape.dilation_height < 1 || shape.dilation_width < 1 ||
-      shape.padding_height < 0 || shape.padding_width < 0) {
-    throw Error("attributes stride and dilation must be at least 1, padding at least 0");
-  }
-  return shape;
+// What the attributes say; channels and the kernel's size are the weights'.
+Layer layer_of_node(const Node& node) {
+  Layer layer{};
+  layer.p = node.integer("p");
+  layer.stride = node.pair("stride");
+  layer.padding = node.pair("padding");
+  layer.dilation = node.pair("dilation");
+  layer.shifted = chosen<bool>("arrangement", node.text("arrangement"), {{"shifted", true}, {"blocked", false}});
+  check_p(layer.p);
+  check_geometry(layer.stride, layer.padding, layer.dilation);
+  return layer;
 }
 
 Activation activation_of_node(const Node& node) {
@@ -54,27 +52,21 @@ Activation activation_of_node(const Node& node) {
                              {"silu", Activation::silu}});
 }
 
-void set_weights(Shape& shape, const Tensor& spatial, const std::optional<Tensor>& pointwise) {
-  if (spatial.sizes.size() != 4 || spatial.sizes[1] < 1 || spatial.sizes[0] < 1 || spatial.sizes[0] % shape.p != 0) {
+Shape shape_of(Layer layer, const Tensor& spatial, const std::optional<Tensor>& pointwise) {
+  if (spatial.sizes.size() != 4 || spatial.sizes[0] % layer.p != 0) {
     throw Error("weight_spatial is " + words(spatial.sizes) +
-                "; it must be (N, M/P, K, K), with N divisible by p=" + std::to_string(shape.p));
+                "; it must be (N, M/P, K, K), with N divisible by p=" + std::to_string(layer.p));
   }
-  shape.out_channels = spatial.sizes[0];
-  shape.in_channels = spatial.sizes[1] * shape.p;
-  shape.kernel_height = spatial.sizes[2];
-  shape.kernel_width = spatial.sizes[3];
-  if (shape.kernel_height % 2 == 0 || shape.kernel_width % 2 == 0) {
-    throw Error("weight_spatial is " + words(spatial.sizes) + "; kernel sizes must be odd");
-  }
-  const Ints wanted{shape.out_channels, shape.in_channels - spatial.sizes[1]};
-  if (pointwise.has_value() ? pointwise->sizes != wanted : shape.p > 1) {
+  check_range("sizes of weight_spatial", {spatial.sizes[0], spatial.sizes[1]}, 1);
+  layer.out_channels = spatial.sizes[0];
+  layer.in_channels = spatial.sizes[1] * layer.p;
+  layer.kernel = {spatial.sizes[2], spatial.sizes[3]};
+  const Ints wanted{layer.out_channels, layer.in_channels - spatial.sizes[1]};
+  if (pointwise.has_value() ? pointwise->sizes != wanted : layer.p > 1) {
     throw Error("weight_pointwise is " + (pointwise.has_value() ? words(pointwise->sizes) : std::string("missing")) +
                 "; it must be " + words(wanted));
   }
-}
-
-int64_t positions(int64_t size, int64_t window, int64_t stride) {
-  return size < window ? 0 : (size - window) / stride + 1;
+  return checked(layer);
 }
 
 void set_images(Shape& shape, const Tensor& x) {
@@ -82,16 +74,7 @@ void set_images(Shape& shape, const Tensor& x) {
     throw Error("x is " + words(x.sizes) + "; it must be (batch, height, width, " + std::to_string(shape.in_channels) +
                 ")");
   }
-  shape.batch = x.sizes[0];
-  shape.in_height = x.sizes[1];
-  shape.in_width = x.sizes[2];
-  shape.out_height = positions(shape.in_height + 2 * shape.padding_height,
-                               shape.dilation_height * (shape.kernel_height - 1) + 1, shape.stride_height);
-  shape.out_width = positions(shape.in_width + 2 * shape.padding_width,
-                              shape.dilation_width * (shape.kernel_width - 1) + 1, shape.stride_width);
-  if (shape.out_height < 1 || shape.out_width < 1) {
-    throw Error("x is " + words(x.sizes) + "; the kernel is larger than the padded image");
-  }
+  hetconv::set_images(shape, x.sizes[0], x.sizes[1], x.sizes[2]);
 }
 
 Strides strides(int64_t height, int64_t width, int64_t channels) {
@@ -100,13 +83,13 @@ Strides strides(int64_t height, int64_t width, int64_t channels) {
 
 class HetConv2d : public Kernel {
  public:
-  HetConv2d(Table api, const Node& node) : shape_(shape_of_node(node)), activation_(activation_of_node(node)) {
+  HetConv2d(Table api, const Node& node) : layer_(layer_of_node(node)), activation_(activation_of_node(node)) {
     const Value* const spatial = node.constant(kSpatial);
-    const Value* const pointwise = shape_.p > 1 ? node.constant(kPointwise) : nullptr;
-    if (spatial == nullptr || (shape_.p > 1 && pointwise == nullptr)) return;
+    const Value* const pointwise = layer_.p > 1 ? node.constant(kPointwise) : nullptr;
+    if (spatial == nullptr || (layer_.p > 1 && pointwise == nullptr)) return;
     constant_.emplace(
         Weights{tensor(api, spatial), pointwise == nullptr ? std::nullopt : std::optional(tensor(api, pointwise))});
-    set_weights(shape_, constant_->spatial, constant_->pointwise);
+    shape_ = shape_of(layer_, constant_->spatial, constant_->pointwise);
   }
 
   void run(const Call& call) const override;
@@ -122,7 +105,8 @@ class HetConv2d : public Kernel {
     std::atomic<const float*> data = nullptr;
   };
 
-  Shape shape_;
+  Layer layer_;
+  Shape shape_{};  // where weights are constant
   Activation activation_;
   std::optional<Weights> constant_;
   mutable Packed kept_[2];  // of constant weights, for each algorithm that was needed
@@ -149,8 +133,8 @@ void HetConv2d::run(const Call& call) const {
   Shape shape = shape_;
   Weights given;
   if (!constant_.has_value()) {
-    given = {*call.tensor(kSpatial), shape.p > 1 ? call.tensor(kPointwise) : std::nullopt};
-    set_weights(shape, given.spatial, given.pointwise);
+    given = {*call.tensor(kSpatial), layer_.p > 1 ? call.tensor(kPointwise) : std::nullopt};
+    shape = shape_of(layer_, given.spatial, given.pointwise);
   }
   const Tensor x = *call.tensor(kX);
   set_images(shape, x);

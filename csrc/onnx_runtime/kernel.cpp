@@ -21,7 +21,7 @@ int64_t Node::integer(const char* name) const {
   return value;
 }
 
-std::pair<int64_t, int64_t> Node::pair(const char* name) const {
+Pair Node::pair(const char* name) const {
   int64_t values[2] = {};
   size_t size = 0;
   try {

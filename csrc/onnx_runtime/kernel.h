@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "../het_conv.h"
+#include "../checked.h"
 #include "abi.h"
 
 namespace hetconv::ort {
@@ -37,7 +37,7 @@ class Node {
  public:
   Node(Table api, const KernelInfo* info) : api_(api), info_(info) {}
   int64_t integer(const char* name) const;
-  std::pair<int64_t, int64_t> pair(const char* name) const;
+  Pair pair(const char* name) const;
   std::string text(const char* name) const;
   const Value* constant(size_t input) const;  // null if it is computed, or absent
 

@@ -50,15 +50,15 @@ struct Axis {
 class Pool : public Kernel {
  public:
   Pool(const Node& node, bool mean) : mean_(mean) {
-    std::tie(row_.kernel, column_.kernel) = node.pair("kernel");
-    std::tie(row_.stride, column_.stride) = node.pair("stride");
-    std::tie(row_.padding, column_.padding) = node.pair("padding");
+    const Pair kernel = node.pair("kernel"), stride = node.pair("stride"), padding = node.pair("padding");
     (mean ? count_padding_ : ceil_) = node.integer(mean ? "count_padding" : "ceil") != 0;
-    for (const Axis* axis : {&row_, &column_}) {
-      if (axis->kernel < 1 || axis->stride < 1 || axis->padding < 0 || 2 * axis->padding > axis->kernel) {
-        throw Error("attributes kernel and stride must be at least 1, padding from 0 to half of the kernel");
-      }
+    check_range("kernel", kernel, 1);
+    check_geometry(stride, padding, {1, 1});
+    if (2 * padding.height > kernel.height || 2 * padding.width > kernel.width) {
+      throw Error("attribute padding must be at most half of the kernel");
     }
+    row_ = {kernel.height, stride.height, padding.height};
+    column_ = {kernel.width, stride.width, padding.width};
   }
 
   void run(const Call& call) const override;
@@ -88,9 +88,11 @@ void Pool::pixel(const Tensor& x, int64_t image, int64_t row, int64_t column, fl
 void Pool::run(const Call& call) const {
   const Tensor x = *call.tensor(0);
   if (x.sizes.size() != 4) throw Error("x is " + words(x.sizes) + "; it must be (batch, height, width, channels)");
+  check_range("image size", {x.sizes[1], x.sizes[2]}, 0);
   const int64_t rows = row_.outputs(x.sizes[1], ceil_), columns = column_.outputs(x.sizes[2], ceil_);
   if (rows < 1 || columns < 1) throw Error("x is " + words(x.sizes) + "; the kernel is larger than the padded image");
   float* const y = call.output({x.sizes[0], rows, columns, x.sizes[3]});
+  if (x.sizes[3] == 0) return;
   parallel(call.threads(), x.sizes[0] * rows, [&](int64_t begin, int64_t end) {
     for (int64_t line = begin; line < end; ++line) {
       for (int64_t column = 0; column < columns; ++column) {

@@ -14,26 +14,13 @@
 #include "../bfloat16.h"
 #include "../het_conv.h"
 #include "../winograd.h"
+#include "buffer.h"
 
 using namespace hetconv;
 
 namespace {
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-
-struct Buffer {  // aligned to 64 bytes, as torch's are
-  float* data;
-  int64_t size;
-  Buffer(int64_t size, float value) : data(nullptr), size(size) {
-    void* memory = nullptr;
-    if (posix_memalign(&memory, 64, static_cast<size_t>(size > 0 ? size : 1) * sizeof(float)) != 0) std::abort();
-    data = static_cast<float*>(memory);
-    for (int64_t i = 0; i < size; ++i) data[i] = value;
-  }
-  Buffer(const Buffer&) = delete;
-  Buffer& operator=(const Buffer&) = delete;
-  ~Buffer() { std::free(data); }
-};
 
 template <int count>
 void for_each(int64_t size, void (*body)(const void*, int64_t, int64_t), const void* context) {

@@ -6,13 +6,15 @@ This is the only definition of the layer's structure; everything else asks a `He
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import gcd
+from math import gcd, isqrt
 from typing import Literal, get_args
 
 from hetconv.errors import UsageError
 
 Arrangement = Literal["shifted", "blocked"]
 ARRANGEMENTS: tuple[str, ...] = get_args(Arrangement)
+MOST = 2**31 - 1
+"""Of every integer of a layer, which kernels compute with; products of two of them fit into 64 bits."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class HetPattern:
         p: number of parts; 1 is the standard convolution, `in_channels` leaves one K×K kernel a filter.
 
     Raises:
-        UsageError: a size is not positive, a kernel size is even, or p does not divide both channel counts.
+        UsageError: a size is not from 1 to 2³¹ − 1, a kernel size is even, or p does not divide both channel counts.
     """
 
     in_channels: int
@@ -153,7 +155,8 @@ def blocked_to_shifted(channels: int, p: int) -> tuple[int, ...]:
 def valid_parts(in_channels: int, out_channels: int) -> tuple[int, ...]:
     """Every P that divides both channel counts, increasing."""
     common = gcd(in_channels, out_channels)
-    return tuple(p for p in range(1, common + 1) if common % p == 0)
+    small = [p for p in range(1, isqrt(common) + 1) if common % p == 0]
+    return tuple(sorted({*small, *(common // p for p in small)}))
 
 
 def largest_valid_p(in_channels: int, out_channels: int, p: int) -> int:
@@ -170,6 +173,8 @@ def nearest_valid_p(in_channels: int, out_channels: int, p: int) -> tuple[int, .
 def _check_positive_integer(name: str, value: object) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise UsageError(f"{name}={value!r} must be a positive integer")
+    if value > MOST:
+        raise UsageError(f"{name}={value} must be at most {MOST}")
 
 
 def _check_index(name: str, index: int, end: int) -> None:

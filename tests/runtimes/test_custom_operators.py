@@ -147,11 +147,15 @@ def test_pooling(size, kernel, stride, padding):
 
 WRONG = [
     ({"p": None}, "attribute p is missing or no integer"),
-    ({"p": 0}, "attribute p=0 must be at least 1"),
+    ({"p": 0}, "p=0 must be from 1 to 2147483647"),
+    ({"p": 2**62}, "p=4611686018427387904 must be from 1 to 2147483647"),
     ({"p": 3}, "weight_spatial is (16, 2, 3, 3); it must be (N, M/P, K, K), with N divisible by p=3"),
     ({"p": 2}, "weight_pointwise is (16, 6); it must be (16, 2)"),
     ({"stride": [1]}, "attribute stride must be two integers, for height and width"),
-    ({"stride": [0, 1]}, "attributes stride and dilation must be at least 1, padding at least 0"),
+    ({"stride": [0, 1]}, "stride=(0, 1) must be from 1 to 2147483647"),
+    ({"stride": [1, 2**63 - 4]}, "stride=(1, 9223372036854775804) must be from 1 to 2147483647"),
+    ({"padding": [2**61, 0]}, "padding=(2305843009213693952, 0) must be from 0 to 2147483647"),
+    ({"dilation": [2**30, 2**30]}, "reads too much for one output; use fewer"),
     ({"arrangement": "mixed"}, "attribute arrangement=mixed must be one of shifted, blocked"),
     ({"activation": "gelu"}, "attribute activation=gelu must be one of none, relu, relu6, silu"),
     ({"activation": None}, "attribute activation is missing or no text"),

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from hetconv.errors import UsageError
-from hetconv.pattern import ARRANGEMENTS, HetPattern
+from hetconv.ops.tracing import untraced
+from hetconv.pattern import ARRANGEMENTS, MOST, HetPattern
 
 Size2 = int | tuple[int, int]
 Padding = Size2 | str
@@ -36,12 +37,14 @@ class Geometry:
 
 
 def pair(name: str, value: Size2, minimum: int) -> tuple[int, int]:
-    """One number or two as (height, width), each at least `minimum`."""
+    """One number or two as (height, width), each from `minimum` to what kernels can compute with."""
     both = tuple(value) if isinstance(value, tuple | list) else (value, value)
     if len(both) != 2:
         raise UsageError(f"{name}={value} must be one number or two (height, width)")
     if any(not isinstance(v, int) or isinstance(v, bool) or v < minimum for v in both):
         raise UsageError(f"{name}={value!r} must be an integer of at least {minimum}")
+    if max(both) > MOST:
+        raise UsageError(f"{name}={value} must be at most {MOST}")
     return both[0], both[1]
 
 
@@ -72,7 +75,7 @@ def geometry(stride: Size2, padding: Padding, dilation: Size2, kernel_hw: tuple[
 def prepare(
     x: Tensor,
     weight_spatial: Tensor,
-    weight_pointwise: Tensor,
+    weight_pointwise: Tensor | None,
     bias: Tensor | None,
     stride: Size2,
     padding: Padding,
@@ -81,16 +84,39 @@ def prepare(
 ) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor | None], HetPattern, Geometry]:
     """The call's tensors, x as a batch and all in autocast's type, with their structure and their geometry.
 
+    No pointwise weights become (N, 0).
+
     Raises:
         UsageError: the arguments are not those of one call.
     """
     dtype = _autocast_dtype(x.device.type)
     batch = _cast(x[None] if x.dim() == 3 else x, dtype)
-    weights = _cast(weight_spatial, dtype), _cast(weight_pointwise, dtype)
+    weights = _cast(weight_spatial, dtype), _cast(both_weights(weight_spatial, weight_pointwise)[1], dtype)
     bias = None if bias is None else _cast(bias, dtype)
+    pattern, where = _checked(batch, weights, bias, stride, padding, dilation, arrangement)
+    return (batch, *weights, bias), pattern, where
+
+
+def both_weights(weight_spatial: Tensor, weight_pointwise: Tensor | None) -> tuple[Tensor, Tensor]:
+    """As the operator takes them: a layer with P=1 has no pointwise weights, and the operator (N, 0)."""
+    if weight_pointwise is None:
+        weight_pointwise = weight_spatial.new_empty(weight_spatial.shape[0], 0)
+    return weight_spatial, weight_pointwise
+
+
+@untraced
+def _checked(
+    batch: Tensor,
+    weights: tuple[Tensor, Tensor],
+    bias: Tensor | None,
+    stride: Size2,
+    padding: Padding,
+    dilation: Size2,
+    arrangement: str,
+) -> tuple[HetPattern, Geometry]:
     pattern, where = _structure(weights, stride, padding, dilation, arrangement)
     _check_tensors(batch, *weights, bias, pattern, where)
-    return (batch, *weights, bias), pattern, where
+    return pattern, where
 
 
 def _structure(

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, lru_cache
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -37,13 +37,31 @@ def _load() -> ctypes.CDLL | str:
         kernels = ctypes.CDLL(str(path))
     except OSError as error:
         return f"the native kernels do not load: {error.__cause__ or error}"
-    kernels.hetconv_instruction_set.restype = ctypes.c_char_p
-    kernels.hetconv_pack.restype = ctypes.c_int64
-    kernels.hetconv_pack.argtypes = [ctypes.c_void_p, ctypes.c_int, *[ctypes.c_void_p] * 3]
-    kernels.hetconv_fingerprint.argtypes = [ctypes.c_void_p, ctypes.c_int64]
-    kernels.hetconv_fingerprint.restype = ctypes.c_uint64
-    kernels.hetconv_multiply_adds.restype = ctypes.c_int64
+    for name, (result, *arguments) in _ENTRIES.items():
+        entry = getattr(kernels, name)
+        entry.restype, entry.argtypes = result, arguments
     return kernels
+
+
+_ENTRIES: dict[str, tuple[Any, ...]] = {
+    "hetconv_error": (ctypes.c_char_p,),
+    "hetconv_instruction_set": (ctypes.c_char_p,),
+    "hetconv_choose_instruction_set": (ctypes.c_int, ctypes.c_char_p),
+    "hetconv_allow_winograd": (None, ctypes.c_int),
+    "hetconv_fingerprint": (ctypes.c_uint64, ctypes.c_void_p, ctypes.c_int64),
+    "hetconv_multiply_adds": (ctypes.c_int64, ctypes.c_int64),
+    "hetconv_int8_multiply_adds": (ctypes.c_int64, ctypes.c_int64),
+    "hetconv_choose_algorithm": (ctypes.c_int, ctypes.POINTER(ctypes.c_int64)),
+    "hetconv_pack": (
+        ctypes.c_int64, ctypes.POINTER(ctypes.c_int64), ctypes.c_int,
+        *(ctypes.c_void_p, ctypes.c_int64) * 2, ctypes.c_void_p,
+    ),
+    "hetconv_unpack": (
+        ctypes.c_int, ctypes.POINTER(ctypes.c_int64), ctypes.c_void_p, ctypes.c_int64,
+        *(ctypes.c_void_p, ctypes.c_int64) * 2,
+    ),
+}  # fmt: skip
+"""What `csrc/entries.h` declares: the result, then the arguments."""
 
 
 def why_not_loaded() -> str | None:
@@ -115,9 +133,8 @@ def allow_winograd(allow: bool) -> None:
 @lru_cache(maxsize=1024)
 def choose_algorithm(pattern: HetPattern, where: Geometry, size: tuple[int, int, int]) -> Algorithm:
     """The faster algorithm for inputs of this batch size, height and width."""
-    numbers = (*_numbers(pattern), *where.stride, *where.padding, *where.dilation, *size)
-    code = int(library().hetconv_choose_algorithm((ctypes.c_int64 * len(numbers))(*numbers)))
-    return ALGORITHMS[code]
+    numbers = integers(*_numbers(pattern), *where.stride, *where.padding, *where.dilation, *size)
+    return ALGORITHMS[accepted(library().hetconv_choose_algorithm(numbers))]
 
 
 def winograd_macs(pattern: HetPattern, batch: int, height: int, width: int) -> int:
@@ -129,7 +146,7 @@ def winograd_macs(pattern: HetPattern, batch: int, height: int, width: int) -> i
 
 def multiply_adds(rounds: int) -> int:
     """Run multiply-adds that never leave the registers, the most that one core can do; returns how many they were."""
-    return int(library().hetconv_multiply_adds(ctypes.c_int64(rounds)))
+    return accepted(library().hetconv_multiply_adds(*integers(rounds)))
 
 
 def hash_of(tensor: Tensor) -> int:
@@ -161,11 +178,12 @@ def pack_weights(
         reason = f"algorithm='winograd' is for 3×3 kernels, and these are {pattern.kernel_hw}; use 'direct'"
     if reason is not None:
         raise UsageError(f"weights cannot be packed: {reason}")
-    layer = _layer(pattern)
-    spatial, pointwise = (w.detach().float().contiguous() for w in (weight_spatial, weight_pointwise))
+    layer = integers(*_numbers(pattern))
+    weights = [w.detach().float().contiguous() for w in (weight_spatial, weight_pointwise)]
     code = ALGORITHMS.index(algorithm)
-    packed = torch.empty(library().hetconv_pack(layer, code, None, None, None))
-    library().hetconv_pack(layer, code, *(tensor.data_ptr() for tensor in (spatial, pointwise, packed)))
+    given = _arrays(*weights)
+    packed = torch.empty(accepted(library().hetconv_pack(layer, code, *given, None)))
+    accepted(library().hetconv_pack(layer, code, *given, packed.data_ptr()))
     return packed
 
 
@@ -181,9 +199,8 @@ def unpack_weights(packed: Tensor, pattern: HetPattern) -> tuple[Tensor, Tensor]
         UsageError: they were packed for another layer, or for another instruction set than this process runs.
     """
     spatial, pointwise = torch.empty(pattern.spatial_shape), torch.empty(pattern.pointwise_shape)
-    pointers = (ctypes.c_void_p(tensor.data_ptr()) for tensor in (spatial, pointwise))
-    at = ctypes.c_void_p(packed.data_ptr())
-    if not library().hetconv_unpack(_layer(pattern), at, ctypes.c_int64(packed.numel()), *pointers):
+    layer, into = integers(*_numbers(pattern)), _arrays(spatial, pointwise)
+    if library().hetconv_unpack(layer, packed.data_ptr(), packed.numel(), *into) < 0:
         raise UsageError(f"the weights were not packed for {pattern} on {instruction_set()}; pack the layer here")
     return spatial, pointwise
 
@@ -193,9 +210,31 @@ def _numbers(pattern: HetPattern) -> tuple[int, ...]:
     return (pattern.in_channels, pattern.out_channels, pattern.p, *pattern.kernel_hw, shifted)
 
 
-def _layer(pattern: HetPattern) -> ctypes.Array[ctypes.c_int64]:
-    numbers = _numbers(pattern)
+def _arrays(*tensors: Tensor) -> list[int]:
+    """Each tensor's memory, and how many elements it has."""
+    return [number for tensor in tensors for number in (tensor.data_ptr(), tensor.numel())]
+
+
+def integers(*numbers: int) -> ctypes.Array[ctypes.c_int64]:
+    """As the kernels take them, which check their ranges.
+
+    Raises:
+        UsageError: one of them does not fit into 64 bits, where ctypes would cut it short.
+    """
+    if not all(-(2**63) <= number < 2**63 for number in numbers):
+        raise UsageError(f"{numbers} must be integers of 64 bits")
     return (ctypes.c_int64 * len(numbers))(*numbers)
+
+
+def accepted(result: int) -> int:
+    """What an entry of the kernels returned.
+
+    Raises:
+        UsageError: it refused its arguments.
+    """
+    if result < 0:
+        raise UsageError(library().hetconv_error().decode())
+    return result
 
 
 def library() -> ctypes.CDLL:

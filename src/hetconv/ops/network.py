@@ -265,7 +265,7 @@ class Network:
 
     def __init__(self, in_channels: int, steps: Sequence[Step]) -> None:
         self._library = _declared()
-        handle = self._library.hetconv_network_new(in_channels)
+        handle = self._library.hetconv_network_new(*native.integers(in_channels))
         if not handle:
             raise UsageError(_error(self._library))
         self._handle = ctypes.c_void_p(handle)
@@ -280,8 +280,8 @@ class Network:
             raise UsageError(f"step {number} ({step.kind}): {reason}")
         arrays = step.all_arrays()
         made = self._library.hetconv_network_add(
-            self._handle, step.kind.encode(), _array(ctypes.c_int64, step.inputs), len(step.inputs),
-            _array(ctypes.c_int64, step.numbers), _array(ctypes.c_float, step.reals),
+            self._handle, step.kind.encode(), native.integers(*step.inputs), len(step.inputs),
+            native.integers(*step.numbers), _array(ctypes.c_float, step.reals),
             _array(ctypes.c_void_p, [tensor.data_ptr() for tensor in arrays]),
         )  # fmt: skip
         if made < 0:
@@ -311,7 +311,7 @@ class Network:
         found = self._sizes.get((height, width))
         if found is None:
             sizes = (ctypes.c_int64 * 3)()
-            if not self._library.hetconv_network_result(self._handle, height, width, sizes):
+            if not self._library.hetconv_network_result(self._handle, *native.integers(height, width), sizes):
                 raise UsageError(_error(self._library))
             found = self._sizes[height, width] = tuple(sizes)
         return found
@@ -329,7 +329,7 @@ class Network:
 
 def int8_multiply_adds(rounds: int) -> int:
     """Run multiply-adds of 8 bits that never leave the registers, as `native.multiply_adds` does in float32."""
-    return int(_declared().hetconv_int8_multiply_adds(rounds))
+    return native.accepted(native.library().hetconv_int8_multiply_adds(*native.integers(rounds)))
 
 
 def _array(kind: type, values: Sequence[float]) -> ctypes.Array:  # type: ignore[type-arg]
@@ -337,7 +337,7 @@ def _array(kind: type, values: Sequence[float]) -> ctypes.Array:  # type: ignore
 
 
 def _error(library: ctypes.CDLL) -> str:
-    text: bytes = library.hetconv_network_error()
+    text: bytes = library.hetconv_error()
     return text.decode()
 
 
@@ -347,7 +347,6 @@ def _declared() -> ctypes.CDLL:
     if library.hetconv_network_new.argtypes is None:
         pointer, integer, numbers = ctypes.c_void_p, ctypes.c_int64, ctypes.POINTER(ctypes.c_int64)
         reals, arrays = ctypes.POINTER(ctypes.c_float), ctypes.POINTER(ctypes.c_void_p)
-        library.hetconv_network_error.restype = ctypes.c_char_p
         library.hetconv_network_add.argtypes = [pointer, ctypes.c_char_p, numbers, integer, numbers, reals, arrays]
         library.hetconv_network_add.restype = integer
         library.hetconv_network_delete.argtypes = [pointer]
@@ -356,8 +355,6 @@ def _declared() -> ctypes.CDLL:
         library.hetconv_network_run.argtypes = [pointer, numbers, pointer, pointer]
         for name in ("hetconv_network_weight_bytes", "hetconv_network_arena_bytes"):
             getattr(library, name).argtypes, getattr(library, name).restype = [pointer], integer
-        library.hetconv_int8_multiply_adds.argtypes = [integer]
-        library.hetconv_int8_multiply_adds.restype = integer
         library.hetconv_network_new.restype = pointer
         library.hetconv_network_new.argtypes = [integer]
     return library
