@@ -14,8 +14,6 @@ import argparse
 import contextlib
 import gc
 import json
-import os
-import subprocess
 import sys
 import time
 import traceback
@@ -31,7 +29,6 @@ from gpu_plan import Plan, plan
 from gpu_table import table
 from gpu_timing import Call, timed, told
 from gpu_values import values
-from gpu_warm import warm
 from shapes import LayerShape
 from survive import begins, done, run_jobs
 
@@ -48,22 +45,6 @@ def ceilings(todo: Plan) -> dict[str, float]:
     calls: dict[str, Call] = {"copy": lambda: target.copy_(source), "matrix": lambda: a @ b}
     ms = timed(calls, todo.device, todo.rounds, 5 * todo.sample_ms)
     return {"copy_gb_per_s": 2e-6 * todo.copy_bytes / ms["copy"], "matrix_tmacs_per_s": 1e-9 * n**3 / ms["matrix"]}
-
-
-def warm_in_parallel(given: argparse.Namespace) -> float:
-    """`warm` in several processes at once; seconds that it took. Failures are left to the measurement to report."""
-    begin = time.perf_counter()
-    count = 2 if given.smoke else min(12, len(os.sched_getaffinity(0)))
-    options = ["--out", str(given.out), "--dtype", given.dtype, *(["--smoke"] if given.smoke else [])]
-    command = [sys.executable, __file__, *options, "--warm"]
-    workers = [subprocess.Popen([*command, str(index), str(count)]) for index in range(count)]
-    for worker in workers:
-        try:
-            worker.wait(max(1.0, given.seconds / 3 - (time.perf_counter() - begin)))
-        except subprocess.TimeoutExpired:
-            worker.kill()
-            worker.wait()
-    return time.perf_counter() - begin
 
 
 def jobs(todo: Plan, given: argparse.Namespace) -> Iterator[tuple[str, Callable[[], dict[str, object]]]]:
@@ -136,40 +117,23 @@ def work(todo: Plan, given: argparse.Namespace) -> None:
             torch.cuda.synchronize()  # a kernel that failed fails whatever comes after it: this process ends here
 
 
-def check_halo(given: argparse.Namespace) -> None:
-    """In a process of its own: a kernel that was never run before may end it."""
-    command = [sys.executable, "-m", "hetconv.ops.gpu.halo.admit"]
-    try:
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=given.seconds / 4)
-        said = (ended.stdout + ended.stderr).strip()[-2000:]
-        status: int | None = ended.returncode
-    except subprocess.TimeoutExpired:
-        said, status = "it was not done in time", None
-    keep({"kind": "halo", "status": status, "said": said}, given)
-    print(said, flush=True)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--seconds", type=float, default=480, help="nothing new is begun after this time")
     parser.add_argument("--dtype", choices=("bfloat16", "float16", "float32"), default="bfloat16")
-    parser.add_argument("--warm", type=int, nargs=2, help=argparse.SUPPRESS)  # a process of warm_in_parallel
     parser.add_argument("--first", type=int, help=argparse.SUPPRESS)  # a process of run_jobs
     parser.add_argument("--until", type=float, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if not torch.cuda.is_available() and not given.smoke:
         sys.exit("there is no CUDA device here; --smoke runs the same on the CPU, its times without meaning")
     torch.backends.cudnn.benchmark = True
-    if given.warm is not None or given.first is not None:
-        todo = plan(given.smoke, given.seconds, getattr(torch, given.dtype))
-        work(todo, given) if given.warm is None else warm(todo, *given.warm)
+    if given.first is not None:
+        work(plan(given.smoke, given.seconds, getattr(torch, given.dtype)), given)
         return
     until = time.time() + given.seconds
     before = len(rows_of(given.out)) if given.out.exists() else 0
-    check_halo(given)
-    print(f"kernels compiled in {warm_in_parallel(given):.0f} s", flush=True)
     options = [sys.executable, __file__, "--out", str(given.out), "--dtype", given.dtype]
     options += ["--seconds", str(given.seconds), "--until", str(until), *(["--smoke"] if given.smoke else [])]
     run_jobs(

@@ -31,10 +31,6 @@ def table(rows: list[Row]) -> str:
     for row in rows:
         if row["kind"] == "values":
             lines.append(f"values: {row['compared']} compared, {row['failures']} wrong; first: {row['failed'][:3]}")
-        if row["kind"] == "halo":
-            lines.append(
-                f"kernel with its input in shared memory: {row['said'].splitlines()[-1] if row['said'] else row}"
-            )
         for variant, error in row["failed"].items() if row["kind"] in ("layer", "network") else ():
             lines.append(f"FAILED {row['title']}, {variant}: {error}")
         if row["kind"] == "failed":
@@ -52,7 +48,6 @@ def figures(rows: list[Row]) -> list[str]:
         (f"bf16 forward, M ≥ 128, P{p}, over dense", _times_as_fast(wide, f"packed p{p}", "dense"), bar, aim)
         for p, bar, aim in ((4, 1.8, 2.5), (8, 2.4, 3.5))
     ]
-    chosen = [row for row in rows if row["kind"] == "tuning" and "HaloConfiguration" in row["chosen"]]
     every_p = sorted({p for row in forward for p in parts(row)})
     grouped = [over for p in every_p for over in _times_as_fast(forward, f"packed p{p}", f"grouped p{p}")]
     floors = [
@@ -65,8 +60,6 @@ def figures(rows: list[Row]) -> list[str]:
     lines.append(f"forward over grouped + 1×1, least: {min(grouped, default=float('nan')):.2f}, 1.0,")
     lines.append(f"the same, mean: {mean(grouped):.2f}, , 3")
     lines.append(f"fraction of the floor, M ≥ 256: {mean(floors):.2f}, 0.5, 0.75")
-    tuned = sum(row["kind"] == "tuning" for row in rows)
-    lines.append(f"choices that fell on the kernel with its input in shared memory: {len(chosen)} of {tuned}")
     steps = [r for r in rows if r["kind"] == "network" and r["training"] and r["network"] == "vgg16_cifar"]
     for key, what in (("latency_ms", ""), ("graphed_ms", ", both as CUDA graphs")):
         for over in _times_as_fast(steps, "het-p4", "dense", key):

@@ -7,7 +7,6 @@ from hetconv import het_conv2d
 from hetconv.errors import UsageError
 from hetconv.ops.gpu import register, support
 from hetconv.ops.gpu.configurations import rows_for
-from hetconv.ops.gpu.halo import device as halo_device
 from hetconv.ops.gpu.weights import pack_for_inference, pack_weights
 from hetconv.ops.packed import layer_numbers
 from hetconv.pattern import HetPattern
@@ -116,4 +115,3 @@ def test_older_gpus_are_refused_in_words(monkeypatch):
     monkeypatch.setattr(torch.version, "hip", None)
     reason = support._why_not_device.__wrapped__(torch.device("cuda:0"))
     assert reason == "it needs compute capability 8.0 or newer, and cuda:0 has 7.5"
-    assert halo_device.why_not_device.__wrapped__(torch.device("cuda:0")).startswith("it is for GPUs of compute capab")

@@ -1,1 +1,4 @@
-"""`het_conv2d` on NVIDIA GPUs, in Triton and CUDA C++. Triton is imported at the first call on a GPU."""
+"""`het_conv2d` on NVIDIA GPUs, in Triton; experimental: nothing here has run on a GPU yet.
+
+Triton is imported at the first call on a GPU.
+"""

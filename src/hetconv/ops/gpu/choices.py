@@ -34,15 +34,10 @@ class Trial:
 
 @dataclass
 class Choices:
-    """What was chosen, and the trials that led to it, by call.
-
-    Args:
-        on_disk: whether choices are shared with other processes. Not where several processes time at once on one GPU.
-    """
+    """What was chosen, and the trials that led to it, by call."""
 
     chosen: dict[object, object] = field(default_factory=dict)
     trials: dict[object, tuple[Trial, ...]] = field(default_factory=dict)
-    on_disk: bool = True
 
 
 @cache

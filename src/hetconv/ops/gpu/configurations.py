@@ -9,7 +9,6 @@ from typing import TypeVar
 
 import torch
 
-from hetconv.ops.gpu.halo.tile import HaloConfiguration
 from hetconv.ops.gpu.rows import PackedRows, merge_for
 from hetconv.ops.gpu.support import Device
 from hetconv.pattern import HetPattern
@@ -179,7 +178,7 @@ def weight_grad_candidates(
     return _fitting(found, dtype, device)
 
 
-def rows_of(pattern: HetPattern, configuration: Configuration | HaloConfiguration) -> PackedRows:
+def rows_of(pattern: HetPattern, configuration: Configuration) -> PackedRows:
     """The packed weights that this configuration reads in the forward pass."""
     return PackedRows.of(pattern, configuration.merge, configuration.block_k)
 

@@ -7,11 +7,9 @@ from torch import Tensor
 from torch._prims_common import suggest_memory_format
 
 from hetconv.ops.arguments import Geometry
-from hetconv.ops.gpu.configurations import candidates, rows_for, rows_of
-from hetconv.ops.gpu.halo.candidates import candidates_of, takes
+from hetconv.ops.gpu.configurations import Configuration, candidates, rows_of
 from hetconv.ops.gpu.images import blocked
-from hetconv.ops.gpu.product import Epilogue, forward_walk
-from hetconv.ops.gpu.run import AnyConfiguration, product_into, unproven
+from hetconv.ops.gpu.product import Epilogue, convolve_into, forward_walk
 from hetconv.ops.gpu.support import device_of, multiplication
 from hetconv.ops.gpu.tuning import tuned
 from hetconv.ops.gpu.weights import pack_weights
@@ -25,7 +23,7 @@ def forward(
     epilogue: Epilogue,
     pattern: HetPattern,
     where: Geometry,
-    configuration: AnyConfiguration | None = None,
+    configuration: Configuration | None = None,
 ) -> Tensor:
     """x (B, M, H, W) → (B, N, H', W'), channels-last if x is.
 
@@ -36,11 +34,7 @@ def forward(
         found = forward_candidates(x, pattern, where)
         weights = (weight_spatial, weight_pointwise)
         configuration = tuned(
-            ("forward", pattern, where, takes(x)),
-            x,
-            found,
-            lambda one: forward(x, *weights, epilogue, pattern, where, one),
-            unproven,
+            ("forward", pattern, where), x, found, lambda one: forward(x, *weights, epilogue, pattern, where, one)
         )
     rows = rows_of(pattern, configuration)
     packed = pack_weights(weight_spatial, weight_pointwise, pattern, rows)
@@ -48,7 +42,7 @@ def forward(
 
 
 def forward_packed(
-    x: Tensor, packed: Tensor, epilogue: Epilogue, pattern: HetPattern, where: Geometry, configuration: AnyConfiguration
+    x: Tensor, packed: Tensor, epilogue: Epilogue, pattern: HetPattern, where: Geometry, configuration: Configuration
 ) -> Tensor:
     """The same on weights packed for this configuration."""
     size = (x.shape[0], pattern.out_channels, *where.output_hw((x.shape[2], x.shape[3]), pattern.kernel_hw))
@@ -56,16 +50,12 @@ def forward_packed(
     if y.numel():
         source = blocked(x, pattern.p, pattern.arrangement == "shifted")
         rows = rows_of(pattern, configuration)
-        product_into(y, source, packed, pattern, rows, forward_walk(where), configuration, epilogue)
+        convolve_into(y, source, packed, pattern, rows, forward_walk(where), configuration, epilogue)
     return y
 
 
-def forward_candidates(x: Tensor, pattern: HetPattern, where: Geometry) -> tuple[AnyConfiguration, ...]:
-    """What the forward pass of this call is tried with; the first one needs no check of its values."""
+def forward_candidates(x: Tensor, pattern: HetPattern, where: Geometry) -> tuple[Configuration, ...]:
+    """What the forward pass of this call is tried with, the expected best one first."""
     out_hw = where.output_hw((x.shape[2], x.shape[3]), pattern.kernel_hw)
     kind = (x.dtype, multiplication(x.dtype), device_of(x.device))
-    found = candidates(pattern.in_channels, pattern.out_channels, pattern.p, out_hw, *kind)
-    if not takes(x):
-        return found
-    in_hw = (x.shape[2], x.shape[3])
-    return found + candidates_of(pattern, rows_for(pattern, x.dtype), in_hw, out_hw, forward_walk(where), x.dtype)
+    return candidates(pattern.in_channels, pattern.out_channels, pattern.p, out_hw, *kind)

@@ -18,10 +18,8 @@ from hetconv.ops.arguments import Geometry, known_structure
 from hetconv.ops.dispatch import Ints, arrangement_name, library, ops, without_autocast
 from hetconv.ops.gpu.configurations import rows_for
 from hetconv.ops.gpu.forward import forward, forward_candidates, forward_packed
-from hetconv.ops.gpu.halo.candidates import takes
 from hetconv.ops.gpu.input_grad import input_grad
 from hetconv.ops.gpu.product import Epilogue
-from hetconv.ops.gpu.run import unproven
 from hetconv.ops.gpu.support import why_not
 from hetconv.ops.gpu.tuning import tuned
 from hetconv.ops.gpu.weight_grad import weight_grad
@@ -119,11 +117,10 @@ def _packed(x: Tensor, packed: Tensor, bias: Tensor | None, residual: Tensor | N
         )
     epilogue = Epilogue(bias, residual, ACTIVATIONS[activation])
     configuration = tuned(
-        ("packed", pattern, place, bias is None, residual is None, activation, takes(x)),
+        ("packed", pattern, place, bias is None, residual is None, activation),
         x,
         forward_candidates(x, pattern, place),
         lambda one: forward_packed(x, packed, epilogue, pattern, place, one),
-        unproven,
     )
     return forward_packed(x, packed, epilogue, pattern, place, configuration)
 

@@ -19,27 +19,19 @@ from hetconv.ops.gpu.support import multiplication
 
 C = TypeVar("C")
 WARMUP, SAMPLES, CALLS = 2, 5, 4
-WRONG_VALUES = "its values are off"
-LASTING = ("OutOfResources", WRONG_VALUES)
-"""How refusals begin that a device always has for a configuration; the first is Triton's, for shared memory."""
+LASTING = "OutOfResources"
+"""How refusals begin that a device always has for a configuration: Triton's, for shared memory."""
 AHEAD_CYCLES = 2_000_000
 """The GPU waits about a millisecond before a sample, so that launches are there before it needs them."""
 
 
-def tuned(
-    call: tuple[object, ...],
-    x: Tensor,
-    candidates: Sequence[C],
-    run: Callable[[C], object],
-    unproven: Callable[[C], bool] = lambda one: False,
-) -> C:
+def tuned(call: tuple[object, ...], x: Tensor, candidates: Sequence[C], run: Callable[[C], object]) -> C:
     """The fastest of the candidates for this call.
 
     Args:
         call: what it depends on beside x's sizes and type
         candidates: the expected best one first
         run: computes the call with a configuration
-        unproven: whether what a candidate computes is compared with the first one before it may be chosen
 
     Raises:
         HetconvError: none of the candidates runs on this device.
@@ -54,12 +46,12 @@ def tuned(
         return known  # type: ignore[return-value]
     if torch.cuda.is_current_stream_capturing():
         return candidates[0]
-    kept = choices().on_disk and not deterministic
+    kept = not deterministic
     title = f"{call}, {_sizes(x)}, {x.dtype}, {settings[0]}, among {'; '.join(map(str, candidates))}"
     name = torch.cuda.get_device_name(x.device)
     trials = read(title, name, candidates) if kept else None
     if trials is None:
-        trials = _trials(candidates, run, unproven, deterministic)
+        trials = _trials(candidates, run, deterministic)
         if kept and fastest(trials) is not None and all(map(_lasts, trials)):
             keep(title, name, trials)
     best = fastest(trials)
@@ -70,14 +62,11 @@ def tuned(
     return best  # type: ignore[return-value]
 
 
-def _trials(
-    candidates: Sequence[C], run: Callable[[C], object], unproven: Callable[[C], bool], only_first: bool
-) -> tuple[Trial, ...]:
+def _trials(candidates: Sequence[C], run: Callable[[C], object], only_first: bool) -> tuple[Trial, ...]:
     """Each candidate in its turn, or those up to the first that runs."""
     trials: list[Trial] = []
     for one in candidates:
-        reason = why_wrong(one, candidates[0], run) if unproven(one) else None
-        trials.append(_try(one, run) if reason is None else Trial(one, None, reason))
+        trials.append(_try(one, run))
         if only_first and trials[-1].median_ms is not None:
             break
     return tuple(trials)
@@ -86,26 +75,6 @@ def _trials(
 def _lasts(trial: Trial) -> bool:
     """Whether it would be the same in the next process: a full disk or want of memory may be otherwise there."""
     return trial.refused is None or trial.refused.startswith(LASTING)
-
-
-def why_wrong(one: C, proven: C, run: Callable[[C], object]) -> str | None:
-    """What is wrong with the tensor that `one` computes; None if it is that of `proven`, but for roundings.
-
-    Both are rounded to their type once, and their sums differ in the order of additions only: a few roundings of the
-    largest value.
-    """
-    try:
-        right, got = run(proven), run(one)
-        if not isinstance(right, Tensor) or not isinstance(got, Tensor):
-            raise TypeError(f"{type(got).__name__} cannot be compared")
-        largest = right.abs().max()
-        error = (got - right).abs().max()
-        allowed = 4 * torch.finfo(right.dtype).eps * largest
-        if bool(largest > 0) and bool(error <= allowed):
-            return None
-        return f"{WRONG_VALUES} by {float(error):.3g}; allowed are {float(allowed):.3g} (zeros prove nothing)"
-    except Exception as error:  # out of memory too: two outputs and their difference are there at once
-        return f"{type(error).__name__}: {error}"
 
 
 def _sizes(x: Tensor) -> tuple[int, ...]:
