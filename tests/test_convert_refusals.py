@@ -242,7 +242,7 @@ def test_torchscript_is_refused_as_a_whole_and_skipped_as_a_part(script):
     assert {e.reason for e in report.skipped} == {
         "TorchScript, whose code is fixed; convert the model before scripting it"
     }
-    with pytest.raises(UsageError, match=r"model is TorchScript.*before scripting or tracing"):
+    with pytest.raises(UsageError, match=r"model is TorchScript.*scripted or traced"):
         convert_(part)
 
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import nn
 
-from hetconv import HetConv2d
+from hetconv import HetConv2d, het_conv2d
 from hetconv.errors import UsageError
 from hetconv.ops import native
 
@@ -219,6 +219,19 @@ def test_safetensors_models(tmp_path):
     assert_same_function(het, other, torch.randn(2, 8, 5, 5))
 
 
+def test_p_1_has_no_pointwise_weights():
+    """No parameter without elements: optimizers and sharding by rows (Muon, FSDP2) divide by sizes."""
+    het, x = layer(out_channels=8, p=1), torch.randn(2, 8, 5, 5)
+    assert het.weight_pointwise is None
+    assert set(het.state_dict()) == {"weight_spatial", "bias", "_extra_state"}
+    assert [tuple(weight.shape) for weight in het.weights()] == [(8, 8, 3, 3), (8, 0)]
+    for mode in (True, False):
+        with torch.set_grad_enabled(mode):
+            assert torch.equal(het.train(mode)(x), het_conv2d(x, het.weight_spatial, None, het.bias))
+    for other in (HetConv2d.from_dense(het.to_dense(), 1), copy.deepcopy(het)):
+        assert_same_function(het, other, x)
+
+
 def test_state_dict_holds_the_weights_and_what_they_mean():
     shapes = {name: tuple(value.shape) for name, value in layer().state_dict().items()}
     assert shapes == {"weight_spatial": (12, 2, 3, 3), "weight_pointwise": (12, 6), "bias": (12,), "_extra_state": (2,)}
@@ -296,7 +309,7 @@ def test_exports_for_decomposition():
 
 @pytest.mark.parametrize("p", [1, 4])
 def test_every_parameter_trains(p):
-    """Every parameter gets a gradient, the empty 1×1 weights of P=1 too, as distributed training asks for."""
+    """Every parameter gets a gradient, as distributed training asks for."""
     het, x = layer(p=p), torch.randn(2, 8, 5, 5)
     for optimizer in (
         torch.optim.SGD(het.parameters(), 0.1, momentum=0.9, weight_decay=1e-4),
@@ -308,7 +321,7 @@ def test_every_parameter_trains(p):
         assert all(parameter.grad is not None for parameter in het.parameters())
         torch.nn.utils.clip_grad_norm_(het.parameters(), 1.0)
         optimizer.step()
-        assert all((now != old).any() for now, old in zip(het.parameters(), before, strict=True) if old.numel())
+        assert all((now != old).any() for now, old in zip(het.parameters(), before, strict=True))
 
 
 def test_frozen_weights_get_no_gradient():

@@ -50,7 +50,8 @@ class LinearLayer:
     def weights(self) -> tuple[Tensor, Tensor]:
         """Views of the weights: (N, M/P, K, K) and (N, M − M/P)."""
         if isinstance(self.module, HetConv2d):
-            return self.module.weight_spatial.data, self.module.weight_pointwise.data
+            spatial, pointwise = self.module.weights()
+            return spatial.data, pointwise.data
         weight: Tensor = self.module.weight.data  # type: ignore[assignment]
         return weight.reshape(self.pattern.spatial_shape), weight.new_empty(self.pattern.pointwise_shape)
 
@@ -64,7 +65,7 @@ class LinearLayer:
         with torch.no_grad():
             if isinstance(self.module, HetConv2d):
                 self.module.weight_spatial.copy_(spatial)
-                self.module.weight_pointwise.copy_(pointwise)
+                self.module.weights()[1].copy_(pointwise)
             else:
                 weight: Tensor = self.module.weight  # type: ignore[assignment]
                 weight.copy_(spatial.reshape(weight.shape))

@@ -16,6 +16,7 @@ from hetconv.adaptation.plan import FORMAT, TOLERANCE, NotPlanned, Plan, Planned
 from hetconv.adaptation.targets import Target, Times, target_of
 from hetconv.convert import convert_, convertible
 from hetconv.errors import UsageError
+from hetconv.wrappers import unwrap
 
 PARTS = (1, 2, 4, 8, 16, 32)
 TRIALS = 6
@@ -61,6 +62,7 @@ def plan(
         UsageError: not one budget but none or two; no layer of the model can be converted.
     """
     _check_budget(speedup, budget_ms)
+    model = unwrap(model)
     place = target_of(target) if isinstance(target, str) else target
     options, others = _options(model, parts)
     told(f"timing {len(options)} layers")

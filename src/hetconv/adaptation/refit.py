@@ -18,6 +18,7 @@ from hetconv.adaptation.refit_report import RefitLayer, RefitReport
 from hetconv.adaptation.statistics import choose_statistics_, output_error
 from hetconv.errors import HetconvError, UsageError
 from hetconv.nn import HetConv2d
+from hetconv.wrappers import unwrap
 
 RIDGES = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Shares of each unknown's own power; the one with the smallest held-out residual is taken."""
@@ -66,6 +67,7 @@ def refit_(
             fit the networks.
         HetconvError: a layer gets or gives NaN or infinity. `converted` is then as it was before.
     """
+    converted, original = unwrap(converted), unwrap(original)
     batches = ImageBatches.of(images)
     pairs = _pairs(converted, original) | (_others(converted, original) if others else {})
     before = {name: value.clone() for name, value in converted.state_dict().items() if isinstance(value, Tensor)}

@@ -108,7 +108,7 @@ def _layers(model: nn.Module) -> dict[str, nn.Conv2d | HetConv2d | nn.Linear]:
 
 def _weights(layer: nn.Module) -> list[nn.Parameter]:
     if isinstance(layer, HetConv2d):
-        return [layer.weight_spatial, layer.weight_pointwise]
+        return [weight for weight in (layer.weight_spatial, layer.weight_pointwise) if weight is not None]
     weight = layer.weight
     assert isinstance(weight, nn.Parameter)
     return [weight]

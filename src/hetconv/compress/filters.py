@@ -41,7 +41,8 @@ def check_share(share: float, name: str = "share") -> None:
 def filter_rows(layer: nn.Module) -> Tensor:
     """The weights of a convolution, HetConv or linear layer, one row a filter: (N, weights of a filter)."""
     if isinstance(layer, HetConv2d):
-        return torch.cat([layer.weight_spatial.flatten(1), layer.weight_pointwise], 1)
+        spatial, pointwise = layer.weights()
+        return torch.cat([spatial.flatten(1), pointwise], 1)
     assert isinstance(layer, nn.Conv2d | nn.Linear), type(layer).__name__
     return layer.weight.flatten(1)
 

@@ -65,7 +65,7 @@ class GroupSparsity(Objective):
 def dense_weight(layer: nn.Module) -> Tensor:
     """A layer's weight, of a HetConv layer that of the standard convolution that computes the same; differentiable."""
     if isinstance(layer, HetConv2d):
-        return to_dense_weight(layer.weight_spatial, layer.weight_pointwise, layer.pattern)
+        return to_dense_weight(*layer.weights(), layer.pattern)
     assert isinstance(layer.weight, Tensor)
     return layer.weight
 

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from hetconv.convert.models import check_model, unwrap
+from hetconv.convert.models import convertible_network
 from hetconv.convert.refusals import why_not
 from hetconv.convert.report import ConversionReport, Converted, Skipped
 from hetconv.convert.selection import Patterns, Selection, Where
@@ -147,8 +147,7 @@ class _Plan:
 
 
 def _plan(model: nn.Module, selection: Selection) -> _Plan:
-    check_model(model)
-    sites = find_sites(unwrap(model))
+    sites = find_sites(convertible_network(model))
     if not sites:
         raise UsageError(f"{type(model).__name__} has no convolutions: there is nothing to convert")
     selection.check_against(sites)

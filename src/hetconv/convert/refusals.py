@@ -13,6 +13,7 @@ from torch.nn.utils.prune import BasePruningMethod
 
 from hetconv.convert.sites import Site
 from hetconv.nn import HetConv2d
+from hetconv.wrappers import is_compiled
 
 HOOKS = {
     "_forward_pre_hooks": "forward pre-hook",
@@ -35,11 +36,6 @@ def why_not(site: Site) -> str | None:
         if reason is not None:
             return reason
     return None
-
-
-def is_compiled(module: nn.Module) -> bool:
-    """Whether this is the module that `torch.compile` returns; by name, since its own module is slow to import."""
-    return type(module).__name__ == "OptimizedModule"
 
 
 def _kind(site: Site) -> str | None:

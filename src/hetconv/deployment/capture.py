@@ -171,7 +171,7 @@ class _Tracer(ValueTracer):
         """Some layers are one call: HetConv2d, and norms, which would look at their input's dimensions."""
         if type(m).forward is HetConv2d.forward:
             return lambda x: self._het_conv(m, x)
-        if type(m).forward is _BatchNorm.forward:
+        if type(m).forward in (_BatchNorm.forward, nn.SyncBatchNorm.forward):
             return lambda x: self._batch_norm(m, x)
         if type(m).forward is _InstanceNorm.forward:
             return lambda x: self._instance_norm(m, x)
@@ -181,9 +181,11 @@ class _Tracer(ValueTracer):
         padding = m.padding
         if m.padding_mode != "zeros":
             x, padding = functional.pad(x, m._pad_sides(), mode=m.padding_mode), 0  # type: ignore[arg-type, assignment]
-        options = {"stride": m.stride, "padding": padding, "dilation": m.dilation, "arrangement": m.arrangement}
+        options = {"stride": m.stride, "padding": padding, "dilation": m.dilation}
+        if m.p == 1:
+            return self.create_proxy("call_function", functional.conv2d, (x, m.weight_spatial, m.bias), options)
         weights = (m.weight_spatial, m.weight_pointwise, m.bias)
-        return self.create_proxy("call_function", het_conv2d, (x, *weights), options)
+        return self.create_proxy("call_function", het_conv2d, (x, *weights), options | {"arrangement": m.arrangement})
 
     def _batch_norm(self, m: Any, x: Proxy) -> Proxy:
         """As `_BatchNorm.forward` in evaluation mode: statistics of the batch where none are kept."""

@@ -22,6 +22,7 @@ from hetconv.deployment.trial import MissingAttributeError, try_out
 from hetconv.errors import UsageError
 from hetconv.graph.structure import take_out
 from hetconv.ops import native
+from hetconv.wrappers import copied, unwrap
 
 
 def deploy(model: nn.Module, example: Tensor | tuple[Any, ...]) -> Deployed:
@@ -43,16 +44,14 @@ def deploy(model: nn.Module, example: Tensor | tuple[Any, ...]) -> Deployed:
             not take the example.
         HetconvError: the result is not within the error budget of the original, or that gives NaN or infinity.
     """
-    args = _checked(model, example)
+    network = unwrap(model)
+    args = _checked(network, example)
     with torch.inference_mode(False), torch.no_grad():
-        return _deployed(_inner(model), args)
+        return _deployed(network, args)
 
 
 def _deployed(model: nn.Module, args: tuple[Any, ...]) -> Deployed:
-    try:
-        work = copy.deepcopy(model).eval()
-    except Exception as error:
-        raise UsageError(f"{type(model).__name__} cannot be copied, so it is not deployed: {error}") from error
+    work = copied(model).eval()
     signatures(work, args)  # one line for a network that does not take the example
     tried = trials(work, copy.deepcopy(args))
     args = tried[0].args
@@ -73,22 +72,11 @@ def _deployed(model: nn.Module, args: tuple[Any, ...]) -> Deployed:
             refused[error.part] = f"the network's code reads its {error.key}"
 
 
-def _inner(model: nn.Module) -> nn.Module:
-    """The module inside of what `torch.compile` returned."""
-    while type(model).__name__ == "OptimizedModule":
-        model = model._orig_mod  # type: ignore[assignment]
-    return model
-
-
-def _checked(model: Any, example: Any) -> tuple[Any, ...]:
+def _checked(model: nn.Module, example: Any) -> tuple[Any, ...]:
     """The arguments of the model's call."""
     reason = native.why_not_loaded()
     if reason is not None:
         raise UsageError(f"deploy needs the native kernels: {reason}")
-    if not isinstance(model, nn.Module):
-        raise UsageError(f"model is a {type(model).__name__}; it must be an nn.Module")
-    if isinstance(model, torch.jit.ScriptModule):
-        raise UsageError("model is TorchScript, whose code is fixed; deploy the model before scripting or tracing it")
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if is_lazy(tensor):
             raise UsageError(f"model's {name} is lazy: its size is unknown until a first forward pass; run one first")

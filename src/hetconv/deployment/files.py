@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from hetconv.files import write_atomically
 from hetconv.ops import native
 from hetconv.records import Record
 from hetconv.tensor_file import NotSafetensorsError, read_tensors
+from hetconv.wrappers import copied
 
 FORMAT = "hetconv-deployed-1"
 _HEADER, _CHECKSUM = "hetconv_deployed", "sha256"
@@ -100,7 +100,7 @@ def _network(
         raise UsageError(
             f"{path} holds parts of a network ({names}), whose own code is not saved; give it, untrained, as model"
         )
-    model = copy.deepcopy(model).eval()
+    model = copied(model).eval()
     rest = {name.removeprefix(f"{_REST}/"): tensors[name] for name in tensors if name.startswith(f"{_REST}/")}
     try:
         for part in parts:

@@ -19,6 +19,7 @@ from hetconv.files import check_output, write_atomically
 from hetconv.graph.equality import Reference
 from hetconv.nn import HetConv2d
 from hetconv.runtimes import RUNTIMES, open_session, require, why_not
+from hetconv.wrappers import unwrap
 
 
 def export_onnx(
@@ -58,7 +59,7 @@ def export_onnx(
             left at `path` then but what was there.
     """
     require("onnx", "onnxscript", "onnxruntime")
-    path = Path(path)
+    model, path = unwrap(model), Path(path)
     check_output(path)
     form = _check(model, example, form, threads, runtime)
     has_layers = any(isinstance(module, HetConv2d) for module in model.modules())
@@ -105,10 +106,8 @@ def _compared_elsewhere(
     return checked, unchecked
 
 
-def _check(model: object, example: object, form: str, threads: int, runtime: str) -> AnyForm | Literal["auto"]:
+def _check(model: nn.Module, example: object, form: str, threads: int, runtime: str) -> AnyForm | Literal["auto"]:
     """The form, where export can begin."""
-    if not isinstance(model, nn.Module):
-        raise UsageError(f"model is a {type(model).__name__}; it must be an nn.Module")
     if not isinstance(example, Tensor) or example.dim() != 4 or example.shape[0] < 1:
         got = tuple(example.shape) if isinstance(example, Tensor) else type(example).__name__
         raise UsageError(f"example={got} must be one tensor, (batch, channels, height, width)")

@@ -18,7 +18,7 @@ from hetconv.nn import HetConv2d
 WEIGHTS: dict[type[nn.Module], tuple[str, ...]] = {
     HetConv2d: ("weight_spatial", "weight_pointwise"), nn.Conv2d: ("weight",), nn.Linear: ("weight",)
 }  # fmt: skip
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm)
 STATISTICS = ("running_mean", "running_var")
 
 
@@ -119,7 +119,9 @@ def _fold(layer: Any, norm: Any) -> None:
         if norm.weight is not None:
             scale = scale * norm.weight.double()
         for name in WEIGHTS[type(layer)]:
-            weight: Tensor = getattr(layer, name)
+            weight: Tensor | None = getattr(layer, name)
+            if weight is None:  # the pointwise ones of a HetConv layer with P=1
+                continue
             folded = weight.double() * scale.reshape(-1, *[1] * (weight.dim() - 1))
             setattr(layer, name, nn.Parameter(folded.to(weight.dtype)))
         bias = -norm.running_mean.double() if layer.bias is None else layer.bias.double() - norm.running_mean.double()

@@ -100,7 +100,7 @@ def _pointwise(layer: HetConv2d) -> Tensor:
     pattern = layer.pattern
     one = HetPattern(pattern.in_channels, pattern.out_channels, 1, pattern.p, pattern.arrangement)
     none = layer.weight_spatial.new_zeros(one.spatial_shape)
-    return to_dense_weight(none, layer.weight_pointwise.detach(), one)[:, :, 0, 0]
+    return to_dense_weight(none, layer.weights()[1].detach(), one)[:, :, 0, 0]
 
 
 def in_form(layer: HetConv2d, form: AnyForm) -> nn.Module:

@@ -11,8 +11,8 @@ from hetconv.errors import UsageError
 from hetconv.export.fold import Folding, fold_batch_norms
 from hetconv.export.forms import FORMS, AnyForm, Mixed, in_form
 from hetconv.layout import Relayout
-from hetconv.layout.capture import copied
 from hetconv.nn import HetConv2d
+from hetconv.wrappers import copied
 
 SPLIT = ("grouped", "sliced")
 

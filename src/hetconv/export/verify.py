@@ -13,8 +13,8 @@ from hetconv.errors import HetconvError, UsageError
 from hetconv.foreign import foreign
 from hetconv.graph import equality
 from hetconv.graph.equality import Reference
-from hetconv.layout.capture import copied
 from hetconv.runtimes import Session
+from hetconv.wrappers import copied
 
 BATCHES = (1, 3)
 """Sizes that are checked beside the example's own."""

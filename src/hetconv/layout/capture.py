@@ -9,7 +9,6 @@ from typing import Any
 from torch import fx, nn
 
 from hetconv.errors import UsageError
-from hetconv.foreign import foreign
 from hetconv.graph.tracing import CaptureError, ValueTracer, reason_of
 from hetconv.graph.values import make_values
 from hetconv.nn import HetConv2d
@@ -71,16 +70,6 @@ def capture(model: nn.Module) -> Traced:
     except CaptureError as error:
         return Traced(graph, str(error))
     return Traced(values, None)
-
-
-def copied(model: nn.Module) -> nn.Module:
-    """A copy of the model that shares nothing with it.
-
-    Raises:
-        UsageError: it cannot be copied; the message says why.
-    """
-    with foreign(f"{type(model).__name__} cannot be copied"):
-        return copy.deepcopy(model)
 
 
 def place(node: fx.Node) -> str:

@@ -9,13 +9,14 @@ from torch import Tensor, nn
 
 from hetconv.errors import HetconvError, UsageError
 from hetconv.graph.equality import other_batch, reference, run
-from hetconv.layout.capture import Traced, capture, copied
+from hetconv.layout.capture import Traced, capture
 from hetconv.layout.flow import Flow
 from hetconv.layout.rewrite import Gather, gathered, gathers_of, permutations_of, permute, why_not
 from hetconv.layout.rules import Rules
 from hetconv.layout.solve import Orders
 from hetconv.nn import HetConv2d
 from hetconv.pattern import ARRANGEMENTS, Arrangement
+from hetconv.wrappers import copied
 
 GATHER = "gather=True allows gathering channels there"
 
@@ -76,8 +77,6 @@ class Relayout:
     def __init__(self, model: nn.Module, to: Arrangement) -> None:
         if to not in ARRANGEMENTS:
             raise UsageError(f"to={to!r} must be one of {', '.join(ARRANGEMENTS)}")
-        if not isinstance(model, nn.Module):
-            raise UsageError(f"model is a {type(model).__name__}; it must be an nn.Module")
         self.to = to
         self.model = copied(model)
         self.flow = Flow(self.model)

@@ -114,11 +114,11 @@ def _rearrange(calls: HetCalls, orders: Orders, to: Arrangement) -> None:
     layer = calls.layer
     filters = _index(orders.of(calls.target, layer.out_channels), layer.weight_spatial)
     channels = _index(orders.of(calls.source, layer.in_channels), layer.weight_spatial)
-    dense = to_dense_weight(layer.weight_spatial, layer.weight_pointwise, layer.pattern)
+    dense = to_dense_weight(*layer.weights(), layer.pattern)
     dense = dense.index_select(0, filters).index_select(1, channels)
     spatial, pointwise = from_dense_weight(dense, layer.pattern.rearranged(to))
-    layer.weight_spatial.copy_(spatial)
-    layer.weight_pointwise.copy_(pointwise)
+    for weight, moved in zip(layer.weights(), (spatial, pointwise), strict=True):
+        weight.copy_(moved)
     if layer.bias is not None:
         layer.bias.copy_(layer.bias.index_select(0, filters))
 

@@ -123,7 +123,7 @@ class Rules:
         """A module with one parameter for each channel, or one for all."""
         kind = type(module)
         features = channels_of(value.segments)
-        if kind in (nn.BatchNorm1d, nn.BatchNorm2d, nn.InstanceNorm2d) and value.dim == 1:
+        if kind in (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm, nn.InstanceNorm2d) and value.dim == 1:
             features = module.num_features
         elif kind is nn.GroupNorm and value.dim == 1 and module.num_groups in (1, module.num_channels):
             features = module.num_channels

@@ -11,12 +11,13 @@ from torch.nn import functional
 
 from hetconv.errors import UsageError
 from hetconv.ops import native
-from hetconv.ops.arguments import Padding, Size2, geometry, same_padding
+from hetconv.ops.arguments import Padding, Size2, both_weights, geometry, same_padding
 from hetconv.ops.explain import Explanation, explain
 from hetconv.ops.functional import het_conv2d
 from hetconv.ops.kept import KeptWeights
 from hetconv.ops.native import choose_algorithm
 from hetconv.ops.packed import het_conv2d_packed, layer_numbers
+from hetconv.ops.tracing import is_traced, knows_only_torch
 from hetconv.ops.weights import from_dense_weight, to_dense_weight
 from hetconv.pattern import ARRANGEMENTS, Arrangement, HetPattern
 
@@ -38,7 +39,8 @@ class HetConv2d(nn.Module):
 
     Attributes:
         weight_spatial: (N, M/P, K, K)
-        weight_pointwise: (N, M − M/P); where the K×K kernels have their centre tap, these have their only one
+        weight_pointwise: (N, M − M/P); where the K×K kernels have their centre tap, these have their only one. None at
+            P=1, where every kernel is K×K
         bias: (N), or None
 
     Args:
@@ -78,11 +80,14 @@ class HetConv2d(nn.Module):
         self.padding: tuple[int, int] | str = padding if isinstance(padding, str) else checked.padding
         self.p, self.arrangement, self.padding_mode = p, arrangement, padding_mode
         self.weight_spatial = nn.Parameter(torch.empty(self.pattern.spatial_shape, device=device, dtype=dtype))
-        self.weight_pointwise = nn.Parameter(torch.empty(self.pattern.pointwise_shape, device=device, dtype=dtype))
-        if bias:
-            self.bias: nn.Parameter | None = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype))
-        else:
-            self.register_parameter("bias", None)
+        self.weight_pointwise: nn.Parameter | None
+        self.bias: nn.Parameter | None
+        for name, shape, present in (
+            ("weight_pointwise", self.pattern.pointwise_shape, p > 1),
+            ("bias", (out_channels,), bias),
+        ):
+            tensor = torch.empty(shape, device=device, dtype=dtype) if present else None
+            self.register_parameter(name, None if tensor is None else nn.Parameter(tensor))
         self._kept = KeptWeights()
         self.reset_parameters()
         if self.weight_spatial.device.type == "cpu":
@@ -97,7 +102,7 @@ class HetConv2d(nn.Module):
         """Draw weights and bias uniformly from ±1/√fan_in, as `nn.Conv2d` does, with this layer's own fan-in."""
         bound = 1 / math.sqrt(self.fan_in)
         for parameter in (self.weight_spatial, self.weight_pointwise, self.bias):
-            if parameter is not None and parameter.numel():
+            if parameter is not None:
                 nn.init.uniform_(parameter, -bound, bound)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -110,7 +115,7 @@ class HetConv2d(nn.Module):
             batch, _, *size = x.shape
             if min(where.output_hw((size[0], size[1]), self.kernel_size)) > 0:
                 algorithm = choose_algorithm(self.pattern, where, (batch, size[0], size[1]))
-                packed = self._kept.get(self.weight_spatial, self.weight_pointwise, self.pattern, algorithm)
+                packed = self._kept.get(*self.weights(), self.pattern, algorithm)
                 if packed is not None:
                     return het_conv2d_packed(x, packed, self.bias, None, layer_numbers(self.pattern, where, None))
         return het_conv2d(
@@ -134,21 +139,26 @@ class HetConv2d(nn.Module):
 
     def _keeps_packed(self, x: Tensor) -> bool:
         """Whether this is a call of plain eager inference on the native kernels, which then keep packed weights."""
-        tensors = (x, self.weight_spatial, self.weight_pointwise, *(() if self.bias is None else (self.bias,)))
+        weights = [weight for weight in (self.weight_spatial, self.weight_pointwise) if weight is not None]
+        tensors = (x, *weights, *(() if self.bias is None else (self.bias,)))
         return (
             not self.training
             and not torch.is_grad_enabled()
             and type(x) is Tensor
+            and not is_traced()
             and x.dim() == 4
             and x.shape[1] == self.in_channels
             and all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in tensors)
-            and type(self.weight_spatial) is type(self.weight_pointwise) is nn.Parameter
+            and all(type(weight) is nn.Parameter for weight in weights)
             and not torch.is_autocast_enabled("cpu")
             and not torch._C._len_torch_dispatch_stack()
-            and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-            and not torch._C._are_functorch_transforms_active()
+            and not knows_only_torch()
             and native.why_not(x) is None
         )
+
+    def weights(self) -> tuple[Tensor, Tensor]:
+        """weight_spatial and weight_pointwise, at P=1 an empty (N, 0)."""
+        return both_weights(self.weight_spatial, self.weight_pointwise)
 
     def _pad_sides(self) -> tuple[int, int, int, int]:
         """Padding in pixels as (left, right, top, bottom)."""
@@ -188,7 +198,8 @@ class HetConv2d(nn.Module):
             device="meta",
             dtype=self.weight_spatial.dtype,
         )
-        weight = to_dense_weight(self.weight_spatial.detach(), self.weight_pointwise.detach(), self.pattern)
+        spatial, pointwise = self.weights()
+        weight = to_dense_weight(spatial.detach(), pointwise.detach(), self.pattern)
         conv.weight = nn.Parameter(weight, self.weight_spatial.requires_grad)
         if self.bias is not None:
             conv.bias = nn.Parameter(self.bias.detach().clone(), self.bias.requires_grad)
@@ -234,8 +245,9 @@ class HetConv2d(nn.Module):
         )
 
     def _take(self, spatial: Tensor, pointwise: Tensor, bias: Tensor | None) -> None:
+        """Pointwise weights at P=1, where there are none, are left."""
         self.weight_spatial = nn.Parameter(spatial.contiguous())
-        self.weight_pointwise = nn.Parameter(pointwise.contiguous())
+        self.weight_pointwise = nn.Parameter(pointwise.contiguous()) if self.p > 1 else None
         self.bias = None if bias is None else nn.Parameter(bias)
 
     def get_extra_state(self) -> Tensor:

@@ -50,7 +50,7 @@ class PackedHetConv2d(nn.Module):
         self.layer_numbers = layer_numbers(layer.pattern, where, activation)
         self.packed: Tensor
         self.bias: Tensor | None
-        weights = layer.weight_spatial, layer.weight_pointwise
+        weights = layer.weights()
         if layer.weight_spatial.is_cuda:
             packed = pack_for_inference(*weights, layer.pattern)
         else:

@@ -25,6 +25,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from hetconv.ops import decomposed, native
 from hetconv.ops.arguments import Geometry, pattern_of
+from hetconv.ops.tracing import is_traced
 
 _GEOMETRY = "SymInt[2] stride, SymInt[2] padding, SymInt[2] dilation, bool shifted"
 _WEIGHTS = "Tensor weight_spatial, Tensor weight_pointwise"
@@ -209,7 +210,7 @@ def het_conv2d(
 ) -> Tensor:
     """Call the operator: by its name where a compiler looks on, else past what costs time."""
     arguments = (x, weight_spatial, weight_pointwise, bias, where.stride, where.padding, where.dilation, shifted)
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+    if torch.compiler.is_compiling() or is_traced():
         return ops.het_conv2d(*arguments)  # type: ignore[no-any-return]
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in arguments[:4]):
         return _HetConv2d.apply(*arguments)  # type: ignore[no-any-return]

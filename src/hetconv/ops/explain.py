@@ -37,7 +37,7 @@ class Explanation:
 def explain(
     x: Tensor,
     weight_spatial: Tensor,
-    weight_pointwise: Tensor,
+    weight_pointwise: Tensor | None,
     bias: Tensor | None = None,
     *,
     stride: Size2 = 1,

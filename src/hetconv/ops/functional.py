@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import torch
+from typing import Any
+
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function
 
 from hetconv.errors import UsageError
 from hetconv.ops import decomposed, dispatch, native, reference
 from hetconv.ops.arguments import Padding, Size2, prepare
 from hetconv.ops.gpu import support as gpu
+from hetconv.ops.tracing import knows_only_torch
 from hetconv.pattern import Arrangement
 
 PYTHON_BACKENDS = {"reference": reference.het_conv2d, "decomposed": decomposed.het_conv2d}
@@ -17,7 +20,7 @@ PYTHON_BACKENDS = {"reference": reference.het_conv2d, "decomposed": decomposed.h
 def het_conv2d(
     x: Tensor,
     weight_spatial: Tensor,
-    weight_pointwise: Tensor,
+    weight_pointwise: Tensor | None,
     bias: Tensor | None = None,
     *,
     stride: Size2 = 1,
@@ -31,13 +34,14 @@ def het_conv2d(
     Args:
         x: (B, M, H, W) or (M, H, W).
         weight_spatial: (N, M/P, K, K), odd K; filter n's K×K kernels, on the channels of its part in increasing order.
-        weight_pointwise: (N, M − M/P); filter n's 1×1 kernels, on the other channels in increasing order.
+        weight_pointwise: (N, M − M/P); filter n's 1×1 kernels, on the other channels in increasing order. None, as at
+            P=1, where there are none.
         bias: (N) or None.
         stride, padding, dilation: as in `torch.nn.functional.conv2d`; the 1×1 kernels sit at the centre tap.
         arrangement: "shifted" (channel c is in part c mod P) or "blocked" (parts are contiguous).
         backend: None for the fastest that can run (`hetconv.explain` tells which), or one by name, which is then
-            never replaced silently. Inside the transforms of `torch.func`, which know PyTorch's own operators only,
-            None is the reference.
+            never replaced silently. Where only PyTorch's own operators are known (the transforms of `torch.func`,
+            forward-mode gradients, ONNX exporters that trace) None is the reference.
 
     Returns:
         (B, N, H', W') or (N, H', W'), channels-last if x is.
@@ -45,8 +49,14 @@ def het_conv2d(
     Raises:
         UsageError: a shape, type, size or name does not fit; the message names it and the way out.
     """
-    tensors, pattern, where = prepare(x, weight_spatial, weight_pointwise, bias, stride, padding, dilation, arrangement)
-    if backend is None and torch._C._are_functorch_transforms_active():
+    given = (x, weight_spatial, weight_pointwise, bias)
+    if has_torch_function(given):  # proxies of torch.fx, and subclasses of tensors with a say of their own
+        options: Any = {
+            "stride": stride, "padding": padding, "dilation": dilation, "arrangement": arrangement, "backend": backend,
+        }  # fmt: skip
+        return handle_torch_function(het_conv2d, given, *given, **options)  # type: ignore[no-any-return]
+    tensors, pattern, where = prepare(*given, stride, padding, dilation, arrangement)
+    if backend is None and knows_only_torch():
         backend = "reference"
     if backend == "native":
         reason = native.why_not(tensors[0])

@@ -35,11 +35,10 @@ class NativeForm(nn.Module):
 
         if self.pad_mode != "zeros":
             x = functional.pad(x, self.pad_sides, mode=self.pad_mode)
-        pointwise = self.weight_pointwise if self.pattern.p > 1 else None
         height, width = self.where.output_hw((x.shape[2], x.shape[3]), self.pattern.kernel_hw)
         return torch.onnx.ops.symbolic(
             f"{DOMAIN}::{OPERATOR}",
-            (x, self.weight_spatial, pointwise, self.bias),
+            (x, self.weight_spatial, self.weight_pointwise, self.bias),
             {
                 "p": self.pattern.p,
                 "stride": list(self.where.stride),
