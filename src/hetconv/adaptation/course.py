@@ -116,6 +116,8 @@ def adapt(
     chosen = course.plan(example, place, told)
     if not chosen.is_met:
         raise UsageError(f"{chosen.verdict}; the plan is in {out / PLAN}")
+    if not chosen.p_by_name:
+        raise UsageError(f"{wanted.name} meets {chosen.asked} as it is: {chosen.original_ms:.3f} ms; hetconv deploy it")
     network = course.refitted(chosen, told)
     network = course.tuned(network, chosen, progress or Progress(), told)
     return course.deployed(network, chosen, example, place, told)

@@ -160,9 +160,11 @@ class _Search:
         return {name: min(self.losses[name], key=lambda p: self.times[name][p]) for name in self.times}
 
     def _measure(self, original: nn.Module, p_by_name: Mapping[str, int]) -> Trial:
+        if not p_by_name:  # it is the original
+            ms = self.target.network_times({"original": original}, self.example)["original"]
+            return Trial({}, 0.0, ms, ms)
         network = copy.deepcopy(self.model)
-        if p_by_name:
-            convert_(network, 1, p_by_name=p_by_name)
+        convert_(network, 1, p_by_name=p_by_name)
         prepared = {"original": original, "plan": self.target.prepare(network, self.example)}
         found = self.target.network_times(prepared, self.example)
         loss = sum(self.losses[name][p] for name, p in p_by_name.items())
