@@ -150,3 +150,9 @@ def test_a_network_whose_training_is_not_known_has_the_default(tmp_path):
     assert tuning_of(tmp_path / "weights.safetensors", 10) == TUNING
     save_checkpoint(tmp_path / "trained.safetensors", network(), None, {"recipe": {"speed": "high"}}, ())
     assert tuning_of(tmp_path / "trained.safetensors", 10) == TUNING
+
+
+def test_a_network_that_is_fast_enough_is_left_alone(data, tmp_path):
+    wanted = replace(WANTED, speedup=None, budget_ms=6.0)
+    with pytest.raises(UsageError, match=r"tiny meets budget_ms=6 as it is: 5\.000 ms"):
+        adapt(network(), data, wanted, tmp_path, target=Machine())

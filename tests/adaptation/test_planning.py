@@ -109,6 +109,13 @@ def test_a_layer_that_becomes_slower_stays_as_it_is():
     assert "stem" in {other.name for other in found.others}
 
 
+def test_a_budget_that_the_original_meets_converts_nothing():
+    found = plan_(branches(), EXAMPLE, budget_ms=30.0, target=Machine())
+    assert found.is_met
+    assert not found.p_by_name
+    assert found.measured_ms == found.original_ms == 22.0
+
+
 def test_the_model_is_left_as_it_was():
     model = branches()
     before = copy.deepcopy(model.state_dict())

@@ -18,7 +18,7 @@ from hetconv.adaptation.course_record import Course, Step
 from hetconv.adaptation.course_report import course_markdown
 from hetconv.adaptation.passes import inference
 from hetconv.adaptation.plan import Plan
-from hetconv.adaptation.planning import PARTS, plan
+from hetconv.adaptation.planning import PARTS, check_asked, plan
 from hetconv.adaptation.refit import refit_
 from hetconv.adaptation.targets import Target, target_of
 from hetconv.convert import convert_
@@ -108,6 +108,8 @@ def adapt(
         UsageError: the budget is out of reach (the plan stays in the folder), or the folder is of something else.
         NotFiniteError: the loss became NaN or infinite.
     """
+    if not (out / PLAN).exists():
+        check_asked(wanted.speedup, wanted.budget_ms, wanted.parts)
     place = target_of(wanted.target) if target is None else target
     identity = _identity(model, data, wanted)
     example = torch.randn(wanted.batch_size, *data.input_size, generator=torch.Generator().manual_seed(0))
@@ -116,6 +118,8 @@ def adapt(
     chosen = course.plan(example, place, told)
     if not chosen.is_met:
         raise UsageError(f"{chosen.verdict}; the plan is in {out / PLAN}")
+    if not chosen.p_by_name:
+        raise UsageError(f"{wanted.name} meets {chosen.asked} as it is: {chosen.original_ms:.3f} ms; hetconv deploy it")
     network = course.refitted(chosen, told)
     network = course.tuned(network, chosen, progress or Progress(), told)
     return course.deployed(network, chosen, example, place, told)

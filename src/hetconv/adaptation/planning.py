@@ -61,7 +61,7 @@ def plan(
     Raises:
         UsageError: not one budget but none or two; no layer of the model can be converted.
     """
-    _check_budget(speedup, budget_ms)
+    check_asked(speedup, budget_ms, parts)
     model = unwrap(model)
     place = target_of(target) if isinstance(target, str) else target
     options, others = _options(model, parts)
@@ -162,31 +162,33 @@ class _Search:
         return {name: min(self.losses[name], key=lambda p: self.times[name][p]) for name in self.times}
 
     def _measure(self, original: nn.Module, p_by_name: Mapping[str, int]) -> Trial:
+        if not p_by_name:  # it is the original
+            ms = self.target.network_times({"original": original}, self.example)["original"]
+            return Trial({}, 0.0, ms, ms)
         network = copy.deepcopy(self.model)
-        if p_by_name:
-            convert_(network, 1, p_by_name=p_by_name)
+        convert_(network, 1, p_by_name=p_by_name)
         prepared = {"original": original, "plan": self.target.prepare(network, self.example)}
         found = self.target.network_times(prepared, self.example)
         loss = sum(self.losses[name][p] for name, p in p_by_name.items())
         return Trial(dict(p_by_name), loss, found["original"], found["plan"])
 
 
-def _check_budget(speedup: float | None, budget_ms: float | None) -> None:
+def check_asked(speedup: float | None, budget_ms: float | None, parts: Sequence[int]) -> None:
+    """Raises UsageError where there is not one budget, or no P to choose."""
     if (speedup is None) == (budget_ms is None):
         raise UsageError(f"speedup={speedup}, budget_ms={budget_ms}: give one of the two")
     name, value, lowest = ("speedup", speedup, 1) if speedup is not None else ("budget_ms", budget_ms, 0)
     if not isinstance(value, int | float) or not lowest < value < math.inf:
         raise UsageError(f"{name}={value!r} must be a number above {lowest}")
+    if not any(p > 1 for p in parts):
+        raise UsageError(f"parts={tuple(parts)} must have a P above 1")
 
 
 def _options(model: nn.Module, parts: Sequence[int]) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
     """The P above 1 that each layer takes, and why other convolutions take none."""
     options: dict[str, tuple[int, ...]] = {}
     others: dict[str, str] = {}
-    tried = sorted({p for p in parts if p != 1})
-    if not tried:
-        raise UsageError(f"parts={tuple(parts)} must have a P above 1")
-    for p in tried:
+    for p in sorted({p for p in parts if p != 1}):
         report = convertible(model, p)
         for entry in report.converted:
             if entry.p == p:
