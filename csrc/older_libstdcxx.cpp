@@ -1,5 +1,5 @@
-// What the headers of newer GCCs ask a newer libstdc++ and glibc for. These stay inside the library, and let it run with
-// older ones: a wheel for manylinux_2_28 may ask for libstdc++ 3.4.25 and glibc 2.28 at most.
+// What the headers of newer GCCs ask a newer libstdc++ and glibc for. These stay inside the library, and let it run
+// with older ones: a wheel for manylinux_2_28 may ask for libstdc++ 3.4.25 and glibc 2.28 at most.
 #include <new>
 
 namespace std {
