@@ -42,8 +42,8 @@ $(DEVELOPING): $(SOURCES) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@ $(INSTALLED)
 
-# g++, and for other processors than this one Debian's cross compilers (g++-aarch64-linux-gnu). auditwheel refuses a wheel
-# without kernels, and one that asks for a newer glibc or libstdc++ than manylinux_2_28 has.
+# With g++, and for other processors than this one Debian's cross compilers (g++-aarch64-linux-gnu). auditwheel refuses a
+# wheel without kernels and names the oldest glibc that suffices, which must be 2.28 or older.
 wheels: $(TOOLS)/.installed $(ARCHS:%=wheel-%)
 	$(TOOLS)/bin/python -m build --no-isolation --sdist --outdir dist .
 
@@ -51,8 +51,10 @@ wheel-%: $(TOOLS)/.installed
 	rm -rf build/wheels/$*
 	CXX=$(if $(filter $*,$(shell uname -m)),g++,$*-linux-gnu-g++) \
 	  _PYTHON_HOST_PLATFORM=linux-$* $(TOOLS)/bin/python -m build --no-isolation --wheel --outdir build/wheels/$* .
-	PATH=$(CURDIR)/$(TOOLS)/bin:$$PATH auditwheel repair --plat manylinux_2_28_$* --exclude libtorch_cpu.so \
-	  --wheel-dir dist build/wheels/$*/*.whl
+	PATH=$(CURDIR)/$(TOOLS)/bin:$$PATH auditwheel repair --exclude libtorch_cpu.so \
+	  --wheel-dir build/wheels/$*/repaired build/wheels/$*/*.whl
+	mkdir -p dist
+	mv build/wheels/$*/repaired/*manylinux_2_[12][0-8]_$*.whl dist
 
 $(TOOLS)/.installed:
 	$(PYTHON) -m venv $(TOOLS)

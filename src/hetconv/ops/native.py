@@ -84,7 +84,7 @@ def warn_if_missing() -> None:
     """Say once that the slower path is taken because the native kernels are not there."""
     reason = why_not_loaded()
     if reason is not None:
-        warnings.warn(f"hetconv runs without its native kernels, several times slower: {reason}", stacklevel=2)
+        warnings.warn(f"hetconv runs without its native kernels, several times slower: {reason}", stacklevel=3)
 
 
 def instruction_set() -> str:
