@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,9 @@ from torch.nn.parameter import is_lazy
 from hetconv.cost.circumstances import circumstances
 from hetconv.deployment.choose import Chooser
 from hetconv.deployment.deployed import Deployed
+from hetconv.deployment.int8.build import build
+from hetconv.deployment.int8.lower import NotInt8Error
+from hetconv.deployment.int8.told import compare_accuracy, int8_report
 from hetconv.deployment.parts import CONVOLUTIONS, Finder, Part, Parts, put_parts
 from hetconv.deployment.report import DeployedConvolution, DeployReport, NotCaptured
 from hetconv.deployment.sites import Site
@@ -20,8 +24,16 @@ from hetconv.deployment.trial import MissingAttributeError, try_out
 from hetconv.errors import UsageError
 from hetconv.ops import native
 
+Precision = Literal["float32", "int8"]
 
-def deploy(model: nn.Module, example: Tensor | tuple[Any, ...]) -> Deployed:
+
+def deploy(
+    model: nn.Module,
+    example: Tensor | tuple[Any, ...],
+    precision: Precision = "float32",
+    calibration: Tensor | None = None,
+    test: Iterable[tuple[Tensor, Tensor]] | None = None,
+) -> Deployed:
     """The network as a new module for inference on this machine's CPU, as fast as the native kernels make it.
 
     Batch norms are folded into the convolutions before them; residual additions and activations (relu, relu6, silu)
@@ -30,25 +42,47 @@ def deploy(model: nn.Module, example: Tensor | tuple[Any, ...]) -> Deployed:
     cannot be captured whole keeps its Python code, around the largest modules that can. The result is compared with
     the original on the example. The original is left as it is.
 
+    In 8 bits the whole network is one native call: activations u8, weights by filter, the first layer and the
+    classifier in float32. The report says how much the outputs change and which layers stay float32.
+
     Args:
         model: a trained network, float32 on the CPU, in training or evaluation mode.
         example: a batch to measure and to check on; or the tuple of the arguments of `model`, if these are several.
+        precision: "float32" or "int8".
+        calibration: (n, C, H, W), some hundred images as the network gets them, from which 8 bits take their ranges.
+        test: batches of (images, labels), on which the report says the accuracy in float32 and in 8 bits.
 
     Raises:
         UsageError: there are no native kernels here; the model is not float32 on the CPU, has no convolution, or does
-            not take the example.
+            not take the example; or, of 8 bits, the calibration images do not fit or the network has an operation that
+            the native network does not have.
         HetconvError: the result is not within the error budget of the original, or that gives NaN or infinity.
     """
+    if precision not in get_args(Precision):
+        raise UsageError(f"precision={precision!r} must be one of {', '.join(get_args(Precision))}")
+    if precision == "float32" and not (calibration is None and test is None):
+        raise UsageError("calibration and test are for precision='int8'; float32 needs no images")
     args = _checked(model, example)
     with torch.inference_mode(False), torch.no_grad():
+        if precision == "int8":
+            return _deployed_int8(_inner(model), args, calibration, test)
         return _deployed(_inner(model), args)
 
 
-def _deployed(model: nn.Module, args: tuple[Any, ...]) -> Deployed:
+def _deployed_int8(
+    model: nn.Module, args: tuple[Any, ...], calibration: Tensor | None, test: Iterable[tuple[Tensor, Tensor]] | None
+) -> Deployed:
+    work = _copied(model)
     try:
-        work = copy.deepcopy(model).eval()
-    except Exception as error:
-        raise UsageError(f"{type(model).__name__} cannot be copied, so it is not deployed: {error}") from error
+        built = build(work, args, calibration)
+    except NotInt8Error as error:
+        raise UsageError(f"{type(model).__name__} does not run in 8 bits: {error}; precision='float32' does") from error
+    accuracy = None if test is None else compare_accuracy(work, built.network, test)
+    return Deployed(built.network, int8_report(built, args, accuracy))
+
+
+def _deployed(model: nn.Module, args: tuple[Any, ...]) -> Deployed:
+    work = _copied(model)
     args = copy.deepcopy(args)
     chooser, refused = Chooser(), dict[str, str]()
     while True:
@@ -64,6 +98,13 @@ def _deployed(model: nn.Module, args: tuple[Any, ...]) -> Deployed:
                 return Deployed(network, report)
         except MissingAttributeError as error:
             refused[error.part] = f"the network's code reads its {error.key}"
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model).eval()
+    except Exception as error:
+        raise UsageError(f"{type(model).__name__} cannot be copied, so it is not deployed: {error}") from error
 
 
 def _inner(model: nn.Module) -> nn.Module:
