@@ -22,16 +22,17 @@ HETCONV_INLINE void accumulate_int8(Int (&sums)[R][kC], const float* const (&pix
       ahead += tile.ahead_step;
     }
     const int64_t place = *at + start;
-    Quads quads[R];
+    Weight weight[kC];
+#pragma GCC unroll 4
+    for (int c = 0; c < kC; ++c) weight[c] = load_weight(weights + c * kWords * kLanes);
 #pragma GCC unroll 6
     for (int r = 0; r < R; ++r) {
-      quads[r] = quads_of(as_int(read_chunk<read>(pixel[r] + place, tile.p, tile.vectors[0])));
-    }
+      const Quads quads = quads_of(as_int(read_chunk<read>(pixel[r] + place, tile.p, tile.vectors[0])));
 #pragma GCC unroll 4
-    for (int c = 0; c < kC; ++c) {
-      const Weight weight = load_weight(weights + c * kWords * kLanes);
-#pragma GCC unroll 6
-      for (int r = 0; r < R; ++r) sums[r][c] = dot(sums[r][c], quads[r], weight);
+      for (int c = 0; c < kC; ++c) {
+        sums[r][c] = dot(sums[r][c], quads, weight[c]);
+        HETCONV_IN_REGISTER(sums[r][c]);
+      }
     }
     weights += kC * kWords * kLanes;
   }

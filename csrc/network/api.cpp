@@ -81,6 +81,9 @@ const std::map<std::string, Maker>& makers() {
          for (int64_t i = 0; i < a.inputs; ++i) terms.push_back({a.reals[i], small(a.numbers[3 + i])});
          return add_step(terms, small(a.numbers[0]), small(a.numbers[1]), small(a.numbers[2]));
        }},
+      // before, after, zero
+      {"pad_channels",
+       [](const Arguments& a) { return pad_channels_step(a.numbers[0], a.numbers[1], small(a.numbers[2])); }},
       {"concatenate", [](const Arguments&) { return concatenate_step(); }},
       {"flatten", [](const Arguments&) { return flatten_step(); }},
   };

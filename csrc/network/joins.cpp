@@ -237,6 +237,43 @@ class Add : public Step {
   int32_t zero_, least_, most_;
 };
 
+// Channels of a pixel to those from `first` on of another, where a block holds them as they are or elsewhere.
+void copy_channels(const uint8_t* from, int64_t channels, uint8_t* to, int64_t first) {
+  if (first % kBlock == 0) {
+    std::memcpy(to + first, from, static_cast<size_t>(whole_blocks(channels)));
+    return;
+  }
+  for (int64_t c = 0; c < channels; ++c) to[byte_of(first + c)] = from[byte_of(c)];
+}
+
+class PadChannels : public Step {
+ public:
+  PadChannels(int64_t before, int64_t after, int32_t zero) : before_(before), after_(after), zero_(zero) {
+    check(before >= 0 && after >= 0 && zero >= 0 && zero <= 255, "channels cannot be padded by less than none");
+  }
+  Value output(const std::vector<Value>& inputs) const override {
+    check(inputs[0].type == Int8Output::uint8, "channels of u8 are padded");
+    return uint8_value(before_ + inputs[0].channels + after_, inputs[0].height, inputs[0].width);
+  }
+  Run prepare(const std::vector<Value>& inputs, const Value& output, int64_t batch, int) const override {
+    const Value x = inputs[0], y = output;
+    return [=, this](const void* const* in, void* out, const Threads& all) {
+      parallel(all, pixels_of(y, batch), [&](int64_t begin, int64_t end) {
+        for (int64_t pixel = begin; pixel < end; ++pixel) {
+          uint8_t* const to = static_cast<uint8_t*>(out) + pixel * y.pixel;
+          std::memset(to, zero_, static_cast<size_t>(y.pixel));
+          const uint8_t* const from = static_cast<const uint8_t*>(in[0]) + pixel * x.pixel;
+          for (int64_t c = 0; c < x.channels; ++c) to[byte_of(before_ + c)] = from[byte_of(c)];
+        }
+      });
+    };
+  }
+
+ private:
+  int64_t before_, after_;
+  int32_t zero_;
+};
+
 class Concatenate : public Step {
  public:
   Value output(const std::vector<Value>& inputs) const override {
@@ -257,21 +294,12 @@ class Concatenate : public Step {
           int64_t first = 0;
           for (size_t i = 0; i < inputs.size(); ++i) {
             const Value& x = inputs[i];
-            copy(static_cast<const uint8_t*>(in[i]) + pixel * x.pixel, x.channels, to, first);
+            copy_channels(static_cast<const uint8_t*>(in[i]) + pixel * x.pixel, x.channels, to, first);
             first += x.channels;
           }
         }
       });
     };
-  }
-
- private:
-  static void copy(const uint8_t* from, int64_t channels, uint8_t* to, int64_t first) {
-    if (first % kBlock == 0) {
-      std::memcpy(to + first, from, static_cast<size_t>(whole_blocks(channels)));
-      return;
-    }
-    for (int64_t c = 0; c < channels; ++c) to[byte_of(first + c)] = from[byte_of(c)];
   }
 };
 
@@ -322,6 +350,9 @@ std::unique_ptr<Step> add_step(const std::vector<Term>& terms, int32_t zero, int
   return std::make_unique<Add>(terms, zero, least, most);
 }
 std::unique_ptr<Step> concatenate_step() { return std::make_unique<Concatenate>(); }
+std::unique_ptr<Step> pad_channels_step(int64_t before, int64_t after, int32_t zero) {
+  return std::make_unique<PadChannels>(before, after, zero);
+}
 std::unique_ptr<Step> flatten_step() { return std::make_unique<Flatten>(); }
 
 }  // namespace hetconv

@@ -64,6 +64,8 @@ struct Term {
 std::unique_ptr<Step> add_step(const std::vector<Term>& terms, int32_t zero, int32_t least, int32_t most);
 // The channels of several u8 values of one scale.
 std::unique_ptr<Step> concatenate_step();
+// More channels around those of a u8 value, all of `zero`.
+std::unique_ptr<Step> pad_channels_step(int64_t before, int64_t after, int32_t zero);
 // An image's numbers as the channels of one pixel, in the order of (C, H, W).
 std::unique_ptr<Step> flatten_step();
 

@@ -194,6 +194,12 @@ def test_concatenation(instruction_set, channels):
     assert torch.equal(Network(channels, steps)(x), expected)
 
 
+def test_padded_channels(instruction_set):
+    x, of = images(20, (4, 5), 2, 5), Affine(1.0, 5)
+    steps = [network.quantize(0, of), network.pad_channels(1, of, 3, 70), network.dequantize(2, of)]
+    assert torch.equal(Network(20, steps)(x), functional.pad(x, (0, 0, 0, 0, 3, 70)))
+
+
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_quantize_rounds_halves_to_even_and_clamps(instruction_set, layout):
     x = torch.arange(-40, 1000, dtype=torch.float32).div(2)[: 64 * 16].view(1, 64, 4, 4)

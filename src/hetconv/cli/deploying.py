@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -31,18 +31,43 @@ def deploy(
     width: Width = 1.0,
     batch_size: Annotated[int, typer.Option(min=1, help="Images in the batch that it is measured on.")] = 1,
     threads: Threads = None,
+    precision: Annotated[str, typer.Option(help="float32 or int8.")] = "float32",
+    data: Annotated[
+        str | None, typer.Option(help="With int8: digits, or cifar10:, imagefolder: or shards:<folder>.")
+    ] = None,
+    calibration_images: Annotated[int, typer.Option(min=1, help="Training images that ranges are taken from.")] = 256,
 ) -> None:
-    """Make a network into the fastest module for inference on this CPU, and say what became of each convolution."""
+    """Make a network into the fastest module for inference on this CPU, and say what became of each convolution.
+
+    In 8 bits, ranges come from the data's training images, and accuracy is shown on its held-out ones.
+    """
     from hetconv.deployment import deploy as deploy_network
     from hetconv.files import check_output
 
     check_output(out, *([] if weights is None else [weights]))
     set_threads(threads)
     network, size = network_of(model, variant, num_classes, width, weights, input_size)
-    deployed = deploy_network(network, example_of(batch_size, size))
+    if precision == "float32" and data is None:
+        deployed = deploy_network(network, example_of(batch_size, size))
+    else:
+        calibration, test = calibration_of(data, calibration_images, size)
+        deployed = deploy_network(network, example_of(batch_size, size), precision, calibration, test)  # type: ignore[arg-type]
     deployed.save(out)
     say(deployed.report)
     say(f"deployed: {out}")
+
+
+def calibration_of(data: str | None, images: int, size: tuple[int, ...]) -> tuple[Any, Any]:
+    """Training images as they are trained on, from which ranges are taken, and the loader of the held-out ones."""
+    from hetconv.errors import UsageError
+    from hetconv.train import load_data
+
+    if data is None:
+        raise UsageError("--precision int8 takes its ranges from images; say which with --data")
+    source = load_data(data, image_size=size[-1])
+    count = min(images, source.train_images)
+    calibration, _ = next(iter(source.train_loader(count)))
+    return calibration, source.test_loader(256)
 
 
 def export(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,9 @@ from hetconv.cost.circumstances import circumstances
 from hetconv.deployment.check import check_whole, trials
 from hetconv.deployment.choose import Chooser
 from hetconv.deployment.deployed import Deployed
+from hetconv.deployment.int8.build import build
+from hetconv.deployment.int8.lower import NotInt8Error
+from hetconv.deployment.int8.told import compare_accuracy, int8_report
 from hetconv.deployment.parts import CONVOLUTIONS, Finder, Part, Parts, put_parts
 from hetconv.deployment.record import signatures
 from hetconv.deployment.report import DeployedConvolution, DeployReport, NotCaptured
@@ -24,8 +28,16 @@ from hetconv.graph.structure import take_out
 from hetconv.ops import native
 from hetconv.wrappers import copied, unwrap
 
+Precision = Literal["float32", "int8"]
 
-def deploy(model: nn.Module, example: Tensor | tuple[Any, ...]) -> Deployed:
+
+def deploy(
+    model: nn.Module,
+    example: Tensor | tuple[Any, ...],
+    precision: Precision = "float32",
+    calibration: Tensor | None = None,
+    test: Iterable[tuple[Tensor, Tensor]] | None = None,
+) -> Deployed:
     """The network as a new module for inference on this machine's CPU, as fast as the native kernels make it.
 
     Batch norms are folded into the convolutions before them; residual additions and activations (relu, relu6, silu)
@@ -35,19 +47,44 @@ def deploy(model: nn.Module, example: Tensor | tuple[Any, ...]) -> Deployed:
     whole with the original, on the example and on another batch size. The original is left as it is. A network that was
     captured whole writes to none of its arguments, also where the original does.
 
+    In 8 bits the whole network is one native call: activations u8, weights by filter, the first layer and the
+    classifier in float32. The report says how much the outputs change and which layers stay float32.
+
     Args:
         model: a trained network, float32 on the CPU, in training or evaluation mode.
         example: a batch to measure and to check on; or the tuple of the arguments of `model`, if these are several.
+        precision: "float32" or "int8".
+        calibration: (n, C, H, W), some hundred images as the network gets them, from which 8 bits take their ranges.
+        test: batches of (images, labels), on which the report says the accuracy in float32 and in 8 bits.
 
     Raises:
         UsageError: there are no native kernels here; the model is not float32 on the CPU, has no convolution, or does
-            not take the example.
+            not take the example; or, of 8 bits, the calibration images do not fit or the network has an operation that
+            the native network does not have.
         HetconvError: the result is not within the error budget of the original, or that gives NaN or infinity.
     """
+    if precision not in get_args(Precision):
+        raise UsageError(f"precision={precision!r} must be one of {', '.join(get_args(Precision))}")
+    if precision == "float32" and not (calibration is None and test is None):
+        raise UsageError("calibration and test are for precision='int8'; float32 needs no images")
     network = unwrap(model)
     args = _checked(network, example)
     with torch.inference_mode(False), torch.no_grad():
+        if precision == "int8":
+            return _deployed_int8(network, args, calibration, test)
         return _deployed(network, args)
+
+
+def _deployed_int8(
+    model: nn.Module, args: tuple[Any, ...], calibration: Tensor | None, test: Iterable[tuple[Tensor, Tensor]] | None
+) -> Deployed:
+    work = copied(model).eval()
+    try:
+        built = build(work, args, calibration)
+    except NotInt8Error as error:
+        raise UsageError(f"{type(model).__name__} does not run in 8 bits: {error}; precision='float32' does") from error
+    accuracy = None if test is None else compare_accuracy(work, built.network, test)
+    return Deployed(built.network, int8_report(built, args, accuracy))
 
 
 def _deployed(model: nn.Module, args: tuple[Any, ...]) -> Deployed:

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from hetconv.deployment.deployed import Deployed
 from hetconv.deployment.graph_json import GraphError
+from hetconv.deployment.int8.network import Int8Network
+from hetconv.deployment.int8.saved import SavedInt8, load_int8, save_int8
 from hetconv.deployment.part import DeployedPart
 from hetconv.deployment.report import DeployReport
 from hetconv.deployment.saved_part import SavedPart, load_part, save_part
@@ -37,6 +39,7 @@ class Header(Record):
     format: str
     parts: tuple[SavedPart, ...]
     report: DeployReport
+    int8: SavedInt8 | None = None
 
 
 def save_deployed(deployed: Deployed, path: Path) -> None:
@@ -56,7 +59,11 @@ def save_deployed(deployed: Deployed, path: Path) -> None:
     if not isinstance(deployed.network, DeployedPart):
         tensors |= {f"{_REST}/{name}": value for name, value in deployed.network.state_dict().items()}
     tensors = {name: value.detach().contiguous().clone() for name, value in tensors.items()}
-    header = TypeAdapter(Header).dump_json(Header(FORMAT, tuple(parts), deployed.report)).decode()
+    int8 = None
+    if isinstance(deployed.network, Int8Network):
+        int8, values = save_int8(deployed.network)
+        tensors |= {name: value.contiguous().clone() for name, value in values.items()}
+    header = TypeAdapter(Header).dump_json(Header(FORMAT, tuple(parts), deployed.report, int8)).decode()
     write_atomically(path, save(tensors, metadata={_HEADER: header, _CHECKSUM: _checksum(header, tensors)}))
 
 
@@ -78,12 +85,14 @@ def load_deployed(path: Path | str, model: nn.Module | None = None) -> Deployed:
     reason = native.why_not_loaded()
     if reason is not None:
         raise UsageError(f"{path} cannot be loaded: {reason}")
-    if not header.parts:
+    if not header.parts and header.int8 is None:
         raise DamagedFileError(path, "it holds no graph")
     try:
+        if header.int8 is not None:
+            return Deployed(load_int8(header.int8, tensors), header.report)
         with torch.inference_mode(False), torch.no_grad():
             parts = [load_part(part, tensors) for part in header.parts]
-    except (GraphError, KeyError, IndexError, UsageError, TypeError, RuntimeError) as error:
+    except (GraphError, KeyError, IndexError, UsageError, TypeError, ValueError, RuntimeError) as error:
         raise DamagedFileError(path, f"its graph cannot be read: {error}") from error
     return Deployed(_network(path, parts, tensors, model), header.report)
 

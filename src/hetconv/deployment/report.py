@@ -59,6 +59,51 @@ class CheckedPart(Record):
 
 
 @dataclass(frozen=True)
+class Int8Choice(Record):
+    """One way to choose u8's ranges: its name, whether biases were corrected, and the outputs' relative error."""
+
+    ranges: str
+    corrected: bool
+    error: float
+
+
+@dataclass(frozen=True)
+class Int8Accuracy(Record):
+    """The share of labelled images whose class is right, in float32 and in 8 bits, and in how many both agree."""
+
+    images: int
+    float32: float
+    int8: float
+    agreement: float
+
+
+@dataclass(frozen=True)
+class Int8Report(Record):
+    """A network in 8 bits.
+
+    Attributes:
+        images: how many ranges were taken from.
+        choices: those that were measured; the one with the least error was taken.
+        in_float32: layers that stay float32, with the reasons.
+        accuracy: where labelled images were given.
+        notes: what else was seen on the calibration images.
+        weight_bytes, float32_weight_bytes: of all layers, as the kernels read them; in float32 as they are stored.
+    """
+
+    images: int
+    choices: tuple[Int8Choice, ...]
+    in_float32: tuple[NotCaptured, ...]
+    notes: tuple[str, ...]
+    weight_bytes: int
+    float32_weight_bytes: int
+    accuracy: Int8Accuracy | None = None
+
+    @property
+    def chosen(self) -> Int8Choice:
+        return min(self.choices, key=lambda choice: choice.error)
+
+
+@dataclass(frozen=True)
 class DeployReport(Record):
     """Every convolution of a network, what became of it, and how the result was checked.
 
@@ -74,6 +119,7 @@ class DeployReport(Record):
     left: tuple[NotCaptured, ...]
     instruction_set: str
     circumstances: Circumstances
+    int8: Int8Report | None = None
 
     @property
     def whole(self) -> bool:
@@ -85,7 +131,7 @@ class DeployReport(Record):
         return sum(word in entry.joined for entry in self.convolutions)
 
     def __str__(self) -> str:
-        native = sum(entry.runs_on == "native" for entry in self.convolutions)
+        native = sum(entry.runs_on in ("native", "int8") for entry in self.convolutions)
         joined = dict.fromkeys(word for entry in self.convolutions for word in entry.joined)
         head = f"{native} of {len(self.convolutions)} convolutions run on the native kernels ({self.instruction_set})"
         words = ", ".join(f"{word} {self.count(word)}" for word in joined) or "nothing"
@@ -99,6 +145,7 @@ class DeployReport(Record):
             *_left("not captured", self.left),
             "",
             *self._check_lines(),
+            *self._int8_lines(),
             "",
             self._measured_on(),
         ])  # fmt: skip
@@ -125,6 +172,29 @@ class DeployReport(Record):
             for e in self.checks
         ]
         yield from table(("part", "batch", "relative error", "original's", "allowed", "against"), rows)
+
+    def _int8_lines(self) -> Iterable[str]:
+        if self.int8 is None:
+            return
+        yield from (
+            "",
+            f"8 bits, ranges from {self.int8.images} images; errors of the choices ({len(self.int8.choices)}):",
+        )
+        rows = [
+            (c.ranges, "yes" if c.corrected else "no", f"{c.error:.4f}", "taken" if c == self.int8.chosen else "")
+            for c in self.int8.choices
+        ]
+        yield from table(("ranges", "biases corrected", "relative error", ""), rows)
+        yield from ("", *_left("layers that stay float32", self.int8.in_float32))
+        yield from ("", *(f"note: {note}" for note in self.int8.notes))
+        megabytes = (self.int8.weight_bytes / 1e6, self.int8.float32_weight_bytes / 1e6)
+        yield f"weights: {megabytes[0]:.2f} MB, in float32 {megabytes[1]:.2f} MB"
+        if self.int8.accuracy is not None:
+            at = self.int8.accuracy
+            yield (
+                f"accuracy on {at.images} images: {at.float32:.2%} in float32, {at.int8:.2%} in 8 bits "
+                f"({100 * (at.int8 - at.float32):+.2f} points); they agree on {at.agreement:.2%}"
+            )
 
     def _measured_on(self) -> str:
         at = self.circumstances

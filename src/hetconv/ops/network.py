@@ -212,6 +212,11 @@ def concatenate(values: Sequence[int]) -> Step:
     return Step("concatenate", tuple(values))
 
 
+def pad_channels(value: int, of: Affine, before: int, after: int) -> Step:
+    """More channels before and after those of a u8 value, all 0."""
+    return Step("pad_channels", (value,), (before, after, of.zero))
+
+
 def flatten(value: int) -> Step:
     return Step("flatten", (value,))
 
@@ -219,6 +224,7 @@ def flatten(value: int) -> Step:
 _COUNTS = {
     "quantize": (1, 1), "dequantize": (1, 1), "int8_convolution": (17, 3), "float_convolution": (15, 0),
     "max_pool": (9, 0), "average_pool": (11, 0), "global_average": (1, 1), "concatenate": (0, 0), "flatten": (0, 0),
+    "pad_channels": (3, 0),
 }  # fmt: skip
 """How many numbers and reals a kind of step has; an addition's depend on its terms."""
 

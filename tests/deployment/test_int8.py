@@ -1,0 +1,237 @@
+"""Whole networks in 8 bits: what they compute, what they refuse, and that they come back from a file bit by bit."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from hetconv import HetConv2d, create_model, deploy
+from hetconv.deployment import load_deployed
+from hetconv.deployment.int8 import ranges
+from hetconv.deployment.int8.ranges import Observed, affine_of
+from hetconv.errors import HetconvError, UsageError
+from hetconv.ops import native
+
+
+def calibration(count=48, size=16):
+    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(3))
+
+
+def with_statistics(model, images):
+    """In evaluation mode, batch norms with the statistics of these images."""
+    model.train()
+    with torch.no_grad():
+        for _ in range(20):
+            model(images)
+    return model.eval()
+
+
+def relative_error(got, right):
+    got, right = got.double(), right.detach().double()
+    return float((got - right).norm() / right.norm())
+
+
+class Residual(nn.Module):
+    """A stem, two residual blocks, one of them with a convolution beside, pools, and a classifier."""
+
+    def __init__(self, p=4):
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 32, 3, padding=1, bias=False), nn.BatchNorm2d(32)
+        self.conv1, self.norm1 = HetConv2d(32, 32, 3, padding=1, p=p, bias=False), nn.BatchNorm2d(32)
+        self.conv2, self.norm2 = HetConv2d(32, 32, 3, padding=1, p=p, bias=False), nn.BatchNorm2d(32)
+        self.conv3, self.norm3 = HetConv2d(32, 64, 3, stride=2, padding=1, p=p), nn.BatchNorm2d(64)
+        self.beside, self.norm4 = nn.Conv2d(32, 64, 1, stride=2), nn.BatchNorm2d(64)
+        self.hidden, self.classifier = nn.Linear(64, 48), nn.Linear(48, 10)
+
+    def forward(self, x):
+        x = functional.max_pool2d(functional.relu(self.norm(self.stem(x))), 3, 2, 1)
+        x = functional.relu(self.norm2(self.conv2(functional.relu(self.norm1(self.conv1(x))))) + x)
+        x = functional.relu(self.norm3(self.conv3(x)) + self.norm4(self.beside(x)))
+        x = functional.adaptive_avg_pool2d(x, 1).flatten(1)
+        return self.classifier(functional.relu(self.hidden(x)))
+
+
+class Branches(nn.Module):
+    """Concatenation of branches, average pooling, relu6, an output that is images."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 24, 3, padding=1)
+        self.a, self.b, self.last = nn.Conv2d(24, 40, 1), HetConv2d(24, 20, 3, padding=1, p=4), nn.Conv2d(84, 12, 3)
+
+    def forward(self, x):
+        x = functional.relu6(self.stem(x))
+        x = torch.cat([functional.relu(self.a(x)), self.b(x), functional.avg_pool2d(x, 3, 1, 1)], 1)
+        return self.last(x)
+
+
+@pytest.fixture(scope="module")
+def residual():
+    torch.manual_seed(0)
+    return with_statistics(Residual(), calibration())
+
+
+def test_a_residual_network_runs_wholly_in_8_bits(residual):
+    made = deploy(residual, calibration(2), "int8", calibration())
+    images = torch.randn(5, 3, 16, 16)
+    assert relative_error(made(images), residual(images)) < 0.05  # rounding to 8 bits in six layers
+    report = made.report.int8
+    assert [entry.name for entry in report.in_float32] == ["stem", "linear_1"]
+    assert {entry.runs_on for entry in made.report.convolutions} == {"native", "int8"}
+    assert made.report.count("residual") == 2
+    assert report.chosen.error == min(choice.error for choice in report.choices)
+    assert "biases corrected" in str(made.report)
+
+
+def test_takes_any_batch_and_image_size(residual):
+    made = deploy(residual, calibration(2), "int8", calibration())
+    for shape in ((1, 3, 16, 16), (3, 3, 20, 12), (1, 3, 16, 16)):
+        images = torch.randn(shape)
+        assert relative_error(made(images), residual(images)) < 0.1
+
+
+def test_branches_and_pools():
+    torch.manual_seed(0)
+    model = Branches().eval()
+    made = deploy(model, calibration(2), "int8", calibration())
+    images = torch.randn(3, 3, 16, 16)
+    assert made(images).shape == model(images).shape
+    assert relative_error(made(images), model(images)) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("name", "variant"), [("vgg16_cifar", "het-p4"), ("resnet20_cifar", "het-p4"), ("vgg16_cifar", "dense")]
+)
+def test_own_networks(name, variant):
+    torch.manual_seed(0)
+    images = calibration(size=32)
+    model = with_statistics(create_model(name, variant, width=0.25), images)
+    made = deploy(model, images[:1], "int8", images)
+    assert relative_error(made(images), model(images)) < 0.25  # untrained: deep, and its outputs nearly alike
+    assert all(entry.runs_on == "int8" for entry in made.report.convolutions[1:])
+
+
+def test_every_instruction_set_gives_the_same_bits(residual):
+    images, results = torch.randn(3, 3, 16, 16), []
+    best = native.instruction_set()
+    made = deploy(residual, calibration(2), "int8", calibration())
+    for name in ("avx512_vnni", "avx512", "avx2_vnni", "avx2", "portable"):
+        try:
+            native.choose_instruction_set(name)
+        except UsageError:
+            continue
+        try:
+            again = copy.deepcopy(made)  # packs for this instruction set
+            first = again.network.steps[0]
+            results.append((name, again(images), first))
+        finally:
+            native.choose_instruction_set(best)
+    # the float32 stem rounds differently, so u8 values may: one level at most, and few
+    for _, result, _ in results[1:]:
+        assert relative_error(result, results[0][1]) < 0.02
+
+
+def test_saved_and_loaded_bit_by_bit(residual, tmp_path):
+    made = deploy(residual, calibration(2), "int8", calibration())
+    made.save(tmp_path / "int8.safetensors")
+    loaded = load_deployed(tmp_path / "int8.safetensors")
+    images = torch.randn(5, 3, 16, 16)
+    assert torch.equal(loaded(images), made(images))
+    assert loaded.report == made.report
+
+
+def test_accuracy_is_told(residual):
+    images = calibration()
+    with torch.no_grad():
+        labels = residual(images).argmax(1)
+    made = deploy(residual, images[:1], "int8", images, [(images[:30], labels[:30]), (images[30:], labels[30:])])
+    accuracy = made.report.int8.accuracy
+    with torch.no_grad():
+        right = float((made(images).argmax(1) == labels).float().mean())
+    assert (accuracy.images, accuracy.float32, accuracy.int8, accuracy.agreement) == (48, 1.0, right, right)
+    assert "accuracy on 48 images: 100.00% in float32" in str(made.report)
+
+
+def test_calibration_images_must_fit(residual):
+    example = calibration(1)
+    cases = [
+        (None, "needs calibration=images"),
+        ([1, 2], r"calibration=list must be images"),
+        (torch.zeros(4, 3, 16), "must be images"),
+        (torch.zeros(0, 3, 16, 16), "n ≥ 1 of the example's size"),
+        (torch.zeros(4, 1, 16, 16), r"n ≥ 1 of the example's size \(3, 16, 16\)"),
+        (torch.zeros(4, 3, 8, 8), "of the example's size"),
+        (torch.full((4, 3, 16, 16), math.nan), "calibration has NaN"),
+    ]
+    for images, message in cases:
+        with pytest.raises(UsageError, match=message):
+            deploy(residual, example, "int8", images)
+    with pytest.raises(UsageError, match="precision='int4' must be one of float32, int8"):
+        deploy(residual, example, "int4")
+    with pytest.raises(UsageError, match="for precision='int8'"):
+        deploy(residual, example, calibration=calibration())
+
+
+def conv_pair(weight=None):
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3)).eval()
+    if weight is not None:
+        with torch.no_grad():
+            model[0].weight.fill_(weight)
+            model[0].bias.fill_(weight)
+    return model
+
+
+def test_values_that_are_not_finite_or_explode():
+    with pytest.raises(UsageError, match="NaN or infinite on the calibration images"):
+        deploy(conv_pair(math.inf), calibration(1), "int8", calibration())
+    with pytest.raises(UsageError, match="too large to scale"):
+        deploy(conv_pair(1e35), calibration(1).abs(), "int8", calibration().abs())
+
+
+def test_constant_values_are_told():
+    made = deploy(conv_pair(0.0), calibration(1), "int8", calibration())
+    assert any("constant on the calibration images" in note for note in made.report.int8.notes)
+    with torch.no_grad():
+        torch.testing.assert_close(made(calibration(2)), conv_pair_output(made, calibration(2)))
+
+
+def conv_pair_output(made, images):
+    """Of zeros: the second layer's bias."""
+    size = images.shape[2] - 4
+    return made(torch.zeros_like(images)).expand(-1, -1, size, size)
+
+
+def test_what_it_does_not_compute_is_named():
+    silu = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.SiLU()).eval()
+    grouped = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=8)).eval()
+    sigmoid = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Sigmoid()).eval()
+    for model, reason in ((silu, "is silu"), (grouped, "2 .* is depthwise"), (sigmoid, "sigmoid is no operation")):
+        with pytest.raises(UsageError, match=f"does not run in 8 bits: .*{reason}.*; precision='float32' does"):
+            deploy(model, calibration(1), "int8", calibration())
+
+
+def test_too_large_an_error_is_no_result(monkeypatch):
+    monkeypatch.setattr("hetconv.deployment.int8.build.LARGEST_ERROR", 0.0)
+    with pytest.raises(HetconvError, match="8 bits change the outputs"):
+        deploy(conv_pair(), calibration(1), "int8", calibration())
+
+
+def test_least_squares_clips_outliers():
+    """2,000 values up to 1 and one of 100: the whole range would round all of the first ones to three levels."""
+    histogram = torch.zeros(ranges.BINS, dtype=torch.float64)
+    histogram[: ranges.BINS // 100] = 1e5
+    histogram[-1] = 1
+    low, high = ranges.least_squares(Observed(0.0, 100.0, histogram, torch.zeros(1)))
+    assert low == 0
+    assert high < 50
+
+
+def test_ranges_hold_zero_exactly():
+    for low, high in ((0.0, 3.0), (-1.0, 2.0), (1.0, 2.0), (-3.0, -1.0), (0.0, 0.0)):
+        of = affine_of(low, high)
+        assert 0 <= of.zero <= 255
+        assert (0 - of.zero) * of.scale <= min(low, 0) + of.scale
+        assert (255 - of.zero) * of.scale >= max(high, 0) - of.scale
