@@ -219,3 +219,10 @@ def test_an_operation_of_pytorch_that_fails_is_an_error_with_its_reason():
     image = torch.zeros(1, 1, 1, 1).expand(2**46, 1, 1, 1)  # an output of 2^48 bytes, more than there are addresses
     with pytest.raises(RuntimeError, match="hetconv: PyTorch could not do what the operator asked it for"):
         het_conv2d(image, torch.zeros(1, 1, 1, 1), torch.zeros(1, 0), backend="native")
+
+
+def test_a_library_of_another_version_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "_ENTRIES", {**native._ENTRIES, "hetconv_of_tomorrow": (None,)})
+    reason = native._load.__wrapped__()
+    assert "another version of hetconv" in reason
+    assert "hetconv_of_tomorrow" in reason

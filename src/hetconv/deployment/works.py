@@ -27,7 +27,8 @@ def works_of(model: nn.Module, args: tuple[Any, ...]) -> dict[str, list[Work]]:
     """
     with torch.inference_mode(False), torch.no_grad():
         work = copy.deepcopy(model).eval()
-        parts = Finder(work, trials(work, copy.deepcopy(args))[0], _TakesAll(), {}).parts()
+        trial = trials(work, copy.deepcopy(args))[0]
+        parts = Finder(work, trial.args, _TakesAll(), {}, trial.right).parts()
     found: dict[str, list[Work]] = {}
     for part in parts.found:
         for site in part.prepared.sites:

@@ -54,7 +54,7 @@ def het_conv2d(
         options: Any = {
             "stride": stride, "padding": padding, "dilation": dilation, "arrangement": arrangement, "backend": backend,
         }  # fmt: skip
-        return handle_torch_function(het_conv2d, given, *given, **options)  # type: ignore[no-any-return]
+        return handle_torch_function(het_conv2d, given, *given, **options)
     tensors, pattern, where = prepare(*given, stride, padding, dilation, arrangement)
     if backend is None and knows_only_torch():
         backend = "reference"

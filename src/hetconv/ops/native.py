@@ -38,7 +38,11 @@ def _load() -> ctypes.CDLL | str:
     except OSError as error:
         return f"the native kernels do not load: {error.__cause__ or error}"
     for name, (result, *arguments) in _ENTRIES.items():
-        entry = getattr(kernels, name)
+        entry = getattr(kernels, name, None)
+        if entry is None:
+            return (
+                f"the native kernels are those of another version of hetconv ({path} has no {name}); install it again"
+            )
         entry.restype, entry.argtypes = result, arguments
     return kernels
 

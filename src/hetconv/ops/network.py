@@ -242,6 +242,7 @@ def _why_not(step: Step) -> str | None:
         layer = None if weights is None else (weights.pattern.in_channels, weights.pattern.out_channels)
         if weights is None or layer != numbers[:2] or weights.pattern.kernel_hw != numbers[3:5]:
             return "its weights are those of another layer"
+        expected: list[tuple[Tensor, tuple[int, ...], torch.dtype]]
         expected = [(weights.spatial, weights.pattern.spatial_shape, torch.int8)]
         expected += [(weights.pointwise, weights.pattern.pointwise_shape, torch.int8)]
         expected += [

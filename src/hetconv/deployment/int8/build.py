@@ -21,7 +21,8 @@ from hetconv.deployment.shapes import find_shapes, shapes_of
 from hetconv.deployment.simplify import fold_dimensions
 from hetconv.deployment.sites import Site, find_sites
 from hetconv.errors import HetconvError, UsageError
-from hetconv.graph.captured import Captured, CaptureError, evaluate
+from hetconv.graph.captured import Captured, evaluate
+from hetconv.graph.tracing import CaptureError
 from hetconv.ops.network import Affine
 
 BATCH = 32
@@ -45,7 +46,7 @@ class Built:
     allowed: float = LARGEST_ERROR
 
 
-def build(model: nn.Module, args: tuple[Any, ...], calibration: Tensor) -> Built:
+def build(model: nn.Module, args: tuple[Any, ...], calibration: Tensor | None) -> Built:
     """The network of a model in evaluation mode.
 
     Raises:
@@ -75,7 +76,7 @@ def build(model: nn.Module, args: tuple[Any, ...], calibration: Tensor) -> Built
     )
     lowered, network = made.networks[best]
     size = sum(4 * (fused.spatial.numel() + fused.pointwise.numel()) for fused in layers.values())
-    return Built(network, lowered, tuple(sites), tuple(made.networks), notes, len(calibration), size)
+    return Built(network, lowered, tuple(sites), tuple(made.networks), notes, sum(map(len, batches)), size)
 
 
 def _graph(model: nn.Module, args: tuple[Any, ...]) -> tuple[Captured, list[Site]]:
@@ -83,7 +84,7 @@ def _graph(model: nn.Module, args: tuple[Any, ...]) -> tuple[Captured, list[Site
     if not args or not hasattr(signature, "structure"):
         raise NotInt8Error(f"it cannot be captured whole: {signature}")
     try:
-        captured = captured_values(model, signature)  # type: ignore[arg-type]
+        captured = captured_values(model, signature, whole=True)  # type: ignore[arg-type]
         find_shapes(captured, list(args))
     except CaptureError as error:
         raise NotInt8Error(f"it cannot be captured whole: {error}") from error

@@ -110,13 +110,16 @@ def _linear(captured: Captured, node: Node) -> Fused:
     weight, bias = captured.constant(given.get("weight")), captured.constant(given.get("bias"))
     if weight is None or (given.get("bias") is not None and bias is None):
         raise NotInt8Error(f"{node.name} is a linear layer whose weights are computed from the input")
+    source = given["input"]
+    if not isinstance(source, Node):
+        raise NotInt8Error(f"{node.name} is a linear layer of a constant")
     out_channels, in_channels = weight.shape
     pattern = HetPattern(in_channels, out_channels, 1, 1)
     user = next(iter(node.users)) if len(node.users) == 1 else None
     kind = None if user is None else activation(user)
     last = user if user is not None and kind in ("relu", "relu6") else node
     return Fused(
-        node.name, last, given["input"], Layer(pattern, Geometry()), weight[:, :, None, None],
+        node.name, last, source, Layer(pattern, Geometry()), weight[:, :, None, None],
         weight.new_empty(out_channels, 0), torch.zeros(out_channels) if bias is None else bias, None,
         kind if last is user else None,
     )  # fmt: skip
@@ -256,7 +259,7 @@ class Lowering:
     def _mean(self, node: Node) -> Known:
         dims = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
         before = shapes_of(node.args[0])
-        whole = isinstance(dims, list | tuple) and sorted(d % 4 for d in dims) == [2, 3]  # type: ignore[operator]
+        whole = isinstance(dims, list | tuple) and sorted(d % 4 for d in dims) == [2, 3]
         if before is None or len(before.example) != 4 or not whole:
             raise NotInt8Error(
                 f"{node.name}: a mean of other dimensions than the image's is no operation of the network"
