@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from hetconv import deploy, export_onnx, relayout
@@ -63,7 +63,7 @@ def test_moved_to_the_other_arrangement(steps):
     assert refusal is None or "in place" in refusal
 
 
-@settings(max_examples=2)
+@settings(max_examples=2, phases=[Phase.explicit, Phase.reuse, Phase.generate])  # shrinking would export hundreds
 @given(DRAWN)
 def test_exported(steps):
     pytest.importorskip("onnxruntime")
@@ -72,4 +72,5 @@ def test_exported(steps):
 
     with tempfile.TemporaryDirectory() as folder:
         report = export_onnx(drawn(steps), image(), Path(folder) / "network.onnx", form="grouped")
-    assert {checked.error for checked in report.checked} == {0.0}
+    assert report.checked
+    assert all(checked.error <= 2**-22 for checked in report.checked)  # two roundings of float32

@@ -162,13 +162,13 @@ def hash_of(tensor: Tensor) -> int:
 
 
 def pack_weights(
-    weight_spatial: Tensor, weight_pointwise: Tensor, pattern: HetPattern, algorithm: Algorithm = "direct"
+    weight_spatial: Tensor, weight_pointwise: Tensor | None, pattern: HetPattern, algorithm: Algorithm = "direct"
 ) -> Tensor:
     """The weights of a layer in the order the kernels of this machine read them, for `het_conv2d_packed`.
 
     Args:
         weight_spatial: (N, M/P, K, K), float32 or bfloat16 on the CPU
-        weight_pointwise: (N, M − M/P)
+        weight_pointwise: (N, M − M/P); None at P=1
         algorithm: as `choose_algorithm` says; "winograd" is for 3×3 kernels of stride 1
 
     Returns:
@@ -183,7 +183,8 @@ def pack_weights(
     if reason is not None:
         raise UsageError(f"weights cannot be packed: {reason}")
     layer = integers(*_numbers(pattern))
-    weights = [w.detach().float().contiguous() for w in (weight_spatial, weight_pointwise)]
+    pointwise = weight_spatial.new_empty(pattern.pointwise_shape) if weight_pointwise is None else weight_pointwise
+    weights = [w.detach().float().contiguous() for w in (weight_spatial, pointwise)]
     code = ALGORITHMS.index(algorithm)
     given = _arrays(*weights)
     packed = torch.empty(accepted(library().hetconv_pack(layer, code, *given, None)))
