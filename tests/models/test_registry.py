@@ -1,3 +1,6 @@
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -145,3 +148,15 @@ def test_module_function(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_wrong_arguments(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         create_model(**arguments)  # type: ignore[arg-type]
+
+
+def test_a_network_in_the_working_folder_is_found_on_purpose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the folder is searched for nothing else."""
+    (tmp_path / "nets_in_the_working_folder.py").write_text(
+        "from torch import nn\n\ndef small(num_classes):\n    return nn.Linear(2, num_classes)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", str(tmp_path))])
+    before = list(sys.path)
+    assert create_model("nets_in_the_working_folder:small", num_classes=3).out_features == 3
+    assert sys.path == before

@@ -22,7 +22,7 @@ RESUMED = ("adapt", "compare", "sensitivity", "study", "train")
 """Commands that keep what they have done."""
 
 
-class Terminated(KeyboardInterrupt):
+class Terminated(BaseException):
     """The process was asked to end, by `kill` or a batch system: it lets go of what it does, as on Ctrl-C."""
 
 

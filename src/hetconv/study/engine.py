@@ -52,14 +52,19 @@ class Study:
     settings: Mapping[str, StudySettings]
     progress: CompareProgress
 
-    def work(self, threads: int | None = None) -> None:
+    def work(self, threads: int | None = None, *, only: RunKey | None = None) -> None:
         """Do runs until every one has ended, with so many of PyTorch's threads (None: as the study says).
 
         Under a launcher this is for its first process; the others call `follow`.
+
+        Args:
+            only: work for this run alone.
         """
-        for key, status in statuses(self.definition, self.folder).items():
-            if status.state in ("done", "failed"):
-                epochs = self.networks[key.network].comparison.recipe.epochs
+        keys = self.definition.run_keys() if only is None else (only,)
+        for key in keys:
+            network = self.networks[key.network]
+            if network.store.run(key.variant, key.seed).has_ended():
+                epochs = network.comparison.recipe.epochs
                 self.progress.run(key.variant, key.seed, epochs, epochs)
         threads = self.definition.threads if threads is None else threads
         if threads is not None:
@@ -68,7 +73,7 @@ class Study:
         if team.of > 1 and any(network.comparison.compressed for network in self.networks.values()):
             raise UsageError(f"{team.of} processes train each run; variants that are compressed need one process a run")
         team.share((self.definition, threads))
-        Worker(self.definition.run_keys(), self.networks, self.progress, self._save, team).work()
+        Worker(keys, self.networks, self.progress, self._save, team).work()
 
     def reopen(self, *, failed: bool = False, without_weights: bool = False) -> None:
         """Let runs be done again: those that failed, or those whose weights are gone or damaged."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-from dataclasses import asdict, dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+TASK: ContextVar[str] = ContextVar("TASK", default="")
+"""The task that this process does for a cluster, which starts it again elsewhere under the same name when it dies."""
 
 
 @dataclass(frozen=True)
@@ -20,21 +22,22 @@ class Owner:
     pid: int
     machine: str = ""
     started: str = ""
-
-    def as_attribute(self) -> dict[str, Any]:
-        return asdict(self)
+    task: str = ""
 
 
 def this_process() -> Owner:
-    return Owner(platform.node(), os.getpid(), _machine(), _started(os.getpid()) or "")
+    return Owner(platform.node(), os.getpid(), _machine(), _started(os.getpid()) or "", TASK.get())
 
 
 def is_known_dead(owner: Owner) -> bool:
-    """Whether this process can see that the owner is gone: it ran on this very machine, and does not any more.
+    """Whether this process can see that the owner is gone: it ran on this very machine, and does not any more; or a
+    cluster has started its task again, which is what this process does.
 
-    Of another machine's process nothing can be seen but that its heart stops beating.
+    Of another machine's process nothing else can be seen but that it renews its lease no more.
     """
     here = this_process()
+    if owner.task and owner.task == here.task and owner != here:
+        return True
     if not owner.machine or not owner.started or owner.machine != here.machine:
         return False
     return _started(owner.pid) != owner.started
