@@ -17,6 +17,8 @@ from hetconv.errors import DamagedFileError, HetconvError
 from hetconv.files import write_atomically
 
 T = TypeVar("T")
+LARGEST_SEED = 2**63 - 1
+"""Of a run; PyTorch's generators and the JSON of other programs take it."""
 
 
 class Record:

@@ -179,19 +179,19 @@ def test_a_wrong_setting_leaves_no_trace(tmp_path: Path, wrong: list[str], capsy
     assert not out.exists()
 
 
-@pytest.mark.parametrize("seed", [2**64, 10**30])
+@pytest.mark.parametrize("seed", [2**63, 10**30])
 def test_a_seed_that_is_too_large_leaves_no_trace(
     tmp_path: Path, seed: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["train", "--out", str(tmp_path / "out"), "--seed", str(seed), *SMALL]) == 2
-    assert "must be 0 or more and below 2^64" in capsys.readouterr().err
+    assert "--seed" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
 def test_train_trains_again_where_the_weights_are_gone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["train", "--out", str(tmp_path), "--variant", "dense", "--seed", str(2**64 - 1), *SMALL]
+    command = ["train", "--out", str(tmp_path), "--variant", "dense", "--seed", str(2**63 - 1), *SMALL]
     assert run(command) == 0
-    checkpoint = tmp_path / "runs" / "dense" / f"seed-{2**64 - 1}" / "checkpoint.safetensors"
+    checkpoint = tmp_path / "runs" / "dense" / f"seed-{2**63 - 1}" / "checkpoint.safetensors"
     checkpoint.unlink()
     capsys.readouterr()
     assert run(command) == 0

@@ -139,7 +139,15 @@ def test_a_folder_that_another_process_keeps_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"variants": ()}, {"variants": ("dense", "dense")}, {"seeds": ()}, {"variants": ("het",)}, {"latency_batch": 0}],
+    [
+        {"variants": ()},
+        {"variants": ("dense", "dense")},
+        {"seeds": ()},
+        {"variants": ("het",)},
+        {"latency_batch": 0},
+        {"seeds": (2**63,)},
+        {"seeds": (-1,)},
+    ],
 )
 def test_wrong_comparisons(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError):

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from hetconv.records import LARGEST_SEED
+
 DEBUG = "--debug"
 MOST_THREADS = 1024
-LARGEST_SEED = 2**63 - 1
 
 Model = Annotated[str, typer.Option("--model", help="A name (vgg16_cifar, resnet50, …) or module:function.")]
 DataSet = Annotated[str, typer.Option("--data", help="digits, or cifar10:, imagefolder: or shards:<folder>.")]

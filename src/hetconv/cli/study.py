@@ -28,25 +28,29 @@ Workers = Annotated[int | None, typer.Option(min=1, help="Processes on this mach
 Threads = Annotated[int | None, typer.Option(min=1, help="PyTorch's threads of each process.")]
 Chosen = Annotated[str | None, typer.Option("--recipe", help="Another of the study's recipes, such as paper.")]
 DataSet = Annotated[str | None, typer.Option("--data", help="Another place of the data, such as cifar10:<folder>.")]
+Ray = Annotated[
+    str | None, typer.Option("--ray", help="Run on a Ray cluster: its address, or auto for this machine's.")
+]
+Gpus = Annotated[float | None, typer.Option(min=0, help="With --ray: GPUs of each run; one where there are any.")]
 TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Write the curves for TensorBoard too.")]
 
 
 @study_app.command("run")
 def run_command(
     study: Definition, out: Out = None, workers: Workers = None, threads: Threads = None, recipe: Chosen = None,
-    data: DataSet = None, tensorboard: TensorBoard = False,
+    data: DataSet = None, ray: Ray = None, gpus: Gpus = None, tensorboard: TensorBoard = False,
 ) -> None:  # fmt: skip
     """Run a study, or go on with it, until every run has ended; then show it and write its pages."""
     if followed():
         return
     definition = _definition(study, recipe, data, workers, threads)
-    _run(definition, _folder(out, definition), tensorboard)
+    _run(definition, _folder(out, definition), ray, gpus, tensorboard=tensorboard)
 
 
 @study_app.command("resume")
 def resume_command(
     study: Definition, out: Out = None, workers: Workers = None, threads: Threads = None, recipe: Chosen = None,
-    data: DataSet = None,
+    data: DataSet = None, ray: Ray = None, gpus: Gpus = None,
     again: Annotated[bool, typer.Option("--again", help="Give failed runs another attempt.")] = False,
 ) -> None:  # fmt: skip
     """Go on with a study that is there already."""
@@ -57,7 +61,7 @@ def resume_command(
     definition = _definition(study, recipe, data, workers, threads)
     folder = _folder(out, definition)
     definition_in(folder, definition)
-    _run(definition, folder, again=again)
+    _run(definition, folder, ray, gpus, again=again)
 
 
 @study_app.command("worker")
@@ -120,20 +124,26 @@ def _folder(out: Path | None, definition: StudyDefinition) -> Path:
     return Path("runs") / definition.name if out is None else out
 
 
-def _run(definition: StudyDefinition, folder: Path, tensorboard: bool = False, again: bool = False) -> None:
-    from hetconv.study import LocalWorkers, launched_team, open_study
+def _run(
+    definition: StudyDefinition, folder: Path, ray: str | None, gpus: float | None, *, tensorboard: bool = False,
+    again: bool = False,
+) -> None:  # fmt: skip
+    from hetconv.study import LocalWorkers, RayWorkers, launched_team, open_study
 
     console = Console(stderr=True)
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
     with _progress(definition) as progress:
         opened = open_study(definition, folder, progress)
         opened.reopen(failed=again)
-        if definition.workers == 1 or launched_team().of > 1:
+        if ray is not None:
+            RayWorkers(definition, folder, ray, gpus, say).run()
+        elif definition.workers == 1 or launched_team().of > 1:
             opened.work()
         else:
-            LocalWorkers(
-                folder, definition.workers, definition.threads,
-                lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True),
-            ).run()  # fmt: skip
+            LocalWorkers(folder, definition.workers, definition.threads, say).run()
     results = opened.results()
     _show(results, folder, tensorboard)
     failed = [

@@ -5,6 +5,7 @@ from hetconv.study.definition import StudyDefinition
 from hetconv.study.engine import Study, compare, definition_in, join_study, open_study, statuses
 from hetconv.study.local_workers import LocalWorkers
 from hetconv.study.progress import CompareProgress
+from hetconv.study.ray_workers import RayWorkers
 from hetconv.study.store import Store
 from hetconv.study.team import Team, follow, launched_team, world_size
 from hetconv.study.tensorboard import write_tensorboard
@@ -14,6 +15,7 @@ __all__ = [
     "CompareProgress",
     "Comparison",
     "LocalWorkers",
+    "RayWorkers",
     "Store",
     "Study",
     "StudyDefinition",

@@ -12,11 +12,8 @@ from hetconv.compress import StageSettings, parse_method
 from hetconv.cost import complexity
 from hetconv.errors import UsageError
 from hetconv.models import create_model, parse_variant
-from hetconv.records import StudySettings, adapter
+from hetconv.records import LARGEST_SEED, StudySettings, adapter
 from hetconv.train import Data, Recipe, load_data
-
-SEEDS = 2**64
-"""PyTorch's generators take seeds below this."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +45,9 @@ class Comparison:
             values = getattr(self, name)
             if not values or len(set(values)) != len(values):
                 raise UsageError(f"{name}={','.join(map(str, values))!r} must name at least one, and each only once")
-        wrong = [seed for seed in self.seeds if not 0 <= seed < SEEDS]
+        wrong = [seed for seed in self.seeds if not 0 <= seed <= LARGEST_SEED]
         if wrong:
-            raise UsageError(f"seeds={','.join(map(str, wrong))!r} must be 0 or more and below 2^64")
+            raise UsageError(f"seeds={','.join(map(str, wrong))!r} must be 0 or more and below 2^63")
         for variant in self.variants:
             word = parse_variant(variant).method
             if word is not None:
