@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor
+from torch.nn.functional import conv2d
 from torch.overrides import handle_torch_function, has_torch_function
 
 from hetconv.errors import UsageError
 from hetconv.ops import decomposed, dispatch, native, reference
 from hetconv.ops.arguments import Padding, Size2, prepare
 from hetconv.ops.gpu import support as gpu
-from hetconv.ops.tracing import knows_only_torch
-from hetconv.pattern import Arrangement
+from hetconv.ops.tracing import is_traced_for_onnx, knows_only_torch, untraced
+from hetconv.ops.weights import to_dense_weight
+from hetconv.pattern import Arrangement, HetPattern
 
 PYTHON_BACKENDS = {"reference": reference.het_conv2d, "decomposed": decomposed.het_conv2d}
 
@@ -41,7 +43,7 @@ def het_conv2d(
         arrangement: "shifted" (channel c is in part c mod P) or "blocked" (parts are contiguous).
         backend: None for the fastest that can run (`hetconv.explain` tells which), or one by name, which is then
             never replaced silently. Where only PyTorch's own operators are known (the transforms of `torch.func`,
-            forward-mode gradients, ONNX exporters that trace) None is the reference.
+            forward-mode gradients) None is the reference; the ONNX exporter that traces sees a dense convolution.
 
     Returns:
         (B, N, H', W') or (N, H', W'), channels-last if x is.
@@ -56,6 +58,16 @@ def het_conv2d(
         }  # fmt: skip
         return handle_torch_function(het_conv2d, given, *given, **options)
     tensors, pattern, where = prepare(*given, stride, padding, dilation, arrangement)
+    if backend is None and is_traced_for_onnx():
+        output = conv2d(
+            tensors[0],
+            _constant_kernel(*tensors[1:3], pattern),
+            tensors[3],
+            where.stride,
+            where.padding,
+            where.dilation,
+        )
+        return output[0] if x.dim() == 3 else output
     if backend is None and knows_only_torch():
         backend = "reference"
     if backend == "native":
@@ -74,3 +86,8 @@ def het_conv2d(
         names = ", ".join(("native", "triton", *PYTHON_BACKENDS))
         raise UsageError(f"backend={backend!r} must be one of {names}, or None for the fastest")
     return output[0] if x.dim() == 3 else output
+
+
+@untraced
+def _constant_kernel(weight_spatial: Tensor, weight_pointwise: Tensor, pattern: HetPattern) -> Tensor:
+    return to_dense_weight(weight_spatial.detach(), weight_pointwise.detach(), pattern)

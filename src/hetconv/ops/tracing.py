@@ -1,4 +1,4 @@
-"""Who looks on while a call runs: transforms that know PyTorch's own operators only, and `torch.jit.trace`."""
+"""Who looks on while a call runs: transforms that know PyTorch's own operators only, `torch.jit.trace`, exporters."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ R = TypeVar("R")
 
 
 def knows_only_torch() -> bool:
-    """Whether what looks on takes PyTorch's own operators only: torch.func, forward mode, an ONNX exporter's trace."""
-    if torch._C._are_functorch_transforms_active():
-        return True
-    return not torch.compiler.is_compiling() and (in_forward_mode() or _traced_for_onnx())
+    """Whether what looks on takes PyTorch's own operators only: torch.func, forward mode."""
+    return torch._C._are_functorch_transforms_active() or (not torch.compiler.is_compiling() and in_forward_mode())
 
 
 def in_forward_mode() -> bool:
@@ -47,8 +45,9 @@ def untraced(function: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
-def _traced_for_onnx() -> bool:
-    if not is_traced():
+def is_traced_for_onnx() -> bool:
+    """Whether the ONNX exporter that traces records this call: it wants to know the shape of every kernel."""
+    if torch.compiler.is_compiling() or not is_traced():
         return False
     from torch.onnx import is_in_onnx_export
 
