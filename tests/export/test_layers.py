@@ -56,7 +56,8 @@ def test_a_form_that_the_runtime_does_not_take_is_left_out(kinds):
         return open_session("onnxruntime", model, 1)
 
     (found,) = choose(kinds[1][:1], load)
-    assert found.refused == {"sliced": "too many nodes"}
+    assert found.refused.keys() == {"sliced"}
+    assert "too many nodes" in found.refused["sliced"]
     assert set(found.timed_ms) == {"grouped", "dense"}
     assert found.form == min(found.timed_ms, key=found.timed_ms.__getitem__)
 
@@ -65,7 +66,7 @@ def test_a_layer_that_the_runtime_takes_in_no_form(kinds):
     def load(_):
         raise ValueError("no such operator")
 
-    with pytest.raises(HetconvError, match="0: no such operator"):
+    with pytest.raises(HetconvError, match="0: ValueError: no such operator"):
         choose(kinds[1], load)
 
 

@@ -53,7 +53,7 @@ def test_sorting_by_mouse_and_by_key(browser: Browser) -> None:
     click = "document.querySelector('th[data-key=macs] button').click()"
     browser.run(click)
     values = "[...document.querySelectorAll('table.results')][0]"
-    column = f"[...{values}.tBodies[0].rows].map(r => +r.cells[3].dataset.value)"
+    column = f"[...{values}.tBodies[0].rows].map(r => +r.cells[6].dataset.value)"
     ascending = browser.run(column)
     assert ascending == sorted(ascending)
     assert browser.run(f"{values}.querySelector('[data-key=macs]').ariaSort") == "ascending"

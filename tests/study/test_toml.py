@@ -83,17 +83,18 @@ def test_all_wrong_lines_are_told_at_once() -> None:
 
 def test_a_study_that_is_not_there() -> None:
     with pytest.raises(
-        UsageError, match=r"looked for the study nothing; it is not there. Shipped studies: cifar10-resn"
+        UsageError, match=r"looked for the study nothing; it is not there. Shipped studies: cifar10-94, cifar10-resn"
     ):
         load_definition("nothing")
 
 
+@pytest.mark.filterwarnings("ignore:airbench_cifar .* does not divide the channels of some layers")  # 24 channels
 @pytest.mark.parametrize("name", shipped())
 def test_shipped_studies_are_whole(name: str) -> None:
-    """Each says where its recipes and claims come from, has a fast recipe beside another, and builds its networks."""
+    """Each says where its recipes and claims come from, has recipes to choose from, and builds its networks."""
     study = load_definition(f"{name}.toml")
     assert study.name == name
-    assert {"fast"} < set(study.recipes)
+    assert {"fast"} < set(study.recipes) or name == "cifar10-94"  # it is made for one recipe
     assert all(sourced.source for sourced in study.recipes.values())
     assert study.claims
     assert all(claim.source for claim in study.claims)
