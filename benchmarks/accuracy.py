@@ -80,24 +80,14 @@ def _study(study: StudyResults) -> Iterable[str]:
     titles = ("variant", "accuracy %", "to dense, points", "seeds", "MACs, M", "deployed, ms", "speed-up")
     yield from _table(
         (*titles, "with test views %", "eager, ms", "parameters, k", "training, s"),
-        (
-            (
-                _name(row),
-                *_accuracy(results, row),
-                *_cost(row),
-                percent_text(row.views_accuracy, None, 2),
-                *_rest(results, row),
-            )
-            for row in rows
-            if row.runs_done
-        ),
+        ((_name(row), *_accuracy(results, row), *_cost(row), *_rest(results, row)) for row in rows if row.runs_done),
     )
     yield from [
         "",
         "Accuracy: mean ± standard deviation over seeds; difference: paired by seed, 95 % interval. Times: one",
     ]
     yield f"interleaved run, {circumstances_text(results.circumstances)}."
-    yield from ["Seconds of training are as they came, beside other work.", ""]
+    yield from ["Seconds of training are as they came, beside other work and with pauses: they compare nothing.", ""]
     for chart in CHARTS:
         drawn = chart(results)
         if drawn.figure is not None:
