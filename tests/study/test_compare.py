@@ -6,7 +6,7 @@ import pytest
 from torch import nn
 
 from hetconv.compress import StageSettings
-from hetconv.errors import UsageError
+from hetconv.errors import HetconvError, UsageError
 from hetconv.records import Epoch, Results
 from hetconv.study import CompareProgress, Store, compare
 from hetconv.train import Recipe
@@ -99,6 +99,21 @@ def test_what_is_added_joins_what_is_there(undisturbed: tuple[Results, Path], tm
     results = compare(replace(SMALL, variants=("het-p4",), seeds=(1,)), tmp_path)
     assert [(run.variant, run.seed) for run in results.runs] == [("dense", 0), ("het-p4", 1)]
     assert [cost.variant for cost in results.costs] == ["dense", "het-p4"]
+
+
+@pytest.mark.parametrize("error", [HetconvError("cannot be deployed"), UsageError("deploy needs the native kernels")])
+def test_a_network_that_cannot_be_deployed_is_timed_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def refused(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("hetconv.study.costs.deploy", refused)
+    one = replace(SMALL, variants=("dense",), seeds=(0,), recipe=Recipe(epochs=1, batch_size=32))
+    (cost,) = compare(one, tmp_path).costs
+    assert cost.not_deployed == str(error)
+    assert cost.eager is None
+    assert cost.latency.median_ms > 0
 
 
 def test_another_batch_is_measured_anew(undisturbed: tuple[Results, Path], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from hetconv.compress import CompressedModel
 from hetconv.cost import complexity, latency, layer_latencies
 from hetconv.deployment import deploy
-from hetconv.errors import HetconvError
+from hetconv.errors import HetconvError, UsageError
 from hetconv.records import Circumstances, Complexity, StudySettings, VariantCost
 from hetconv.study.comparison import Comparison
 from hetconv.study.compressed import compressed_run
@@ -157,7 +157,7 @@ def _deployed(models: Mapping[str, nn.Module], example: Tensor) -> tuple[dict[st
     for variant, model in models.items():
         try:
             deployed[DEPLOYED + variant] = deploy(model, example)
-        except HetconvError as error:
+        except (HetconvError, UsageError) as error:
             reasons[variant] = str(error)
     return deployed, reasons
 
