@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,20 +47,25 @@ class RayWorkers:
             import ray
         except ImportError as error:
             raise UsageError("--ray needs Ray: pip install 'hetconv[ray]'") from error
-        try:
-            handler = signal.getsignal(signal.SIGTERM)
-            ray.init(address=self.address, logging_level="error")
-            signal.signal(signal.SIGTERM, handler)  # Ray takes it for itself
-        except (ConnectionError, ValueError) as error:
-            raise HetconvError(
-                f"cannot reach a Ray cluster at {self.address}: {error}; `ray start --head` starts one"
-            ) from error
+        self._connect(ray)
         try:
             failed = self._done(ray)
         finally:
             ray.shutdown()
         if failed:
             raise HetconvError("; ".join(failed))
+
+    def _connect(self, ray: Any) -> None:
+        why = _why_unreachable(self.address)
+        handler = signal.getsignal(signal.SIGTERM)
+        try:
+            if why is None:
+                ray.init(address=self.address, logging_level="error")
+        except (ConnectionError, ValueError) as error:
+            why = str(error)
+        if why is not None:
+            raise HetconvError(f"cannot reach a Ray cluster at {self.address}: {why}; `ray start --head` starts one")
+        signal.signal(signal.SIGTERM, handler)  # Ray takes it for itself
 
     def _done(self, ray: Any) -> list[str]:
         """Start the tasks and wait for them; returns what went wrong."""
@@ -79,6 +85,18 @@ class RayWorkers:
                 failed.append(f"{key}: {why}")
             self.say(f"{key}: {'ended' if why is None else why}; {len(left)} runs are left")
         return failed
+
+
+def _why_unreachable(address: str) -> str | None:
+    """Why nothing answers at host:port, which Ray would try for minutes; None for other addresses, such as auto."""
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal():
+        return None
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        return str(error)
+    return None
 
 
 def do_one(folder: str, working_folder: str, threads: int, key: RunKey, _base: object) -> str | None:
