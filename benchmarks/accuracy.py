@@ -12,20 +12,21 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import mean
 
-from hetconv.published import VGG16_CIFAR10
-from hetconv.records import Results, StudyResults, load_record
-from hetconv.report.figures import (
+from hetconv.lab.published import VGG16_CIFAR10
+from hetconv.lab.report.figures import (
     accuracy_against_macs,
     accuracy_against_time,
     accuracy_against_training_macs,
     save_picture,
 )
-from hetconv.report.numbers import percent_text, ratio_text
-from hetconv.report.table import DENSE, Row, summarize
-from hetconv.report.wording import circumstances_text
-from hetconv.statistics import paired_accuracy, spread, verdicts
-from hetconv.statistics.runs import one_image, training_seconds
-from hetconv.statistics.signed import signed
+from hetconv.lab.report.numbers import percent_text, ratio_text
+from hetconv.lab.report.table import DENSE, Row, summarize
+from hetconv.lab.report.wording import circumstances_text
+from hetconv.lab.results import Results, StudyResults
+from hetconv.lab.statistics import paired_accuracy, spread, verdicts
+from hetconv.lab.statistics.runs import one_image, training_seconds
+from hetconv.lab.statistics.signed import signed
+from hetconv.records import load_record
 
 ROOT = Path(__file__).parent.parent
 STUDIES = ("cifar10-94", "cifar10-half")

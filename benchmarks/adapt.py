@@ -22,16 +22,17 @@ import torch
 from torch import nn
 
 from hetconv.adaptation import Plan, plan, refit_
-from hetconv.adaptation.course import Adaptation, adapt, tuning_of
 from hetconv.adaptation.plan import FORMAT, PlannedLayer
 from hetconv.adaptation.targets import DeployTarget
 from hetconv.convert import convert_, convertible
 from hetconv.cost.circumstances import circumstances
 from hetconv.files import write_atomically
-from hetconv.models import create_model
+from hetconv.lab.adapting.course import Adaptation, adapt, tuning_of
+from hetconv.lab.models import create_model
+from hetconv.lab.train import Data, load_data
+from hetconv.lab.train.checkpoint import read_header
+from hetconv.weights import load_weights
 from hetconv.records import adapter
-from hetconv.train import Data, load_data
-from hetconv.train.checkpoint import load_weights, read_header
 
 PLANNED = (1.25, 1.5, 2.0, 3.0)
 """Speed-ups that are planned only: with three networks, twelve pairs."""

@@ -11,7 +11,8 @@ from peers import GroupedPlusPointwise
 from shapes import LayerShape
 from torch import Tensor, nn
 
-from hetconv import HetConv2d, convert_, create_model
+from hetconv import HetConv2d, convert_
+from hetconv.lab import create_model
 
 
 def network_row(name: str, size: int, batch: int, training: bool, todo: Plan) -> dict[str, object]:

@@ -19,15 +19,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from hetconv.compress.float_onnx import in_onnx_runtime
-from hetconv.compress.runtime_network import RuntimeNetwork
 from hetconv.cost import complexity, latency
 from hetconv.errors import HetconvError
 from hetconv.export import export_onnx
-from hetconv.models import create_model
+from hetconv.lab.compress.float_onnx import in_onnx_runtime
+from hetconv.lab.compress.runtime_network import RuntimeNetwork
+from hetconv.lab.models import create_model
+from hetconv.lab.results import BenchEntry, BenchResults
+from hetconv.lab.train import load_data
 from hetconv.quantize import quantize_onnx
-from hetconv.records import BenchEntry, BenchResults, save_record
-from hetconv.train import load_data
+from hetconv.records import save_record
 
 LARGEST_ERROR = 0.25
 """Of 8 bits, over the largest output: above it the flow did something else than quantize."""

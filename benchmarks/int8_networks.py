@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from hetconv.cost.circumstances import circumstances
 from hetconv.deployment import deploy
 from hetconv.export import export_onnx
-from hetconv.models import create_model
+from hetconv.lab.models import create_model
 
 LARGEST_ERROR = 0.25
 SAMPLE_SECONDS = 0.01

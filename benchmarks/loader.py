@@ -22,9 +22,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from hetconv.cost.circumstances import circumstances
-from hetconv.models import create_model
-from hetconv.train import Data, Objective, Recipe, load_data
-from hetconv.train.write_shards import write_shards
+from hetconv.lab.models import create_model
+from hetconv.lab.train import Data, Objective, Recipe, load_data
+from hetconv.lab.train.write_shards import write_shards
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hetconv.records import BenchEntry, BenchResults, load_record
-from hetconv.report.axes import report_style
-from hetconv.report.palette import GRID, INK, MUTED, SERIES
+from hetconv.lab.report.axes import report_style
+from hetconv.lab.report.palette import GRID, INK, MUTED, SERIES
+from hetconv.lab.results import BenchEntry, BenchResults
+from hetconv.records import load_record
 
 OURS = ("hetconv deployed", "ONNX Runtime, native")
 WINOGRAD = ("ncnn",)

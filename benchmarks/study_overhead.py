@@ -23,19 +23,20 @@ from unittest.mock import patch
 import torch
 
 from hetconv.cost.circumstances import circumstances
-from hetconv.records import Circumstances, Epoch, Record, Run, save_record
-from hetconv.study import StudyDefinition, load_definition, open_study
-from hetconv.study.definition import RunKey
+from hetconv.lab.results import Epoch, Run
+from hetconv.lab.study import StudyDefinition, load_definition, open_study
+from hetconv.lab.study.definition import RunKey
+from hetconv.records import Circumstances, Record, save_record
 
 STORING = {
-    "hetconv.study.attempts.RunFolder.claim": "claims",
-    "hetconv.study.attempts.RunFolder.settle": "claims",
-    "hetconv.study.attempts.RunFolder.ended": "records",
-    "hetconv.study.attempts.Attempt.owns": "claims",
-    "hetconv.study.attempts.save_record": "records",
-    "hetconv.study.one_run.save_record": "records",
-    "hetconv.study.store.save_record": "records",
-    "hetconv.train.loop.save_checkpoint": "checkpoints",
+    "hetconv.lab.study.attempts.RunFolder.claim": "claims",
+    "hetconv.lab.study.attempts.RunFolder.settle": "claims",
+    "hetconv.lab.study.attempts.RunFolder.ended": "records",
+    "hetconv.lab.study.attempts.Attempt.owns": "claims",
+    "hetconv.lab.study.attempts.save_record": "records",
+    "hetconv.lab.study.one_run.save_record": "records",
+    "hetconv.lab.study.store.save_record": "records",
+    "hetconv.lab.train.loop.save_checkpoint": "checkpoints",
 }
 """Every function that stores or reads what is stored; none calls another."""
 

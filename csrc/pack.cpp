@@ -80,6 +80,7 @@ class Packer {
   }
 
   void pack(const Weights& weights, float* packed, const Threads& threads) const {
+    if (plan_.phases.empty()) return;  // images without pixels need no weights
     for_each_block(threads, [&](const Block& block) {
       if (plan_.winograd) {
         pack_winograd(block, weights, packed);

@@ -11,65 +11,50 @@ import hetconv
 
 ROOT = Path(hetconv.__file__).parent
 LAYER = {"nn", "pattern", "errors", "foreign"}
-MAY_KNOW = {
+CORE = {
     "errors": set(),
     "starting": set(),
+    "version": set(),
+    "plain_text": set(),
+    "tensor_file": set(),
     "built": {"errors"},
     "files": {"errors"},
-    "tensor_file": set(),
-    "plain_text": set(),
-    "foreign": {"errors", "plain_text"},
-    "version": set(),
-    "records": {"files", "errors"},
     "pattern": {"errors"},
+    "foreign": {"errors", "plain_text"},
+    "records": {"files", "errors"},
     "wrappers": {"errors", "foreign"},
-    "published": {"errors"},
     "ops": {"built", "pattern", "errors"},
     "nn": {"ops", "pattern", "errors"},
     "convert": {"wrappers", "plain_text", *LAYER},
     "graph": {"ops", *LAYER},
-    "adaptation": {
-        "convert",
-        "cost",
-        "deployment",
-        "files",
-        "ops",
-        "plain_text",
-        "records",
-        "train",
-        "wrappers",
-        *LAYER,
-    },
+    "cost": {"ops", "records", *LAYER},
     "layout": {"wrappers", "graph", "ops", *LAYER},
     "runtimes": {"built", "errors", "foreign"},
     "export": {"wrappers", "files", "graph", "layout", "ops", "plain_text", "runtimes", *LAYER},
     "quantize": {"errors", "export", "files", "foreign", "plain_text", "runtimes"},
-    "models": {"convert", *LAYER},
-    "compress": {"convert", "cost", "export", "ops", "plain_text", "quantize", "runtimes", "train", "records", *LAYER},
-    "cost": {"ops", "records", *LAYER},
     "deployment": {"wrappers", "cost", "files", "graph", "ops", "plain_text", "records", "tensor_file", *LAYER},
-    "bench": {
-        "cost",
-        "deployment",
-        "export",
-        "graph",
-        "models",
-        "plain_text",
-        "records",
-        "runtimes",
-        "tensor_file",
-        *LAYER,
-    },
-    "train": {"wrappers", "errors", "files", "foreign", "records", "tensor_file"},
-    "statistics": {"records"},
-    "report": {"errors", "files", "pattern", "plain_text", "records", "statistics"},
-    "study": {"compress", "cost", "deployment", "files", "models", "records", "train", *LAYER},
+    "adaptation": {"convert", "cost", "deployment", "ops", "plain_text", "records", "wrappers", *LAYER},
 }
-FREE = {"cli", "__init__", "__main__"}
+"""Which parts of the core a part of it may know. None knows the lab."""
+LAB = {
+    "lab.results": set(),
+    "lab.published": set(),
+    "lab.statistics": {"lab.results"},
+    "lab.models": set(),
+    "lab.train": {"lab.results"},
+    "lab.compress": {"lab.results", "lab.train"},
+    "lab.adapting": {"lab.train"},
+    "lab.bench": {"lab.models", "lab.results"},
+    "lab.report": {"lab.results", "lab.statistics"},
+    "lab.study": {"lab.compress", "lab.models", "lab.results", "lab.train"},
+}
+"""Which parts of the lab a part of it may know; and of the core, any."""
+MAY_KNOW = CORE | {part: known | set(CORE) for part, known in LAB.items()}
+FREE = {"cli", "__init__", "__main__", "lab.__init__"}
 """They join the parts and may know all of them; no part may know them."""
 WITHOUT_TORCH = {
-    "built", "errors", "files", "foreign", "records", "pattern", "plain_text", "published", "report", "statistics",
-    "version",
+    "built", "errors", "files", "foreign", "records", "pattern", "plain_text", "version", "lab.published", "lab.report",
+    "lab.results", "lab.statistics",
 }  # fmt: skip
 HEAVY = {
     "cuda",
@@ -94,7 +79,9 @@ HEAVY = {
 
 
 def part_of(path):
-    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+    """Its place in the tables: a folder or file of the package, or of `lab` in it."""
+    names = path.relative_to(ROOT).with_suffix("").parts
+    return f"lab.{names[1]}" if names[0] == "lab" else names[0]
 
 
 def imported(path):
@@ -109,8 +96,14 @@ def imported(path):
 
 def arrows(path):
     """The parts of hetconv that a file knows, its own excepted."""
-    names = (name.split(".") for name in imported(path))
-    return {name[1] if len(name) > 1 else "__init__" for name in names if name[0] == "hetconv"} - {part_of(path)}
+    names = (name.split(".")[1:] for name in imported(path) if name.split(".")[0] == "hetconv")
+    return {known(name) for name in names} - {part_of(path)}
+
+
+def known(name):
+    if not name:
+        return "__init__"
+    return ".".join(name[: 2 if name[0] == "lab" else 1])
 
 
 SOURCES = sorted(ROOT.rglob("*.py"))
@@ -146,3 +139,43 @@ def loaded_by(statement):
 def test_import_is_light():
     """FLOP formulas are registered in torch.utils.flop_counter, which imports triton itself where that is installed."""
     assert loaded_by("import hetconv") & HEAVY <= loaded_by("import torch.utils.flop_counter") & HEAVY
+
+
+def without(packages):
+    """Code after which these packages are not there."""
+    return f"""
+from importlib.machinery import PathFinder
+find = PathFinder.find_spec
+def found(name, *place):
+    return None if name.split(".")[0] in {packages!r} else find(name, *place)
+PathFinder.find_spec = found
+"""
+
+
+LAB_PACKAGES = {"accelerate", "jinja2", "matplotlib", "scipy", "sklearn", "torchvision", "PIL"}
+
+
+def test_the_core_works_without_the_packages_of_the_lab(tmp_path):
+    (tmp_path / "nets.py").write_text(
+        "from torch import nn\ndef net(): return nn.Sequential(nn.Conv2d(8, 8, 3), nn.ReLU())"
+    )
+    code = f"""{without(LAB_PACKAGES)}
+import copy
+import torch
+import hetconv
+from hetconv.cli import run
+
+dense = torch.nn.Sequential(torch.nn.Conv2d(8, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 8, 3)).eval()
+x = torch.randn(4, 8, 9, 9)
+model = copy.deepcopy(dense)
+hetconv.convert_(model, p=4)
+hetconv.refit_(model, dense, x)
+assert torch.allclose(hetconv.deploy(model, x)(x), model(x), atol=1e-5)
+print(hetconv.complexity(model, (8, 9, 9)).macs)
+assert run(["deploy", "nets:net", "--input", "8,9,9", "--out", "net.safetensors"]) == 0
+assert run(["compare", "--out", "compared"]) == 2
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "this command needs accelerate: pip install 'hetconv[lab]'" in done.stderr
+    assert not (tmp_path / "compared").exists()

@@ -9,19 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hetconv.errors import DamagedFileError
-from hetconv.records import (
-    Circumstances,
-    Complexity,
-    Epoch,
-    Latency,
-    LayerCost,
-    Results,
-    Run,
-    StudySettings,
-    VariantCost,
-    load_record,
-    save_record,
-)
+from hetconv.lab.results import Epoch, Results, Run, StudySettings, VariantCost
+from hetconv.records import Circumstances, Complexity, Latency, LayerCost, load_record, save_record
 
 LATENCY = Latency(1.5, 1.25, 2.0, 20)
 LAYERS = (

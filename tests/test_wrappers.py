@@ -11,7 +11,7 @@ from torch.optim.swa_utils import AveragedModel
 
 import hetconv
 from hetconv.errors import UsageError
-from hetconv.train.checkpoint import load_weights
+from hetconv.weights import load_weights
 from hetconv.wrappers import copied, unwrap, unwrapped_names
 
 ddp = nn.parallel.DistributedDataParallel

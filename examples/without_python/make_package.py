@@ -8,6 +8,7 @@ import sys
 import torch
 
 import hetconv
+import hetconv.lab
 
 SIZE = (2, 3, 32, 32)
 
@@ -20,7 +21,7 @@ def make_input(size: tuple[int, ...]) -> torch.Tensor:
 
 torch.manual_seed(0)
 x = make_input(SIZE)
-deployed = hetconv.deploy(hetconv.create_model("resnet20_cifar", "het-p4"), x)
+deployed = hetconv.deploy(hetconv.lab.create_model("resnet20_cifar", "het-p4"), x)
 with torch.no_grad():
     exported = torch.export.export(deployed, (x,))
     torch._inductor.aoti_compile_and_package(exported, package_path=sys.argv[1])

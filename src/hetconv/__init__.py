@@ -9,7 +9,6 @@ from hetconv.cost import LatencyReport, complexity, latency, speedup_theory
 from hetconv.deployment import Deployed, DeployReport, deploy, load_deployed
 from hetconv.export import ExportReport, export_onnx
 from hetconv.layout import relayout
-from hetconv.models import create_model
 from hetconv.nn import HetConv2d, PackedHetConv2d, fold_pointwise, pack
 from hetconv.ops import Explanation, allow_winograd, explain, het_conv2d
 from hetconv.pattern import HetPattern
@@ -35,7 +34,6 @@ __all__ = [
     "complexity",
     "convert_",
     "convertible",
-    "create_model",
     "deploy",
     "explain",
     "export_onnx",

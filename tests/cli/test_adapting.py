@@ -2,7 +2,7 @@ import pytest
 from safetensors.torch import save_file
 
 from hetconv.cli import run
-from hetconv.models import create_model
+from hetconv.lab.models import create_model
 
 
 def test_what_is_wrong_is_one_line_before_anything_is_written(tmp_path, capsys):

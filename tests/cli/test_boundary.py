@@ -123,7 +123,7 @@ def test_what_nobody_foresaw_keeps_its_traceback(
         raise AssertionError("a fault of ours")
 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("hetconv.published.published_table", fails)
+    monkeypatch.setattr("hetconv.lab.published.published_table", fails)
     assert run(["table", "vgg16-cifar10"]) == 1
     line = only_line(capsys)
     assert line.startswith("hetconv: failed unexpectedly: AssertionError: a fault of ours")
@@ -189,7 +189,7 @@ def test_outputs_are_checked_before_work_begins(
 ) -> None:  # fmt: skip
     """No network is made, no file read."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("hetconv.models.create_model", None)
+    monkeypatch.setattr("hetconv.lab.models.create_model", None)
     Path("input.onnx").write_bytes(b"untouched")
     Path("link.onnx").symlink_to("input.onnx")
     reads = [] if command[0] == "quantize" else ["--weights", "input.onnx"]
@@ -201,8 +201,8 @@ def test_outputs_are_checked_before_work_begins(
 def test_a_folder_of_results_that_is_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("hetconv.bench.bench_in_turns", None)
-    monkeypatch.setattr("hetconv.study.probing.probe", None)
+    monkeypatch.setattr("hetconv.lab.bench.bench_in_turns", None)
+    monkeypatch.setattr("hetconv.lab.study.probing.probe", None)
     out = tmp_path / "out"
     out.write_text("kept")
     for command, more in (("bench", []), ("sensitivity", []), ("adapt", ["--weights", "never-read.safetensors"])):

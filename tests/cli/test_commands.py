@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from hetconv.bench import Bench
 from hetconv.cli import run
-from hetconv.records import BenchEntry, BenchResults, Circumstances, Latency, Run, load_record
+from hetconv.lab.bench import Bench
+from hetconv.lab.results import BenchEntry, BenchResults, Run
+from hetconv.records import Circumstances, Latency, load_record
 
 from .holding import HOLDS, hold, start, wait_until_it_holds
 
@@ -28,8 +29,8 @@ def test_compare_ends_in_a_table_and_a_page(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_train_leaves_weights_that_load(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from hetconv.models import create_model
-    from hetconv.train.checkpoint import load_checkpoint, read_header
+    from hetconv.lab.models import create_model
+    from hetconv.lab.train.checkpoint import load_checkpoint, read_header
 
     assert run(["train", "--out", str(tmp_path), "--variant", "het-p4", "--seed", "3", *SMALL]) == 0
     path = Path(capsys.readouterr().out.split("weights: ")[1].strip().replace("\n", ""))
@@ -59,9 +60,9 @@ def test_deploy_takes_a_trained_checkpoint(tmp_path: Path, capsys: pytest.Captur
     import torch
 
     from hetconv import load_deployed
-    from hetconv.models import create_model
+    from hetconv.lab.models import create_model
     from hetconv.ops import native
-    from hetconv.train.checkpoint import load_weights
+    from hetconv.weights import load_weights
 
     if native.why_not_loaded() is not None:
         pytest.skip(str(native.why_not_loaded()))
@@ -107,7 +108,7 @@ def test_bench_ends_in_a_table_and_a_picture(tmp_path: Path, capsys: pytest.Capt
 def test_bench_with_several_numbers_of_threads_keeps_each_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("hetconv.bench.bench_in_turns", lambda several, notice: tuple(map(measured, several)))
+    monkeypatch.setattr("hetconv.lab.bench.bench_in_turns", lambda several, notice: tuple(map(measured, several)))
     assert run(["bench", "resnet20_cifar", "--threads", "1,3,1", "--out", str(tmp_path)]) == 0
     names = [f"bench-threads-{count}.{kind}" for count in (1, 3) for kind in ("json", "md", "png")]
     assert sorted(file.name for file in tmp_path.iterdir()) == names

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from hetconv.cli import run
-from hetconv.report.runs_csv import read_runs_csv
-from hetconv.study import Store, load_definition, open_study
+from hetconv.lab.report.runs_csv import read_runs_csv
+from hetconv.lab.study import Store, load_definition, open_study
 
 from .holding import HOLDS, hold, start, wait_until_it_holds
 
@@ -199,7 +199,7 @@ def test_a_worker_that_stood_still_while_another_finished_changes_nothing(
 
 
 IMPATIENT = """
-from hetconv.study import attempts, worker
+from hetconv.lab.study import attempts, worker
 attempts.Watcher.__init__.__defaults__ = (0.5, *attempts.Watcher.__init__.__defaults__[1:])
 worker.POLL_S = 0.1
 from hetconv.cli import main

@@ -5,8 +5,8 @@ from torch import Tensor, nn
 from hetconv import HetConv2d
 from hetconv.cost import complexity
 from hetconv.errors import UsageError
-from hetconv.models import create_model
-from hetconv.published import VGG16_CIFAR10
+from hetconv.lab.models import create_model
+from hetconv.lab.published import VGG16_CIFAR10
 
 CIFAR = (3, 32, 32)
 IMAGENET = (3, 224, 224)

@@ -9,9 +9,10 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.models import mobilenet_v2, resnet18
 
-from hetconv import convert_, create_model, deploy, pack
+from hetconv import convert_, deploy, pack
 from hetconv.errors import HetconvError, UsageError
 from hetconv.graph import equality
+from hetconv.lab import create_model
 from hetconv.ops import native
 
 from .networks import Block, Written, calls, choose_native, exact, het, images

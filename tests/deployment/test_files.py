@@ -10,10 +10,11 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 
-from hetconv import create_model, deploy, load_deployed
+from hetconv import deploy, load_deployed
 from hetconv.deployment import files, graph_json
 from hetconv.deployment.files import _checksum
 from hetconv.errors import DamagedFileError, UsageError
+from hetconv.lab import create_model
 from hetconv.ops import native
 
 from .networks import Block, Written, choose_native, exact, het, images

@@ -8,11 +8,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from hetconv import HetConv2d, create_model, deploy
+from hetconv import HetConv2d, deploy
 from hetconv.deployment import load_deployed
 from hetconv.deployment.int8 import ranges
 from hetconv.deployment.int8.ranges import Observed, affine_of
 from hetconv.errors import HetconvError, UsageError
+from hetconv.lab import create_model
 from hetconv.ops import native
 
 

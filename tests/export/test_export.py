@@ -10,9 +10,9 @@ from torch import nn
 from hetconv import HetConv2d, export_onnx
 from hetconv.errors import HetconvError, UsageError
 from hetconv.export import candidate, layers
-from hetconv.models.layers import Layers
-from hetconv.models.resnet import ResNetCifar
-from hetconv.models.variant import parse_variant
+from hetconv.lab.models.layers import Layers
+from hetconv.lab.models.resnet import ResNetCifar
+from hetconv.lab.models.variant import parse_variant
 from hetconv.runtimes import RUNTIMES, open_session, session, why_not
 
 from .networks import image, randomized, small

@@ -15,7 +15,7 @@ from hetconv.built import library
 from hetconv.errors import UsageError
 from hetconv.export.candidate import Candidate, Choice
 from hetconv.export.verify import inputs, reference
-from hetconv.models import create_model
+from hetconv.lab.models import create_model
 from hetconv.runtimes import custom_operators
 
 from .networks import image, randomized, small

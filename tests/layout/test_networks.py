@@ -7,7 +7,7 @@ from torch import nn
 from torchvision import models
 
 from hetconv import HetConv2d, convert_, relayout
-from hetconv.models import create_model
+from hetconv.lab.models import create_model
 
 OWN = [("vgg16_cifar", "het-p4"), ("vgg16_cifar", "het-p4-se"), ("vgg16_cifar", "het-pc"), ("mobilenet_v1", "het-p8")]
 CONVERTED = {

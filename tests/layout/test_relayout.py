@@ -236,7 +236,7 @@ def test_a_network_without_layers_to_move_is_copied():
 
 def test_gathers_are_as_few_as_can_be():
     """The padded shortcuts of the CIFAR ResNets: one gather before and one behind each of the two."""
-    from hetconv.models import create_model
+    from hetconv.lab.models import create_model
 
     model = create_model("resnet20_cifar", "het-p4", width=0.5).double().eval()
     moved = relayout(model, "blocked", gather=True)
@@ -248,7 +248,7 @@ def test_gathers_are_as_few_as_can_be():
 
 
 def test_dtype_is_kept_by_gathered_networks_in_training():
-    from hetconv.models import create_model
+    from hetconv.lab.models import create_model
 
     model = create_model("resnet20_cifar", "het-p4", width=0.25)
     moved = relayout(model, "blocked", gather=True)

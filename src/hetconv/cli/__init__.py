@@ -8,6 +8,7 @@ import tempfile
 import traceback
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from hetconv.cli.options import DEBUG
@@ -18,6 +19,7 @@ from hetconv.plain_text import one_line
 
 USAGE, FAILURE, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 LONGEST_LINE = 2000
+LAB = Path(__file__).parents[1] / "lab"
 RESUMED = ("adapt", "compare", "sensitivity", "study", "train")
 """Commands that keep what they have done."""
 
@@ -70,8 +72,15 @@ def _told(error: BaseException, debug: bool) -> int:
         return _say([str(error)], USAGE)
     if isinstance(error, HetconvError | OSError):
         return _say([str(error)], FAILURE)
+    if isinstance(error, ModuleNotFoundError) and _raised_in_lab(error):
+        return _say([f"this command needs {error.name}: pip install 'hetconv[lab]'"], USAGE)
     kept = "" if debug else f"; its traceback is in {_keep_traceback(error)}"
     return _say([f"failed unexpectedly: {describe_error(error)}{kept}; please report it"], FAILURE)
+
+
+def _raised_in_lab(error: BaseException) -> bool:
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
+    return bool(frames) and LAB in Path(frames[-1].filename).parents
 
 
 def _keep_traceback(error: BaseException) -> str:

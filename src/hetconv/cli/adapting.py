@@ -41,11 +41,11 @@ def adapt(
     """Make a trained network faster within a measured budget: choose P for each layer, refit, distill, deploy."""
     from dataclasses import replace
 
-    from hetconv.adaptation.course import DEPLOYED, REPORT, Adaptation, tuning_of
-    from hetconv.adaptation.course import adapt as adapt_network
     from hetconv.cli.progress import TerminalProgress
     from hetconv.files import check_output_folder
-    from hetconv.train import load_data
+    from hetconv.lab.adapting.course import DEPLOYED, REPORT, Adaptation, tuning_of
+    from hetconv.lab.adapting.course import adapt as adapt_network
+    from hetconv.lab.train import load_data
 
     check_output_folder(out, DEPLOYED, REPORT)
     set_threads(threads)

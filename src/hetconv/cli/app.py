@@ -46,7 +46,7 @@ from hetconv.errors import HetconvError, UsageError
 from hetconv.version import VERSION
 
 if TYPE_CHECKING:
-    from hetconv.study import Comparison
+    from hetconv.lab.study import Comparison
 
 app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -97,9 +97,9 @@ def compare(
     threads: Threads = None,
 ) -> None:
     """Train variants of one network on one data set; show accuracy, cost and measured time side by side."""
-    from hetconv.compress import StageSettings
-    from hetconv.study import Comparison
-    from hetconv.train import Recipe
+    from hetconv.lab.compress import StageSettings
+    from hetconv.lab.study import Comparison
+    from hetconv.lab.train import Recipe
 
     recipe = Recipe(
         epochs, batch_size, lr, momentum, weight_decay, schedule, numbers("step-epochs", step_epochs), step_factor,
@@ -135,8 +135,8 @@ def train(
     threads: Threads = None,
 ) -> None:
     """Train one variant of one network; its weights stay in the folder's checkpoint."""
-    from hetconv.study import Comparison, Store
-    from hetconv.train import Recipe
+    from hetconv.lab.study import Comparison, Store
+    from hetconv.lab.train import Recipe
 
     recipe = Recipe(
         epochs, batch_size, lr, momentum, weight_decay, schedule, numbers("step-epochs", step_epochs), step_factor,
@@ -159,9 +159,9 @@ def profile(
     threads: Threads = None,
 ) -> None:
     """Show what each layer of a network costs: multiply-adds, parameters, milliseconds."""
-    from hetconv.models import create_model, input_size_of
-    from hetconv.report import print_layers
-    from hetconv.study.costs import measure_costs
+    from hetconv.lab.models import create_model, input_size_of
+    from hetconv.lab.report import print_layers
+    from hetconv.lab.study.costs import measure_costs
 
     size = input_size_of(model) if input_size is None else sizes_of(input_size)
     check_example(batch_size, size)
@@ -186,8 +186,8 @@ def table(
 ) -> None:
     """Show a published table beside what is computed here and what a comparison has measured here."""
     from hetconv.cli.published_table import print_published
-    from hetconv.published import published_table
-    from hetconv.study import Store
+    from hetconv.lab.published import published_table
+    from hetconv.lab.study import Store
 
     print_published(published_table(name), None if results is None else Store(results).load_results(), console())
 
@@ -210,8 +210,8 @@ def check() -> None:
 @app.command()
 def report(folder: Annotated[Path, typer.Argument(help="Folder of a comparison.")]) -> None:
     """Show a comparison's results again, and write its report.html anew."""
-    from hetconv.report import print_results, write_report
-    from hetconv.study import Store
+    from hetconv.lab.report import print_results, write_report
+    from hetconv.lab.study import Store
 
     store = Store(folder)
     results = store.load_results()
@@ -223,8 +223,8 @@ def report(folder: Annotated[Path, typer.Argument(help="Folder of a comparison."
 def _compare(comparison: Comparison, out: Path, threads: int | None, weights: bool = False) -> None:
     """Write the page, and then print: what is printed may find nobody who reads it."""
     from hetconv.cli.progress import TerminalProgress
-    from hetconv.report import print_results, write_report
-    from hetconv.study import Store, compare
+    from hetconv.lab.report import print_results, write_report
+    from hetconv.lab.study import Store, compare
 
     if followed():
         return

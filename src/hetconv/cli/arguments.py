@@ -28,8 +28,8 @@ def network_of(
     model: str, variant: str, num_classes: int, width: float, weights: Path | None, input_size: str | None
 ) -> tuple[nn.Module, tuple[int, int, int]]:
     """The network that the options name, in evaluation mode, and the size of its input."""
-    from hetconv.models import create_model, input_size_of
-    from hetconv.train.checkpoint import load_weights
+    from hetconv.lab.models import create_model, input_size_of
+    from hetconv.weights import load_weights
 
     size = input_size_of(model) if input_size is None else sizes_of(input_size)
     network = create_model(model, variant, num_classes, width=width).eval()

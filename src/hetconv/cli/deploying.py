@@ -60,7 +60,7 @@ def deploy(
 def calibration_of(data: str | None, images: int, size: tuple[int, ...]) -> tuple[Any, Any]:
     """Training images as they are trained on, from which ranges are taken, and the loader of the held-out ones."""
     from hetconv.errors import UsageError
-    from hetconv.train import load_data
+    from hetconv.lab.train import load_data
 
     if data is None:
         raise UsageError("--precision int8 takes its ranges from images; say which with --data")
@@ -103,8 +103,8 @@ def quantize(
 ) -> None:
     """Quantize an ONNX file to 8 bits, and show its accuracy on held-out images before and after."""
     from hetconv.files import check_output
+    from hetconv.lab.train import load_data
     from hetconv.quantize import quantize_onnx
-    from hetconv.train import load_data
 
     check_output(out, file)
     source = load_data(data, image_size=image_size)
@@ -126,12 +126,12 @@ def bench_command(
     rounds: Annotated[int, typer.Option(min=1, help="Timed turns.")] = 20,
 ) -> None:
     """Time a network, dense and with HetConv layers, in every runtime that is installed, in turns."""
-    from hetconv.bench import RUNNERS, Bench, bench_in_turns
     from hetconv.files import check_output_folder, write_atomically
-    from hetconv.models import input_size_of
+    from hetconv.lab.bench import RUNNERS, Bench, bench_in_turns
+    from hetconv.lab.models import input_size_of
+    from hetconv.lab.report.bench import bench_markdown, print_bench
+    from hetconv.lab.report.runtimes import draw_bench
     from hetconv.records import save_record
-    from hetconv.report.bench import bench_markdown, print_bench
-    from hetconv.report.runtimes import draw_bench
 
     size = input_size_of(model) if input_size is None else sizes_of(input_size)
     check_example(batch_size, size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 def followed() -> bool:
     """Whether this process was one of a launcher's that follow its first one, and has done so to the end."""
-    from hetconv.study import follow, launched_team, world_size
+    from hetconv.lab.study import follow, launched_team, world_size
 
     if world_size() == 1:
         return False

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hetconv.records import LARGEST_SEED
+from hetconv.lab.results import LARGEST_SEED
 
 DEBUG = "--debug"
 MOST_THREADS = 1024

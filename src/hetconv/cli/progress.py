@@ -8,9 +8,9 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from hetconv.lab.results import Epoch
+from hetconv.lab.study import CompareProgress
 from hetconv.plain_text import visible
-from hetconv.records import Epoch
-from hetconv.study import CompareProgress
 
 
 class TerminalProgress(CompareProgress):

@@ -6,11 +6,11 @@ from rich.console import Console
 from rich.table import Table
 
 from hetconv.cost import complexity
-from hetconv.models import create_model
+from hetconv.lab.models import create_model
+from hetconv.lab.published import PublishedTable
+from hetconv.lab.report import Row, summarize
+from hetconv.lab.results import Results
 from hetconv.plain_text import visible
-from hetconv.published import PublishedTable
-from hetconv.records import Results
-from hetconv.report import Row, summarize
 
 
 def print_published(table: PublishedTable, results: Results | None, console: Console) -> None:

@@ -51,11 +51,11 @@ def sensitivity_command(
     """Show accuracy against P and against removed filters, layer by layer, without retraining, as table and curves."""
     from hetconv.cli.progress import TerminalProgress
     from hetconv.files import check_output_folder
-    from hetconv.records import Probe
-    from hetconv.report.figures import save_picture
-    from hetconv.report.sensitivity import print_sensitivity, sensitivity_charts
-    from hetconv.study.probing import Probing, probe
-    from hetconv.train import Recipe
+    from hetconv.lab.report.figures import save_picture
+    from hetconv.lab.report.sensitivity import print_sensitivity, sensitivity_charts
+    from hetconv.lab.results import Probe
+    from hetconv.lab.study.probing import Probing, probe
+    from hetconv.lab.train import Recipe
 
     check_output_folder(out, "sensitivity.json")
     set_threads(threads)

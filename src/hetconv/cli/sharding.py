@@ -16,7 +16,7 @@ def shards(
     images_per_shard: Annotated[int, typer.Option(min=1)] = 1000,
 ) -> None:
     """Pack an image folder into tar shards, for sets so large that single files are slow to read."""
-    from hetconv.train.write_shards import write_shards
+    from hetconv.lab.train.write_shards import write_shards
 
     written = write_shards(folder.expanduser(), out.expanduser(), images_per_shard)
     say(f"{written['train']} images for training and {written['val']} held out; --data shards:{out}")

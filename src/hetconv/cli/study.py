@@ -15,8 +15,8 @@ from hetconv.errors import HetconvError
 from hetconv.plain_text import visible
 
 if TYPE_CHECKING:
-    from hetconv.records import StudyResults
-    from hetconv.study import StudyDefinition
+    from hetconv.lab.results import StudyResults
+    from hetconv.lab.study import StudyDefinition
 
 study_app = typer.Typer(
     add_completion=False, rich_markup_mode=None, help="Networks × variants × seeds, by many processes, in one folder."
@@ -54,7 +54,7 @@ def resume_command(
     again: Annotated[bool, typer.Option("--again", help="Give failed runs another attempt.")] = False,
 ) -> None:  # fmt: skip
     """Go on with a study that is there already."""
-    from hetconv.study import definition_in
+    from hetconv.lab.study import definition_in
 
     if followed():
         return
@@ -70,7 +70,7 @@ def worker_command(
     threads: Threads = None,
 ) -> None:
     """Do runs of a study that was made before, until every run has ended. Start as many as you like, anywhere."""
-    from hetconv.study import join_study
+    from hetconv.lab.study import join_study
 
     if followed():
         return
@@ -81,7 +81,7 @@ def worker_command(
 @study_app.command("status")
 def status_command(study: Definition, out: Out = None) -> None:
     """Show which runs are done, who does which, and which wait."""
-    from hetconv.study import definition_in, load_definition, statuses
+    from hetconv.lab.study import definition_in, load_definition, statuses
 
     definition = load_definition(study)
     folder = _folder(out, definition)
@@ -101,8 +101,8 @@ def report_command(
     join: Annotated[list[Path] | None, typer.Option(help="A runs.csv of the same study from elsewhere.")] = None,
 ) -> None:  # fmt: skip
     """Show what a study has found so far, and write its report.html, report.md and runs.csv."""
-    from hetconv.report import joined
-    from hetconv.study import definition_in, load_definition, open_study
+    from hetconv.lab.report import joined
+    from hetconv.lab.study import definition_in, load_definition, open_study
 
     definition = load_definition(study)
     folder = _folder(out, definition)
@@ -115,7 +115,7 @@ def report_command(
 def _definition(
     name: str, recipe: str | None, data: str | None, workers: int | None, threads: int | None
 ) -> StudyDefinition:
-    from hetconv.study import load_definition
+    from hetconv.lab.study import load_definition
 
     return load_definition(name).changed(recipe=recipe, data=data, workers=workers, threads=threads)
 
@@ -128,7 +128,7 @@ def _run(
     definition: StudyDefinition, folder: Path, ray: str | None, gpus: float | None, *, tensorboard: bool = False,
     again: bool = False,
 ) -> None:  # fmt: skip
-    from hetconv.study import LocalWorkers, RayWorkers, launched_team, open_study
+    from hetconv.lab.study import LocalWorkers, RayWorkers, launched_team, open_study
 
     console = Console(stderr=True)
 
@@ -160,7 +160,7 @@ def _show(results: StudyResults, folder: Path, tensorboard: bool) -> None:
     """Write the pages, and then print: what is printed may find nobody who reads it."""
     from hetconv.cli.app import _command_line
     from hetconv.cli.arguments import console
-    from hetconv.report import print_results, print_verdicts, write_study_report
+    from hetconv.lab.report import print_results, print_verdicts, write_study_report
 
     page = write_study_report(results, folder, _command_line())
     for network in results.networks:
@@ -168,7 +168,7 @@ def _show(results: StudyResults, folder: Path, tensorboard: bool) -> None:
     print_verdicts(results, console())
     say(f"report: {page}")
     if tensorboard:
-        from hetconv.study import write_tensorboard
+        from hetconv.lab.study import write_tensorboard
 
         say(f"TensorBoard: {write_tensorboard(results, folder)}")
 

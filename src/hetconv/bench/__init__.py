@@ -1,7 +1,0 @@
-"""The same network, dense and with HetConv layers, in the runtimes that people have: one table, measured in turns."""
-
-from hetconv.bench.measure import Bench, bench, bench_in_turns
-from hetconv.bench.network import Network
-from hetconv.bench.registry import RUNNERS, Runner
-
-__all__ = ["RUNNERS", "Bench", "Network", "Runner", "bench", "bench_in_turns"]

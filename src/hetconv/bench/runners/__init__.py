@@ -1,1 +1,0 @@
-"""One file for each runtime; what is in them is said in `hetconv.bench.registry`."""

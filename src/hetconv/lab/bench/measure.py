@@ -1,0 +1,233 @@
+"""Measuring variants of one network in every runtime, in turns."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hetconv.cost import complexity
+from hetconv.cost.circumstances import circumstances
+from hetconv.errors import HetconvError, UsageError
+from hetconv.export.verify import compare, reference
+from hetconv.foreign import describe_error
+from hetconv.graph.equality import Reference
+from hetconv.lab.bench.network import Network
+from hetconv.lab.bench.process import Worker, prepared
+from hetconv.lab.bench.registry import RUNNERS, Runner, find_runner
+from hetconv.lab.results import BenchEntry, BenchResults
+from hetconv.records import Circumstances, Latency
+
+SAMPLE_MS = 30.0
+SETTLE_SECONDS = 0.15
+"""Several threads wait for work by spinning when theirs is done, some for a tenth of a second; then they sleep."""
+WARMUP_CALLS = 3
+SAY_NOTHING: Callable[[str], None] = lambda _: None  # noqa: E731  (a default argument)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What is measured and how.
+
+    Args:
+        model, variants, num_classes, width: as for `create_model`.
+        input_size: (channels, height, width)
+        threads: of every runtime.
+        rounds: timed turns; in each, every runtime runs every variant for about 30 ms.
+        runtimes: names of `RUNNERS`.
+
+    Raises:
+        UsageError: a number is out of its range, or a runtime is not known.
+    """
+
+    model: str
+    variants: tuple[str, ...] = ("dense", "het-p4")
+    input_size: tuple[int, int, int] = (3, 224, 224)
+    num_classes: int = 10
+    width: float = 1.0
+    batch_size: int = 1
+    threads: int = 1
+    rounds: int = 20
+    runtimes: tuple[str, ...] = RUNNERS
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "threads", "rounds"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name}={getattr(self, name)} must be at least 1")
+        if not self.variants or len(set(self.variants)) < len(self.variants):
+            raise UsageError(f"variants={','.join(self.variants)!r} must name at least one variant, and each once")
+        for runtime in self.runtimes:
+            find_runner(runtime)
+
+    def networks(self) -> dict[str, Network]:
+        return {
+            variant: Network(self.model, variant, self.input_size, self.num_classes, self.width, self.batch_size)
+            for variant in self.variants
+        }
+
+
+def bench(settings: Bench, notice: Callable[[str], None] = SAY_NOTHING) -> BenchResults:
+    """Run every variant in every runtime, each in a fresh process, and time them in turns.
+
+    A runtime's first output is compared with the network's own in float64; what differs, fails, is missing or too old
+    is an entry with the reason in the place of times.
+
+    Args:
+        notice: is told what is being done.
+
+    Raises:
+        UsageError: the network cannot be made, or does not take the input.
+    """
+    return bench_in_turns((settings,), notice)[0]
+
+
+def bench_in_turns(several: Sequence[Bench], notice: Callable[[str], None] = SAY_NOTHING) -> tuple[BenchResults, ...]:
+    """As `bench`, for several settings (numbers of threads, say) whose networks are all timed in the same turns.
+
+    Raises:
+        UsageError: they differ in rounds, or as `bench`.
+    """
+    if len({settings.rounds for settings in several}) != 1:
+        raise UsageError("settings that are timed in the same turns must have the same rounds")
+    with tempfile.TemporaryDirectory(prefix="hetconv-bench-") as scratch, ExitStack() as stack:
+        made: dict[Network, _Made] = {}
+        started = []
+        for at, settings in enumerate(several):
+            for variant, network in settings.networks().items():
+                folder = Path(scratch) / f"{at}-{variant}"
+                made[network] = made[network].again(folder) if network in made else _Made.of(network, folder)
+                for name in settings.runtimes:
+                    runner = find_runner(name)
+                    notice(f"{runner.title}, {variant}, {settings.threads} thread(s): preparing and starting")
+                    entry, worker = _started(runner, network, folder, made[network].expected, settings.threads)
+                    started.append((at, entry, worker))
+                    if worker is not None:
+                        stack.callback(worker.close)
+        running = {index: worker for index, (_, _, worker) in enumerate(started) if worker is not None}
+        notice(f"timing {len(running)} networks in turns, {several[0].rounds} rounds")
+        settle = SETTLE_SECONDS if any(settings.threads > 1 for settings in several) else 0.0
+        times, failed = _timed(running, several[0].rounds, settle)
+    entries = [
+        (at, replace(entry, latency=times.get(index), reason=failed.get(index, entry.reason)))
+        for index, (at, entry, _) in enumerate(started)
+    ]
+    macs = {network: made[network].macs for network in made}
+    return tuple(
+        _results(settings, macs, [entry for of, entry in entries if of == at]) for at, settings in enumerate(several)
+    )
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A network in a folder, for runtimes to prepare it there."""
+
+    folder: Path
+    macs: int
+    expected: Reference
+
+    @classmethod
+    def of(cls, network: Network, folder: Path) -> _Made:
+        model = network.create()
+        network.save(model, folder)
+        np.save(folder / "input.npy", network.example().numpy())
+        return cls(folder, complexity(model, network.input_size).macs, reference(model, network.example()))
+
+    def again(self, folder: Path) -> _Made:
+        """The same network in another folder, with the forms that were exported, which take long."""
+        names = ("network.json", "weights.safetensors", "input.npy", "form-*.onnx", "layer*")
+        folder.mkdir(parents=True)
+        for file in (file for name in names for file in self.folder.glob(name)):
+            shutil.copy(file, folder)
+        return replace(self, folder=folder)
+
+
+def _results(settings: Bench, macs: dict[Network, int], entries: list[BenchEntry]) -> BenchResults:
+    titles = {name: find_runner(name).title for name in settings.runtimes}
+    ordered = sorted(entries, key=lambda entry: settings.runtimes.index(entry.runtime))
+    return BenchResults(
+        settings.model,
+        settings.input_size,
+        settings.num_classes,
+        settings.width,
+        settings.variants,
+        {variant: macs[network] for variant, network in settings.networks().items()},
+        _circumstances(settings),
+        tuple(replace(entry, runtime=titles[entry.runtime]) for entry in ordered),
+    )
+
+
+def _started(
+    runner: Runner, network: Network, folder: Path, expected: Reference, threads: int
+) -> tuple[BenchEntry, Worker | None]:
+    """A runtime that runs the network and has been compared; without one, an entry that says why."""
+    reason = runner.why_not()
+    if reason is not None:
+        return BenchEntry(runner.name, network.variant, reason), None
+    worker = None
+    try:
+        remark = prepared(runner, folder, threads)
+        worker = Worker(runner, folder, threads)
+        output = worker.output
+        (checked,) = compare(runner.title, lambda _: output, [network.example()], [expected])
+    except Exception as error:  # whatever somebody else's runtime does
+        if worker is not None:
+            worker.close()
+        return BenchEntry(runner.name, network.variant, describe_error(error)), None
+    entry = BenchEntry(
+        runner.name, network.variant, None, remark, None, worker.cold_start_ms, worker.peak_bytes, checked.error
+    )
+    return entry, worker
+
+
+def _timed(running: dict[int, Worker], rounds: int, settle_seconds: float) -> tuple[dict[int, Latency], dict[int, str]]:
+    """The times of those that ran to the end, and why the others did not."""
+    failed: dict[int, str] = {}
+    calls: dict[int, int] = {}
+    times: dict[int, list[float]] = {key: [] for key in running}
+    for key, worker in running.items():
+        with _noted(failed, key):
+            calls[key] = max(1, round(SAMPLE_MS / worker.milliseconds(WARMUP_CALLS)))
+    for _ in range(rounds):
+        for key in [key for key in running if key not in failed]:
+            time.sleep(settle_seconds)  # the last one's threads have the cores until now
+            with _noted(failed, key):
+                running[key].milliseconds(max(1, calls[key] // 3))  # caches and clock are the others' until now
+                times[key].append(running[key].milliseconds(calls[key]))
+    return {key: _latency(values) for key, values in times.items() if key not in failed}, failed
+
+
+@contextmanager
+def _noted(failed: dict[int, str], key: int) -> Iterator[None]:
+    """A runtime that dies while it is timed is its own line; the others' times stand."""
+    try:
+        yield
+    except HetconvError as error:
+        failed[key] = f"while it was timed: {error}"
+
+
+def _latency(values: list[float]) -> Latency:
+    cuts = statistics.quantiles(values, n=5, method="inclusive") if len(values) > 1 else [values[0]] * 4
+    return Latency(statistics.median(values), cuts[0], cuts[3], len(values), "the runtime's own")
+
+
+def _circumstances(settings: Bench) -> Circumstances:
+    found = circumstances(
+        torch.device("cpu"), "float32", "each runtime's own format", settings.batch_size, settings.threads
+    )
+    packages = {package for name in settings.runtimes for package in find_runner(name).packages}
+    versions = {}
+    for package in sorted(packages):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return replace(found, versions=found.versions | versions)

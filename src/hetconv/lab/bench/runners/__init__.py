@@ -1,0 +1,1 @@
+"""One file for each runtime; what is in them is said in `hetconv.lab.bench.registry`."""

@@ -1,0 +1,39 @@
+"""ONNX Runtime with convolutions on our kernels, as its operators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+TITLE = "ONNX Runtime, native"
+PACKAGES = {"onnxruntime": "1.18", "onnx": "1.16", "onnxscript": "0.5"}
+FILE, LIBRARY = "onnx_runtime_native.onnx", "onnx_runtime_native.txt"
+
+
+def prepare(folder: Path, threads: int) -> str:
+    """Export it, with every convolution or HetConv layers only on the native kernels, whichever is faster."""
+    from hetconv.export.candidate import fastest
+    from hetconv.export.verify import reference
+    from hetconv.lab.bench.network import Network
+    from hetconv.runtimes import onnx_runtime_library
+
+    network, model = Network.load(folder)
+    (folder / LIBRARY).write_text(str(onnx_runtime_library()))
+    x = network.example()
+    found = fastest(model, "native", (x,), [reference(model, x)], threads)
+    (folder / FILE).write_bytes(found.candidate.onnx)
+    return found.name.removeprefix("native, ")
+
+
+def load(folder: Path, threads: int) -> Callable[[Any], Any]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("hetconv.threads", str(threads))
+    options.register_custom_ops_library((folder / LIBRARY).read_text())
+    session = onnxruntime.InferenceSession(folder / FILE, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda x: session.run(None, {name: x})[0]

@@ -1,6 +1,0 @@
-"""Networks, and the variants of their layers."""
-
-from hetconv.models.registry import create_model, input_size_of
-from hetconv.models.variant import Variant, parse_variant
-
-__all__ = ["Variant", "create_model", "input_size_of", "parse_variant"]

@@ -1,0 +1,86 @@
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from hetconv.lab.report import print_layers, print_results
+from hetconv.lab.results import Results
+
+from .example import complexity, example, renamed, run
+
+
+def printed(results: Results, width: int = 80) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    print_results(results, console)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_row_is_one_line_of_80_columns() -> None:
+    lines = printed(example()).splitlines()
+    assert max(map(len, lines)) <= 80
+    row = next(line for line in lines if line.strip().startswith("het-p4"))
+    for text in ("2/2", "0.94", "99.45", "1.49", "1.45–1.58", "1.90×", "2.98×"):
+        assert text in row
+
+
+def test_numbers_of_imagenet_size_still_fit() -> None:
+    results = example(variants=("dense", "het-p64-se"))
+    costs = tuple(
+        replace(
+            cost,
+            complexity=replace(cost.complexity, macs=15_470_000_000, params=138_360_000),
+            latency=replace(cost.latency, median_ms=345.2, p20_ms=310.4, p80_ms=1398.2),
+        )
+        for cost in results.costs
+    )
+    settings = replace(results.settings, test_images=50_000)
+    lines = printed(replace(results, settings=settings, costs=costs)).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any(line.strip().startswith("het-p64-se") and line.rstrip().endswith("×") for line in lines)
+
+
+def test_a_wide_terminal_shows_the_papers_count() -> None:
+    text = printed(example(), width=120)
+    assert "FLOPs" in text
+    assert "Extra" in text
+
+
+def test_circumstances_and_empty_lists_are_printed() -> None:
+    text = printed(example())
+    assert "AMD EPYC 9R14, cpu, 1 thread, float32, channels_last, batch 1" in text
+    assert "torch 2.11.0" in text
+    for title in ("Failed runs", "Unfinished runs", "Not counted in MACs", "Not measured"):
+        assert f"{title}: none." in text
+
+
+def test_failures_are_named() -> None:
+    failed = replace(run("dense", 0, epochs=3, state="failed"), error="the loss became NaN")
+    assert "  dense, seed 0, after 3 epochs: the loss became NaN" in printed(replace(example(), runs=(failed,)))
+
+
+@pytest.mark.parametrize("name", ["[red]loud[/red]", "\x1b[31mloud", "[/nothing]"])
+def test_names_cannot_style_the_terminal(name: str) -> None:
+    text = printed(renamed(example(), "het-p4", name), width=200)
+    assert name.replace("\x1b", "�") in text
+
+
+def test_layers_of_a_model() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    print_layers(replace(complexity(4), uncounted=("aten::roll",)), console, example().circumstances)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert max(map(len, text.splitlines())) <= 80
+    row = next(line.split() for line in text.splitlines() if "features.18" in line)
+    assert row == ["features.18", "het", "P4", "64", "→", "128", "3×3", "2×2", "98.30", "24.70", "0.015"]
+    assert "Not counted in MACs:\n  aten::roll" in text
+    assert "Total" in text
+
+
+def test_layers_without_times() -> None:
+    bare = complexity(1)
+    bare = replace(bare, layers=tuple(replace(layer, latency_ms=None) for layer in bare.layers))
+    console = Console(file=io.StringIO(), width=80)
+    print_layers(bare, console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "–" in next(line for line in text.splitlines() if "features.18" in line)
+    assert "Not counted in MACs: none." in text

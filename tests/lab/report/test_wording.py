@@ -1,0 +1,94 @@
+from dataclasses import replace
+
+import pytest
+
+from hetconv.lab.report.table import summarize
+from hetconv.lab.report.wording import further, headline, notes, times_as_fast
+from hetconv.lab.results import Results
+
+from .example import example, run
+
+
+def test_the_first_hetconv_variant_is_set_against_dense() -> None:
+    results = example(variants=("dense", "dwc-pwc", "het-p4"))
+    row = next(row for row in summarize(results) if row.variant == "het-p4")
+    assert row.accuracy is not None
+    text = headline(results)
+    assert text.startswith("het-p4 is 1.9× faster than dense measured, 3.0× by count; accuracy ")
+    assert f"{100 * row.accuracy:.1f} ± " in text
+    assert text.endswith("2 seeds.")
+
+
+@pytest.mark.parametrize(
+    ("ratio", "words"),
+    [(1.9, "1.9× faster than dense"), (0.5, "2.0× slower than dense"), (1.01, "about as fast as dense (1.01×)")],
+)
+def test_speed_in_words(ratio: float, words: str) -> None:
+    assert times_as_fast(ratio, "dense") == words
+
+
+def test_nothing_finished_yet() -> None:
+    results = replace(example(), runs=(), costs=())
+    assert headline(results) == "Nothing is finished yet: 0 of 10 runs are done, and no cost has been measured."
+    assert further(results) == ""
+
+
+def test_without_dense() -> None:
+    text = headline(example(variants=("het-p4", "het-p8")))
+    assert "no measured speed-up, because dense is not in this study (3.0× by count)" in text
+    assert "that of dense is not known" in text
+
+
+def test_only_dense() -> None:
+    assert headline(example(variants=("dense",))) == "Only dense was studied: there is nothing to compare it with."
+
+
+def test_without_times() -> None:
+    text = headline(replace(example(), costs=()))
+    assert text.startswith("het-p4: no measured speed-up, because the time of het-p4 was not measured; accuracy 98.")
+
+
+def test_without_a_finished_run() -> None:
+    text = headline(replace(example(), runs=()))
+    assert text.endswith("no run of het-p4 is finished, so its accuracy is not known.")
+
+
+@pytest.mark.parametrize(("seeds", "words"), [((0,), "One seed is too few"), ((0, 1), "Two seeds are too few")])
+def test_few_seeds_are_said_to_be_few(seeds: tuple[int, ...], words: str) -> None:
+    assert words in further(example(seeds=seeds))
+
+
+def test_five_seeds_are_not_said_to_be_few() -> None:
+    assert "too few" not in further(example(seeds=(0, 1, 2, 3, 4)))
+
+
+def test_notes_list_what_is_missing() -> None:
+    results = example(variants=("dense", "het-p4"))
+    complexity = replace(results.costs[0].complexity, uncounted=("aten::roll",))
+    spoilt = replace(
+        results,
+        runs=(
+            run("dense", 0, state="running", epochs=3),
+            replace(run("het-p4", 0, state="failed", epochs=1), error="the loss became NaN"),
+        ),
+        costs=(replace(results.costs[0], complexity=complexity),),
+    )
+    assert found(spoilt) == {
+        "Failed runs": ("het-p4, seed 0, after 1 epoch: the loss became NaN",),
+        "Unfinished runs": (
+            "dense, seed 0: stopped or running after 3 epochs",
+            "dense, seed 1: not started",
+            "het-p4, seed 1: not started",
+        ),
+        "Not counted in MACs": ("dense: aten::roll",),
+        "Not deployed, so measured in eager PyTorch": (),
+        "Not measured": ("het-p4: no cost and no time",),
+    }
+
+
+def test_empty_notes_are_there() -> None:
+    assert set(found(example()).values()) == {()}
+
+
+def found(results: Results) -> dict[str, tuple[str, ...]]:
+    return {note.title: note.items for note in notes(results)}

@@ -1,6 +1,0 @@
-import pytest
-
-
-@pytest.fixture(autouse=True)
-def _every_epoch_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hetconv.train.pace.TIMES", 0)
