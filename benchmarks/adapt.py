@@ -31,8 +31,8 @@ from hetconv.lab.adapting.course import Adaptation, adapt, tuning_of
 from hetconv.lab.models import create_model
 from hetconv.lab.train import Data, load_data
 from hetconv.lab.train.checkpoint import read_header
-from hetconv.weights import load_weights
 from hetconv.records import adapter
+from hetconv.weights import load_weights
 
 PLANNED = (1.25, 1.5, 2.0, 3.0)
 """Speed-ups that are planned only: with three networks, twelve pairs."""

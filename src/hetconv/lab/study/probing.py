@@ -18,9 +18,9 @@ from hetconv.lab.results import Probe, SensitivityResults
 from hetconv.lab.study.comparison import Comparison
 from hetconv.lab.train import Data, Progress, Recipe, load_data, train
 from hetconv.lab.train.checkpoint import read_header
-from hetconv.weights import load_weights
 from hetconv.lab.train.data import limited
 from hetconv.records import save_record
+from hetconv.weights import load_weights
 
 VALIDATION_SHARE = 5
 """By default, a fifth of the training images is held out."""
