@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from hetconv.errors import HetconvError, UsageError
+from hetconv.foreign import describe_error
 
 
 class _Enough(BaseException):
@@ -121,7 +122,7 @@ def run(model: nn.Module, images: Tensor) -> Any:
     except Exception as error:
         shape = tuple(images.shape)
         raise UsageError(
-            f"{type(model).__name__} does not take images of shape {shape}: {type(error).__name__}: {error}"
+            f"{type(model).__name__} does not take images of shape {shape}: {describe_error(error)}"
         ) from error
 
 

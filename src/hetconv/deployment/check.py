@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from hetconv.deployment.report import CheckedPart
 from hetconv.errors import HetconvError
+from hetconv.foreign import describe_error
 from hetconv.graph.equality import Reference, other_batch, reference, run, tensors_in
 from hetconv.graph.structure import put_back, take_out
 from hetconv.graph.tracing import CaptureError
@@ -92,10 +93,9 @@ def _run_deployed(deployed: Callable[..., Any], trial: Trial) -> Any:
     try:
         return run(deployed, (trial.args, {}))
     except Exception as error:
-        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise HetconvError(
-            f"the network, deployed, does not take a batch of {trial.batch_size}, which the original takes: {first}; "
-            f"nothing is deployed; please report the network"
+            f"the network, deployed, does not take a batch of {trial.batch_size}, which the original takes: "
+            f"{describe_error(error)}; nothing is deployed; please report the network"
         ) from error
 
 

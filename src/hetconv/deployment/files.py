@@ -21,6 +21,7 @@ from hetconv.deployment.report import DeployReport
 from hetconv.deployment.saved_part import SavedPart, load_part, save_part
 from hetconv.errors import DamagedFileError, UsageError
 from hetconv.files import write_atomically
+from hetconv.foreign import describe_error
 from hetconv.ops import native
 from hetconv.records import Record
 from hetconv.tensor_file import NotSafetensorsError, read_tensors
@@ -122,8 +123,7 @@ def _network(
                 owner._modules[key] = part
         model.load_state_dict(rest)
     except (AttributeError, RuntimeError) as error:
-        lines = str(error).strip().splitlines()
-        raise UsageError(f"model is not the network that {path} was made of: {lines[0]}") from error
+        raise UsageError(f"model is not the network that {path} was made of: {describe_error(error)}") from error
     return model
 
 

@@ -17,6 +17,7 @@ from hetconv.deployment.shapes import find_shapes, shapes_of
 from hetconv.deployment.signature import Signature
 from hetconv.deployment.simplify import check_allowed, drop_identities, fold_constants, fold_dimensions
 from hetconv.deployment.sites import Site, find_sites, module_of
+from hetconv.foreign import describe_error
 from hetconv.graph.calls import is_batch_norm
 from hetconv.graph.captured import Captured
 from hetconv.graph.tracing import CaptureError
@@ -62,7 +63,7 @@ def prepare(captured: Captured, inputs: list[Tensor], chooser: Chooser) -> Prepa
     try:
         find_shapes(captured, inputs)
     except Exception as error:
-        raise CaptureError(f"its captured graph does not run: {type(error).__name__}: {error}") from error
+        raise CaptureError(f"its captured graph does not run: {describe_error(error)}") from error
     fold_dimensions(captured, _dimensions(captured))
     sites = find_sites(captured)
     fold_batch_norms(captured, sites)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from hetconv.deployment.signature import Signature
 from hetconv.errors import UsageError
+from hetconv.foreign import describe_error
 from hetconv.graph.structure import has_numbers, take_out
 from hetconv.graph.tracing import CaptureError
 
@@ -67,8 +68,9 @@ def _run(model: nn.Module, args: tuple[Any, ...], modules: Iterable[nn.Module], 
         try:
             model(*copy.deepcopy(args))  # it may write to them
         except Exception as error:
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            raise UsageError(f"the model does not take the example{shapes_in_words(args)}: {lines[0]}") from error
+            raise UsageError(
+                f"the model does not take the example{shapes_in_words(args)}: {describe_error(error)}"
+            ) from error
 
 
 def _removing(handle: Any) -> ExitStack:

@@ -10,6 +10,7 @@ from torch import nn
 
 from hetconv.deployment.part import DeployedPart
 from hetconv.errors import UsageError
+from hetconv.foreign import describe_error
 from hetconv.graph.equality import run
 
 
@@ -49,8 +50,9 @@ def try_out(network: nn.Module, parts: list[DeployedPart], args: tuple[Any, ...]
             try:
                 run(network, (args, {}))
             except Exception as error:
-                lines = str(error).strip().splitlines() or [type(error).__name__]
-                raise UsageError(f"the model's own code does not take deployed parts of itself: {lines[0]}") from error
+                raise UsageError(
+                    f"the model's own code does not take deployed parts of itself: {describe_error(error)}"
+                ) from error
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from hetconv.errors import UsageError
+from hetconv.foreign import describe_error
 
 INPUT, OUTPUT, BATCH = "input", "output", "batch"
 LARGEST = 2**31 - 1
@@ -115,8 +116,7 @@ def _first(error: Exception) -> str:
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
-    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-    return f"{type(cause).__name__}: {lines[0][:300] if lines else ''}"
+    return describe_error(cause)
 
 
 def _strip(proto: Any) -> None:

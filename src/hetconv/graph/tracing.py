@@ -11,6 +11,8 @@ from torch.fx import Node, Proxy, Tracer
 from torch.fx.proxy import Attribute
 
 from hetconv.errors import UsageError
+from hetconv.foreign import LONGEST_MESSAGE, describe_error
+from hetconv.plain_text import one_line
 
 
 class CaptureError(UsageError):
@@ -97,14 +99,13 @@ def reason_of(error: Exception) -> str:
     """Why a module's code could not be followed, in one line."""
     if isinstance(error, CaptureError):
         return str(error)
-    first = next(iter(str(error).strip().splitlines()), "")
     if isinstance(error, torch.fx.proxy.TraceError):
         return CONTROL_FLOW if "control flow" in str(error) else "it iterates over something of unknown length"
     if "'len' is not supported" in str(error):
         return "it asks for the length of something that only its input decides"
-    if isinstance(error, TypeError) and "Proxy" in first:
-        return f"{CONTROL_FLOW} ({first})"
-    return f"{type(error).__name__}: {first}".removesuffix(": ")
+    if isinstance(error, TypeError) and "Proxy" in str(error):
+        return f"{CONTROL_FLOW} ({one_line(str(error), LONGEST_MESSAGE)})"
+    return describe_error(error)
 
 
 CONTROL_FLOW = "its control flow depends on the values or sizes of its input"

@@ -62,8 +62,9 @@ def capture(model: nn.Module) -> Traced:
     try:
         graph = _Tracer().trace(model)
     except Exception as error:
-        first = " ".join(reason_of(error).split())[:200]
-        raise UsageError(f"{type(model).__name__} cannot be captured by torch.fx ({first}); {WAY_OUT}") from error
+        raise UsageError(
+            f"{type(model).__name__} cannot be captured by torch.fx ({reason_of(error)}); {WAY_OUT}"
+        ) from error
     values = copy.deepcopy(graph)
     try:
         make_values(values, dict(model.named_modules(remove_duplicate=False)))
