@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 import traceback
 from collections.abc import Callable
 
 import torch
 
+from hetconv.clock import Timer, medians, times_in_turns, wall
+
 Call = Callable[[], object]
 
 
 def timed(calls: dict[str, Call], device: torch.device, rounds: int, sample_ms: float) -> dict[str, float]:
-    """Milliseconds of each call: the median of rounds in which every call has its turn, after two calls to warm up."""
-    repeats = {}
-    for name, call in calls.items():
-        for _ in range(2):
-            call()
-        repeats[name] = max(1, min(200, round(sample_ms / max(_elapsed(call, 1, device), 1e-3))))
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(rounds):
-        for name, call in calls.items():
-            times[name].append(_elapsed(call, repeats[name], device))
-    return {name: statistics.median(values) for name, values in times.items()}
+    """Milliseconds of each call: the median of rounds in which every call has its turn, after calls to warm up."""
+    timer = _events if device.type == "cuda" else wall
+    return medians(times_in_turns({name: timer(call) for name, call in calls.items()}, rounds, sample_ms=sample_ms))
 
 
-def _elapsed(call: Call, repeats: int, device: torch.device) -> float:
+def _events(call: Call) -> Timer:
+    return lambda repeats: _elapsed(call, repeats)
+
+
+def _elapsed(call: Call, repeats: int) -> float:
     """Milliseconds of one of `repeats` calls."""
-    if device.type != "cuda":
-        begin = time.perf_counter()
-        for _ in range(repeats):
-            call()
-        return 1000 * (time.perf_counter() - begin) / repeats
     first, last = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     torch.cuda.synchronize()
     first.record()

@@ -14,7 +14,6 @@ import importlib.metadata
 import json
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -23,13 +22,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hetconv.clock import times_in_turns, wall
 from hetconv.cost.circumstances import circumstances
 from hetconv.deployment import deploy
 from hetconv.export import export_onnx
 from hetconv.lab.models import create_model
 
 LARGEST_ERROR = 0.25
-SAMPLE_SECONDS = 0.01
 Call = Callable[[Tensor], Any]
 
 
@@ -114,25 +113,6 @@ def candidates(
             yield runtime, f"{variant} {precision}", partial(make, model, exported)
 
 
-def in_turns(calls: dict[tuple[str, str], Call], x: Tensor, rounds: int) -> dict[tuple[str, str], list[float]]:
-    """Milliseconds of each call in every round."""
-    repeats = {}
-    for key, call in calls.items():
-        for _ in range(3):
-            begin = time.perf_counter()
-            call(x)
-            seconds = time.perf_counter() - begin
-        repeats[key] = max(1, round(SAMPLE_SECONDS / seconds))
-    times: dict[tuple[str, str], list[float]] = {key: [] for key in calls}
-    for _ in range(rounds):
-        for key, call in calls.items():
-            begin = time.perf_counter()
-            for _ in range(repeats[key]):
-                call(x)
-            times[key].append(1000 * (time.perf_counter() - begin) / repeats[key])
-    return times
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
@@ -166,7 +146,7 @@ def main() -> None:
                 continue
             calls[runtime, what], errors[runtime, what] = call, error
             print(f"{runtime} {what}: ready, off by {error:.2g}", flush=True)
-        times = in_turns(calls, x, given.rounds)
+        times = times_in_turns({key: wall(call, x) for key, call in calls.items()}, given.rounds)
     rows = [
         {"runtime": runtime, "network": what, "median_ms": statistics.median(values), "least_ms": min(values),
          "error": errors[runtime, what]}

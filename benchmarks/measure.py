@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -20,10 +18,11 @@ import torch
 from peers import forward_calls, training_calls
 from shapes import PARTS, SETS, LayerShape
 
+from hetconv.clock import Timer, medians, times_in_turns, wall
 from hetconv.cost.circumstances import circumstances
 from hetconv.ops.native import instruction_set, multiply_adds
 
-SAMPLE_SECONDS = 0.02
+SAMPLE_MS = 20.0
 PEAK_ROUNDS = 100_000
 
 
@@ -32,25 +31,19 @@ Times = dict[str, float]
 
 def measure(calls: Mapping[str, Callable[[], object]], threads: Sequence[int], rounds: int) -> dict[int, Times]:
     """Milliseconds of each call with each number of threads, the median of rounds in which all have their turn."""
-    repeats = {}
-    for name, call in calls.items():
-        call()
-        begin = time.perf_counter()
-        call()
-        repeats[name] = max(1, round(SAMPLE_SECONDS / max(time.perf_counter() - begin, 1e-6)))
-    times: dict[int, dict[str, list[float]]] = {count: {name: [] for name in calls} for count in threads}
-    for _ in range(rounds):
-        for name, call in calls.items():
-            for count in threads:
-                torch.set_num_threads(count)
-                begin = time.perf_counter()
-                for _ in range(repeats[name]):
-                    call()
-                times[count][name].append(1000 * (time.perf_counter() - begin) / repeats[name])
-    return {
-        count: {name: statistics.median(values) for name, values in of_count.items()}
-        for count, of_count in times.items()
-    }
+
+    def timer(call: Callable[[], object], count: int) -> Timer:
+        timed = wall(call)
+
+        def with_threads(repeats: int) -> float:
+            torch.set_num_threads(count)
+            return timed(repeats)
+
+        return with_threads
+
+    timers = {(name, count): timer(call, count) for name, call in calls.items() for count in threads}
+    found = medians(times_in_turns(timers, rounds, sample_ms=SAMPLE_MS))
+    return {count: {name: found[name, count] for name in calls} for count in threads}
 
 
 def run(

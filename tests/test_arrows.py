@@ -15,6 +15,7 @@ CORE = {
     "errors": set(),
     "starting": set(),
     "version": set(),
+    "clock": set(),
     "plain_text": set(),
     "tensor_file": set(),
     "built": {"errors"},
@@ -28,12 +29,23 @@ CORE = {
     "nn": {"ops", "pattern", "errors"},
     "convert": {"wrappers", "plain_text", *LAYER},
     "graph": {"ops", "plain_text", *LAYER},
-    "cost": {"ops", "records", *LAYER},
+    "cost": {"clock", "ops", "records", *LAYER},
     "layout": {"wrappers", "graph", "ops", *LAYER},
     "runtimes": {"built", "errors", "foreign"},
-    "export": {"wrappers", "files", "graph", "layout", "ops", "plain_text", "runtimes", *LAYER},
-    "quantize": {"errors", "export", "files", "foreign", "plain_text", "runtimes"},
-    "deployment": {"wrappers", "cost", "files", "graph", "ops", "plain_text", "records", "tensor_file", *LAYER},
+    "export": {"clock", "wrappers", "files", "graph", "layout", "ops", "plain_text", "runtimes", *LAYER},
+    "quantize": {"clock", "errors", "export", "files", "foreign", "plain_text", "runtimes"},
+    "deployment": {
+        "clock",
+        "wrappers",
+        "cost",
+        "files",
+        "graph",
+        "ops",
+        "plain_text",
+        "records",
+        "tensor_file",
+        *LAYER,
+    },
     "adaptation": {"convert", "cost", "deployment", "ops", "plain_text", "records", "wrappers", *LAYER},
 }
 """Which parts of the core a part of it may know. None knows the lab."""
@@ -54,8 +66,8 @@ MAY_KNOW = CORE | {part: known | set(CORE) for part, known in LAB.items()}
 FREE = {"cli", "__init__", "__main__", "lab.__init__"}
 """They join the parts and may know all of them; no part may know them."""
 WITHOUT_TORCH = {
-    "built", "errors", "files", "foreign", "records", "pattern", "plain_text", "version", "lab.published", "lab.report",
-    "lab.results", "lab.statistics",
+    "built", "clock", "errors", "files", "foreign", "records", "pattern", "plain_text", "version", "lab.published",
+    "lab.report", "lab.results", "lab.statistics",
 }  # fmt: skip
 HEAVY = {
     "cuda",

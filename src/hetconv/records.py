@@ -6,6 +6,8 @@ multiply-adds (MACs) and parameters as counts for one example.
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -77,6 +79,12 @@ class Latency(Record):
     p80_ms: float
     samples: int
     memory_format: str = "channels_last"
+
+    @classmethod
+    def of(cls, times: Sequence[float], memory_format: str) -> Latency:
+        """Of the milliseconds in each round."""
+        cuts = statistics.quantiles(times, n=5, method="inclusive") if len(times) > 1 else [times[0]] * 4
+        return cls(statistics.median(times), cuts[0], cuts[3], len(times), memory_format)
 
 
 @dataclass(frozen=True)

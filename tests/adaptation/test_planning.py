@@ -238,13 +238,13 @@ def test_each_pattern_of_a_layer_is_run(monkeypatch):
         pytest.skip(native.why_not_loaded())
     called = []
 
-    def medians(*calls):
-        for call in calls:
-            call()
-        called.extend(calls)
-        return list(range(len(calls)))
+    def times_in_turns(timers, *_, **__):
+        for timer in timers.values():
+            timer(1)
+        called.extend(timers)
+        return {name: [name] for name in timers}
 
-    monkeypatch.setattr("hetconv.deployment.choose._medians", medians)
+    monkeypatch.setattr("hetconv.deployment.choose.times_in_turns", times_in_turns)
     work = Work(HetPattern(8, 16, 3, 1), geometry(2, 1, 1, (3, 3)), (2, 8, 9, 9), True, "relu")
     assert form_times(work, [replace(work.pattern, p=p) for p in (1, 2, 4)]) == FormTimes((0, 1, 2), 3)
     assert len(called) == 4

@@ -45,8 +45,8 @@ def exported(tmp_path_factory):
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     folder, alone = tmp_path_factory.mktemp("exported"), iter(ALONE)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(layers, "interleaved_medians", lambda sessions, x, rounds: next(alone))
-        patch.setattr(candidate, "interleaved_medians", lambda sessions, x: {name: WHOLE[name] for name in sessions})
+        patch.setattr(layers, "medians_in_turns", lambda timers, rounds: next(alone))
+        patch.setattr(candidate, "medians_in_turns", lambda timers: {name: WHOLE[name] for name in timers})
         reports = {
             form: export_onnx(model, image(), folder / f"{form}.onnx", form)
             for form in ("grouped", "sliced", "dense", "auto")
@@ -247,7 +247,7 @@ def test_auto_takes_what_can_be_exported(monkeypatch):
     times = {"sliced": 2.0, "dense": 3.0}
     monkeypatch.setattr(candidate, "layer_kinds", lambda model, example: ())
     monkeypatch.setattr(candidate, "Candidate", no_groups)
-    monkeypatch.setattr(candidate, "interleaved_medians", lambda sessions, x: {name: times[name] for name in sessions})
+    monkeypatch.setattr(candidate, "medians_in_turns", lambda timers: {name: times[name] for name in timers})
     found = candidate.fastest(small(), "auto", (image(),), [], 1)
     assert (found.name, found.timed_ms, found.refused) == ("sliced", times, {"grouped": "no groups today"})
 

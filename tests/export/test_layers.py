@@ -89,7 +89,7 @@ def test_one_form_for_all_where_the_whole_network_is_faster_so(monkeypatch):
     monkeypatch.setattr(candidate, "layer_kinds", lambda model, example: ())
     monkeypatch.setattr(candidate, "choose", lambda kinds, load: chosen)
     monkeypatch.setattr(candidate, "Candidate", lambda model, choice, *_: SimpleNamespace(session=choice.form))
-    monkeypatch.setattr(candidate, "interleaved_medians", lambda sessions, x: {name: whole[name] for name in sessions})
+    monkeypatch.setattr(candidate, "medians_in_turns", lambda timers: {name: whole[name] for name in timers})
     found = candidate.fastest(small(), "auto", (image(),), [], 1)
     assert found.name == found.candidate.session == "grouped"
     assert found.timed_ms == whole

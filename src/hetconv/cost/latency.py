@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from hetconv.clock import WARMUP_CALLS, times_in_turns, wall
 from hetconv.cost.circumstances import circumstances
 from hetconv.cost.complexity import evaluating
 from hetconv.errors import HetconvError, UsageError
@@ -19,9 +20,6 @@ from hetconv.foreign import foreign
 from hetconv.records import Circumstances, Latency
 
 MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
-WARMUP_CALLS = 3
-SAMPLE_SECONDS = 0.01
-"""One sample repeats the call until it lasts about this long, so that the clock's grain does not matter."""
 
 
 @dataclass(frozen=True)
@@ -126,41 +124,20 @@ def _measure(models: Mapping[str, nn.Module], example: Tensor, memory_format: st
     example = example.to(memory_format=layout)
     synchronize = _synchronizer(example)
     with _in_format(models.values(), layout), torch.inference_mode():
-        repeats = {name: _warm_up(name, model, example, synchronize) for name, model in models.items()}
-        times: dict[str, list[float]] = {name: [] for name in models}
+        for name, model in models.items():
+            _check_output(name, model, example)
         gc.collect()
-        for _ in range(samples):
-            for name, model in models.items():
-                begin = time.perf_counter()
-                for _ in range(repeats[name]):
-                    model(example)
-                synchronize()
-                times[name].append(1000 * (time.perf_counter() - begin) / repeats[name])
-    return {name: _summary(values, memory_format) for name, values in times.items()}
+        times = times_in_turns(
+            {name: wall(model, example, wait=synchronize) for name, model in models.items()}, samples
+        )
+    return {name: Latency.of(values, memory_format) for name, values in times.items()}
 
 
-def _warm_up(name: str, model: nn.Module, example: Tensor, synchronize: Callable[[], None]) -> int:
-    """Check the output, and find how many calls make one sample."""
+def _check_output(name: str, model: nn.Module, example: Tensor) -> None:
     with foreign(f"{name} does not take the example"):
         output = model(example)
     if isinstance(output, Tensor) and not torch.isfinite(output).all():
         raise HetconvError(f"{name} gives an output that is not finite; it is not timed")
-    for _ in range(WARMUP_CALLS):
-        begin = time.perf_counter()
-        model(example)
-        synchronize()
-        seconds = time.perf_counter() - begin
-    return max(1, round(SAMPLE_SECONDS / max(seconds, 1e-6)))
-
-
-def _summary(times: list[float], memory_format: str) -> Latency:
-    low, high = (times[0], times[0]) if len(times) == 1 else _p20_p80(times)
-    return Latency(statistics.median(times), low, high, len(times), memory_format)
-
-
-def _p20_p80(times: list[float]) -> tuple[float, float]:
-    cuts = statistics.quantiles(times, n=5, method="inclusive")
-    return cuts[0], cuts[3]
 
 
 def _synchronizer(example: Tensor) -> Callable[[], None]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,13 +10,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from hetconv.clock import medians, times_in_turns, wall
 from hetconv.ops.arguments import Geometry
 from hetconv.ops.native import choose_algorithm, pack_weights
 from hetconv.ops.packed import het_conv2d_packed, layer_numbers
 from hetconv.pattern import HetPattern
 
 ROUNDS = 9
-SAMPLE_SECONDS = 0.002
+SAMPLE_MS = 2.0
 """A sample repeats the call until it lasts about this long, so that the clock's grain does not matter."""
 LAYER_SECONDS = 0.4
 """About how long a layer is measured; after that, three rounds are enough."""
@@ -108,32 +107,17 @@ def form_times(work: Work, patterns: Sequence[HetPattern]) -> FormTimes:
         numbers = layer_numbers(pattern, where, work.activation)
         return lambda: _run(het_conv2d_packed, x, packed, bias, residual, numbers)
 
-    native_ms = _medians(*map(ours, patterns), pytorch)
-    return FormTimes(tuple(native_ms[:-1]), native_ms[-1])
+    calls = dict(enumerate((*map(ours, patterns), pytorch)))
+    times = times_in_turns(
+        {number: wall(call) for number, call in calls.items()},
+        ROUNDS,
+        sample_ms=SAMPLE_MS,
+        enough_rounds=3,
+        longest_seconds=LAYER_SECONDS,
+    )
+    *native_ms, torch_ms = medians(times).values()
+    return FormTimes(tuple(native_ms), torch_ms)
 
 
 def _run(call: Callable[..., Tensor], *args: Any) -> None:
     call(*args)
-
-
-def _medians(*calls: Callable[[], None]) -> list[float]:
-    repeats = []
-    for call in calls:
-        for _ in range(3):
-            seconds = _seconds(call, 1)
-        repeats.append(max(1, round(SAMPLE_SECONDS / max(seconds, 1e-7))))
-    samples: list[list[float]] = [[] for _ in calls]
-    begin = time.perf_counter()
-    for number in range(ROUNDS):
-        for times, call, count in zip(samples, calls, repeats, strict=True):
-            times.append(1000 * _seconds(call, count) / count)
-        if number >= 2 and time.perf_counter() - begin > LAYER_SECONDS:
-            break
-    return [statistics.median(times) for times in samples]
-
-
-def _seconds(call: Callable[[], None], count: int) -> float:
-    begin = time.perf_counter()
-    for _ in range(count):
-        call()
-    return time.perf_counter() - begin

@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from hetconv.clock import medians_in_turns, wall
 from hetconv.errors import HetconvError, UsageError
 from hetconv.export.forms import AnyForm, Mixed, forms_to_try
 from hetconv.export.layers import LayerForm, choose, layer_kinds, mixed, slow_forms, summary
 from hetconv.export.native import DOMAIN, Rewritten, rewrite_
 from hetconv.export.onnx_model import to_onnx
 from hetconv.export.prepare import Prepared, prepare
-from hetconv.export.timing import interleaved_medians
 from hetconv.export.verify import Checked, compare
 from hetconv.graph.equality import Reference
 from hetconv.nn import HetConv2d
@@ -145,7 +145,7 @@ def fastest(
         raise HetconvError(f"no form can be exported: {'; '.join(f'{name}: {why}' for name, why in refused.items())}")
     timed: dict[str, float] = {}
     if len(candidates) > 1:
-        sessions = {name: candidate.session for name, candidate in candidates.items()}
-        timed = interleaved_medians(sessions, tried[0].numpy())
+        x = tried[0].numpy()
+        timed = medians_in_turns({name: wall(candidate.session, x) for name, candidate in candidates.items()})
     taken = min(timed or candidates, key=lambda name: timed.get(name, 0.0))
     return Fastest(taken, candidates[taken], timed, refused, layers)

@@ -10,11 +10,11 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
+from hetconv.clock import medians_in_turns, wall
 from hetconv.errors import HetconvError
 from hetconv.export.forms import Form, Mixed, forms_to_try, in_form
 from hetconv.export.onnx_model import layers_to_onnx
 from hetconv.export.prepare import blocked, layers_of
-from hetconv.export.timing import interleaved_medians
 from hetconv.foreign import describe_error
 from hetconv.nn import HetConv2d
 
@@ -132,7 +132,7 @@ def _chosen(kind: Kind, load: Open) -> LayerForm:
             refused[form] = describe_error(error)
     if not running:
         raise HetconvError(f"{kind.names[0]}: {'; '.join(dict.fromkeys(refused.values()))}")
-    times = interleaved_medians(running, x, ROUNDS)
+    times = medians_in_turns({form: wall(call, x) for form, call in running.items()}, ROUNDS)
     return LayerForm(kind.names, kind.layer, times, min(times, key=times.__getitem__), refused)
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from hetconv.clock import medians_in_turns, wall
 from hetconv.errors import HetconvError, UsageError
 from hetconv.export.native import DOMAIN
-from hetconv.export.timing import interleaved_medians
 from hetconv.files import check_output, write_atomically
 from hetconv.foreign import foreign
 from hetconv.quantize.data import TestImages, as_images
@@ -76,7 +76,7 @@ def quantize_onnx(
             quantized = module.quantize(path, images, Path(scratch))
             after = _loaded(backend, quantized, threads)
             found = tested.outputs(after)
-        times = interleaved_medians({"before": before, "after": after}, tested.images[:1])
+        times = medians_in_turns({"before": wall(before, tested.images[:1]), "after": wall(after, tested.images[:1])})
         files = [quantized.with_suffix(suffix) for suffix in module.SUFFIXES]
         for file in files:
             write_atomically(out.with_suffix(file.suffix), file.read_bytes())

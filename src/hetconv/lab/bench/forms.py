@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import nn
 
+from hetconv.clock import medians_in_turns, wall
 from hetconv.errors import HetconvError, UsageError
 from hetconv.export.forms import AnyForm, Mixed, forms_to_try
 from hetconv.export.layers import mixed, slow_forms, summary
 from hetconv.export.onnx_model import to_onnx
 from hetconv.export.prepare import prepare
-from hetconv.export.timing import interleaved_medians
 from hetconv.export.verify import compare, reference
 from hetconv.foreign import describe_error
 from hetconv.lab.bench.layers import timed_layers
@@ -59,7 +59,8 @@ def fastest_form(
             refused[name] = describe_error(error)
     if not running:
         raise HetconvError("; ".join(dict.fromkeys(refused.values())))
-    times = interleaved_medians(running, x.numpy()) if len(running) > 1 else {}
+    timers = {name: wall(session, x.numpy()) for name, session in running.items()}
+    times = medians_in_turns(timers) if len(timers) > 1 else {}
     taken = min(running, key=lambda form: times.get(form, 0.0))
     (folder / file).write_bytes(exported[taken])
     if convert is not None:

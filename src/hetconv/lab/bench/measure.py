@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import shutil
-import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from hetconv.clock import Timer, times_in_turns
 from hetconv.cost import complexity
 from hetconv.cost.circumstances import circumstances
 from hetconv.errors import HetconvError, UsageError
@@ -30,7 +31,6 @@ from hetconv.records import Circumstances, Latency
 SAMPLE_MS = 30.0
 SETTLE_SECONDS = 0.15
 """Several threads wait for work by spinning when theirs is done, some for a tenth of a second; then they sleep."""
-WARMUP_CALLS = 3
 SAY_NOTHING: Callable[[str], None] = lambda _: None  # noqa: E731  (a default argument)
 
 
@@ -191,32 +191,25 @@ def _started(
 def _timed(running: dict[int, Worker], rounds: int, settle_seconds: float) -> tuple[dict[int, Latency], dict[int, str]]:
     """The times of those that ran to the end, and why the others did not."""
     failed: dict[int, str] = {}
-    calls: dict[int, int] = {}
-    times: dict[int, list[float]] = {key: [] for key in running}
-    for key, worker in running.items():
-        with _noted(failed, key):
-            calls[key] = max(1, round(SAMPLE_MS / worker.milliseconds(WARMUP_CALLS)))
-    for _ in range(rounds):
-        for key in [key for key in running if key not in failed]:
+
+    def timer(key: int) -> Timer:
+        """A runtime that dies while it is timed is its own line; the others' times stand."""
+
+        def timed(calls: int) -> float:
+            if key in failed:
+                return math.nan
             time.sleep(settle_seconds)  # the last one's threads have the cores until now
-            with _noted(failed, key):
-                running[key].milliseconds(max(1, calls[key] // 3))  # caches and clock are the others' until now
-                times[key].append(running[key].milliseconds(calls[key]))
-    return {key: _latency(values) for key, values in times.items() if key not in failed}, failed
+            try:
+                running[key].milliseconds(max(1, calls // 3))  # caches and clock are the others' until now
+                return running[key].milliseconds(calls)
+            except HetconvError as error:
+                failed[key] = f"while it was timed: {error}"
+                return math.nan
 
+        return timed
 
-@contextmanager
-def _noted(failed: dict[int, str], key: int) -> Iterator[None]:
-    """A runtime that dies while it is timed is its own line; the others' times stand."""
-    try:
-        yield
-    except HetconvError as error:
-        failed[key] = f"while it was timed: {error}"
-
-
-def _latency(values: list[float]) -> Latency:
-    cuts = statistics.quantiles(values, n=5, method="inclusive") if len(values) > 1 else [values[0]] * 4
-    return Latency(statistics.median(values), cuts[0], cuts[3], len(values), "the runtime's own")
+    times = times_in_turns({key: timer(key) for key in running}, rounds, sample_ms=SAMPLE_MS)
+    return {key: Latency.of(values, "the runtime's own") for key, values in times.items() if key not in failed}, failed
 
 
 def _circumstances(settings: Bench) -> Circumstances:
