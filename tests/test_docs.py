@@ -1,5 +1,6 @@
 """The examples in README and docs run, and the commands they show exist."""
 
+import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -42,3 +43,13 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), target
+
+
+def test_accuracies_on_the_pages_are_those_of_the_records() -> None:
+    spec = importlib.util.spec_from_file_location("accuracy", ROOT / "benchmarks/accuracy.py")
+    accuracy = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(accuracy)
+    studies = accuracy.found()
+    assert studies
+    assert (ROOT / "docs/accuracy.md").read_text() == accuracy.page(studies)
+    assert accuracy.readme_table(studies) in (ROOT / "README.md").read_text()
