@@ -61,7 +61,13 @@ class Bench:
     def save(self) -> None:
         at = circumstances(torch.device("cpu"), "float32", "channels_last", len(self.example), torch.get_num_threads())
         record = {
-            "settings": {key: str(value) for key, value in vars(self.args).items()},
+            "settings": {
+                "model": self.args.model,
+                "width": self.args.width,
+                "data": self.data.name,
+                "epochs": self.args.epochs,
+                "learning_rate": self.args.lr,
+            },
             "circumstances": adapter(type(at)).dump_python(at, mode="json"),
             "found": self.found,
         }
