@@ -1,5 +1,6 @@
 # make demo         install, then compare HetConv with what it replaces, on real images, in a few minutes
 # make test         install what developers need, then everything that must hold: lint, types, tests
+# make site         the documentation as a site, into build/site
 # make wheels       into dist: the sdist, and wheels with the kernels, each for every Python (ARCHS=x86_64 for one)
 # make sanitize     the kernels under AddressSanitizer and UndefinedBehaviorSanitizer, over odd shapes; needs only g++
 # make install, make install-dev, make clean
@@ -12,7 +13,7 @@ DEVELOPING := .venv/.installed-dev
 TOOLS := build/tools
 SOURCES := pyproject.toml setup.py $(wildcard csrc/* csrc/*/*)
 
-.PHONY: demo test wheels sanitize install install-dev clean
+.PHONY: demo test site wheels sanitize install install-dev clean
 
 demo: install
 	$(BIN)/hetconv compare --model vgg16_cifar --width 0.5 --out demo
@@ -22,7 +23,11 @@ test: install-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run -Werror $(shell find csrc examples -name '*.cpp' -o -name '*.h')
+	$(BIN)/zensical build --strict
 	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+site: install-dev
+	$(BIN)/zensical build --strict
 
 sanitize:
 	$(MAKE) -j $(shell nproc) -C csrc sanitize

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 
+import hetconv
 from hetconv.cli.app import app
 
 ROOT = Path(__file__).parent.parent
@@ -36,6 +37,11 @@ def test_commands_parse(line: str) -> None:
     name, *arguments = shlex.split(line, comments=True)[1:]
     command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
     assert command.make_context(name, arguments).info_name == name
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    named = re.findall(r"^::: hetconv\.(\w+)$", (ROOT / "docs/reference.md").read_text(), flags=re.MULTILINE)
+    assert sorted(named) == sorted(set(hetconv.__all__) - {"__version__"})
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
