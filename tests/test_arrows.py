@@ -24,7 +24,7 @@ CORE = {
     "foreign": {"errors", "plain_text"},
     "records": {"files", "errors"},
     "wrappers": {"errors", "foreign"},
-    "weights": {"errors", "tensor_file", "wrappers"},
+    "weights": {"errors", "nn", "ops", "tensor_file", "wrappers"},
     "ops": {"built", "pattern", "errors"},
     "nn": {"ops", "pattern", "errors"},
     "convert": {"wrappers", "plain_text", *LAYER},
@@ -52,14 +52,15 @@ CORE = {
 LAB = {
     "lab.results": set(),
     "lab.published": set(),
+    "lab.trained": set(),
     "lab.statistics": {"lab.results"},
     "lab.models": set(),
-    "lab.train": {"lab.results"},
+    "lab.train": {"lab.results", "lab.trained"},
     "lab.compress": {"lab.results", "lab.train"},
     "lab.adapting": {"lab.train"},
     "lab.bench": {"lab.models", "lab.results"},
     "lab.report": {"lab.results", "lab.statistics"},
-    "lab.study": {"lab.compress", "lab.models", "lab.results", "lab.train"},
+    "lab.study": {"lab.compress", "lab.models", "lab.results", "lab.train", "lab.trained"},
 }
 """Which parts of the lab a part of it may know; and of the core, any."""
 MAY_KNOW = CORE | {part: known | set(CORE) for part, known in LAB.items()}

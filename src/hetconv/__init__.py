@@ -15,6 +15,7 @@ from hetconv.pattern import HetPattern
 from hetconv.quantize import QuantizationReport, quantize_onnx
 from hetconv.runtimes import onnx_runtime_library, register_onnx_runtime
 from hetconv.version import VERSION as __version__  # noqa: N811
+from hetconv.weights import load_weights
 
 __all__ = [
     "ConversionReport",
@@ -41,6 +42,7 @@ __all__ = [
     "het_conv2d",
     "latency",
     "load_deployed",
+    "load_weights",
     "onnx_runtime_library",
     "pack",
     "plan",

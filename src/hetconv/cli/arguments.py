@@ -24,18 +24,46 @@ PIPE_WIDTH = 120
 """Columns of what is printed where there is no terminal."""
 
 
+DEFAULT_CLASSES = 10
+
+
 def network_of(
-    model: str, variant: str, num_classes: int, width: float, weights: Path | None, input_size: str | None
+    model: str,
+    weights: Path | None,
+    variant: str | None = None,
+    num_classes: int | None = None,
+    width: float | None = None,
+    input_size: str | None = None,
 ) -> tuple[nn.Module, tuple[int, int, int]]:
-    """The network that the options name, in evaluation mode, and the size of its input."""
+    """The network that the options name, in evaluation mode, and the size of its input.
+
+    What they do not say is as the weights' file says, where it is a checkpoint of this network.
+    """
     from hetconv.lab.models import create_model, input_size_of
+    from hetconv.lab.trained import Trained
     from hetconv.weights import load_weights
 
-    size = input_size_of(model) if input_size is None else sizes_of(input_size)
-    network = create_model(model, variant, num_classes, width=width).eval()
+    own = None if weights is None else Trained.of(weights)
+    if own is None or own.network != model:
+        own = Trained(model, 1.0, "dense", DEFAULT_CLASSES, input_size_of(model))
+    network = create_model(
+        model,
+        own.variant if variant is None else variant,
+        own.num_classes if num_classes is None else num_classes,
+        width=own.width if width is None else width,
+    ).eval()
     if weights is not None:
         load_weights(weights, network)
-    return network, size
+    return network, own.input_size if input_size is None else sizes_of(input_size)
+
+
+def tell_if_random(model: str, weights: Path | None) -> None:
+    """Say on standard error that the result is of no use but for timing."""
+    from hetconv.lab.models.registry import starts_random
+
+    if weights is None and starts_random(model):
+        text = f"hetconv: note: the weights of {model} are random; give trained ones with --weights"
+        typer.echo(visible(text), err=True)
 
 
 def example_of(batch_size: int, size: tuple[int, int, int]) -> Tensor:

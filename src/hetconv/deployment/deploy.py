@@ -74,10 +74,7 @@ def deploy(
     network = unwrap(model)
     args = _checked(network, example)
     with torch.inference_mode(False), torch.no_grad():
-        if precision == "int8":
-            deployed = _deployed_int8(network, args, calibration, test)
-        else:
-            deployed = _deployed(network, args)
+        deployed = _deployed_int8(network, args, calibration, test) if precision == "int8" else _deployed(network, args)
         if timed:
             timing = before_and_after(copied(network).eval(), deployed, copy.deepcopy(args))
             deployed.report = replace(deployed.report, timing=timing)
