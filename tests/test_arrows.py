@@ -57,9 +57,11 @@ LAB = {
     "lab.models": set(),
     "lab.train": {"lab.results", "lab.trained"},
     "lab.compress": {"lab.results", "lab.train"},
-    "lab.adapting": {"lab.train"},
+    "lab.adapting": {"lab.inference", "lab.train"},
     "lab.bench": {"lab.models", "lab.results"},
     "lab.report": {"lab.results", "lab.statistics"},
+    "lab.named": {"lab.models", "lab.trained"},
+    "lab.inference": {"lab.models", "lab.named", "lab.train", "lab.trained"},
     "lab.study": {"lab.compress", "lab.models", "lab.results", "lab.train", "lab.trained"},
 }
 """Which parts of the lab a part of it may know; and of the core, any."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from hetconv.cli.arguments import network_of, numbers, say, set_threads
+from hetconv.cli.arguments import numbers, say, set_threads
 from hetconv.cli.options import (
     DataSet,
     ImageSize,
@@ -59,11 +59,12 @@ def adapt(
     from hetconv.files import check_output_folder
     from hetconv.lab.adapting.course import DEPLOYED, REPORT, Adaptation, tuning_of
     from hetconv.lab.adapting.course import adapt as adapt_network
+    from hetconv.lab.named import trained_network
     from hetconv.lab.train import load_data
 
     check_output_folder(out, DEPLOYED, REPORT)
     set_threads(threads)
-    network, _ = network_of(model, weights, "dense", num_classes, width)
+    network, _ = trained_network(model, weights, "dense", num_classes, width)
     given = {"learning_rate": lr, "batch_size": train_batch_size, "mixed_precision": mixed_precision}
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     tuning = replace(tuning_of(weights, epochs), **changes) if epochs else None

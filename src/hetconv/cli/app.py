@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from hetconv.cli import adapting, deploying, sharding
+from hetconv.cli import adapting, deploying, sharding, using
 from hetconv.cli.arguments import check_example, console, numbers, say, set_threads, sizes_of
 from hetconv.cli.launched import followed
 from hetconv.cli.options import (
@@ -187,6 +187,8 @@ def profile(
 
 for _command in (adapting.adapt, deploying.deploy, deploying.export, deploying.quantize):
     app.command()(_command)
+app.command("evaluate")(using.evaluate_command)
+app.command("predict")(using.predict_command)
 app.command("bench")(deploying.bench_command)
 app.command("sensitivity")(sensitivity_command)
 app.command()(sharding.shards)

@@ -16,45 +16,12 @@ from hetconv.errors import UsageError
 from hetconv.plain_text import visible
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 LARGEST_SIDE = 2**16
 LARGEST_EXAMPLE = 2**30
 PIPE_WIDTH = 120
 """Columns of what is printed where there is no terminal."""
-
-
-DEFAULT_CLASSES = 10
-
-
-def network_of(
-    model: str,
-    weights: Path | None,
-    variant: str | None = None,
-    num_classes: int | None = None,
-    width: float | None = None,
-    input_size: str | None = None,
-) -> tuple[nn.Module, tuple[int, int, int]]:
-    """The network that the options name, in evaluation mode, and the size of its input.
-
-    What they do not say is as the weights' file says, where it is a checkpoint of this network.
-    """
-    from hetconv.lab.models import create_model, input_size_of
-    from hetconv.lab.trained import Trained
-    from hetconv.weights import load_weights
-
-    own = None if weights is None else Trained.of(weights)
-    if own is None or own.network != model:
-        own = Trained(model, 1.0, "dense", DEFAULT_CLASSES, input_size_of(model))
-    network = create_model(
-        model,
-        own.variant if variant is None else variant,
-        own.num_classes if num_classes is None else num_classes,
-        width=own.width if width is None else width,
-    ).eval()
-    if weights is not None:
-        load_weights(weights, network)
-    return network, own.input_size if input_size is None else sizes_of(input_size)
 
 
 def tell_if_random(model: str, weights: Path | None) -> None:

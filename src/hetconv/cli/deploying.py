@@ -12,7 +12,6 @@ from hetconv.cli.arguments import (
     check_example,
     console,
     example_of,
-    network_of,
     say,
     set_threads,
     sizes_of,
@@ -58,10 +57,12 @@ def deploy(
     """
     from hetconv.deployment import deploy as deploy_network
     from hetconv.files import check_output
+    from hetconv.lab.named import trained_network
 
     check_output(out, *([] if weights is None else [weights]))
     set_threads(threads)
-    network, size = network_of(model, weights, variant, num_classes, width, input_size)
+    network, own_size = trained_network(model, weights, variant, num_classes, width)
+    size = own_size if input_size is None else sizes_of(input_size)
     if precision == "float32" and data is None:
         deployed = deploy_network(network, example_of(batch_size, size))
     else:
@@ -105,9 +106,11 @@ def export(
     """Write a network as ONNX, compared with the network before it is kept; standard operators, but for native."""
     from hetconv.export import export_onnx
     from hetconv.files import check_output
+    from hetconv.lab.named import trained_network
 
     check_output(out, *([] if weights is None else [weights]))
-    network, size = network_of(model, weights, variant, num_classes, width, input_size)
+    network, own_size = trained_network(model, weights, variant, num_classes, width)
+    size = own_size if input_size is None else sizes_of(input_size)
     say(export_onnx(network, example_of(batch_size, size), out, form, threads=threads, runtime=runtime))
     tell_if_random(model, weights)
 
