@@ -254,6 +254,22 @@ def test_a_wrong_setting_leaves_no_trace(tmp_path: Path, wrong: list[str], capsy
     assert not out.exists()
 
 
+def test_the_help_of_bench_lists_every_runtime() -> None:
+    from hetconv.cli.deploying import RUNTIMES
+    from hetconv.lab.bench import RUNNERS
+
+    assert RUNTIMES == RUNNERS
+
+
+def test_shells_complete_commands(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["--show-completion", "bash"]) == 0
+    assert "_HETCONV_COMPLETE=complete_bash" in capfd.readouterr().out
+    for name, value in (("_HETCONV_COMPLETE", "complete_bash"), ("COMP_WORDS", "hetconv pr"), ("COMP_CWORD", "1")):
+        monkeypatch.setenv(name, value)
+    assert run([]) == 0
+    assert capfd.readouterr().out.split() == ["profile", "predict"]
+
+
 @pytest.mark.parametrize("seed", [2**63, 10**30])
 def test_a_seed_that_is_too_large_leaves_no_trace(
     tmp_path: Path, seed: int, capsys: pytest.CaptureFixture[str]

@@ -34,6 +34,10 @@ from hetconv.cli.options import (
     Width,
 )  # fmt: skip
 
+RUNTIMES = (
+    "deployed", "torch_eager", "torch_compiled", "onnx_runtime", "onnx_runtime_native", "open_vino", "ncnn_runtime",
+)  # fmt: skip
+"""As `hetconv.lab.bench.RUNNERS`, which the help does not wait for."""
 Runtime = Literal["onnxruntime", "openvino"]
 
 
@@ -140,7 +144,7 @@ def bench_command(
     model: Model,
     out: Annotated[Path, typer.Option(help="Folder for bench.json, bench.md and bench.png.")] = Path("runs/bench"),
     variants: Annotated[str, typer.Option("--variant", help="Comma-separated specs, beside dense.")] = "het-p4",
-    runtimes: Annotated[str, typer.Option(help="Comma-separated; all that are known by default.")] = "",
+    runtimes: Annotated[str, typer.Option(help=f"Comma-separated, of {', '.join(RUNTIMES)}; all without.")] = "",
     input_size: InputSize = None,
     num_classes: Classes = 10,
     width: Width = 1.0,
