@@ -16,7 +16,7 @@ SOURCES := pyproject.toml setup.py $(wildcard csrc/* csrc/*/*)
 .PHONY: demo test site wheels sanitize install install-dev clean
 
 demo: install
-	$(BIN)/hetconv compare --model vgg16_cifar --width 0.5 --out demo
+	$(BIN)/hetconv compare vgg16_cifar --width 0.5 --out demo
 
 test: install-dev
 	$(BIN)/ruff check .

@@ -24,7 +24,7 @@ CORE = {
     "foreign": {"errors", "plain_text"},
     "records": {"files", "errors"},
     "wrappers": {"errors", "foreign"},
-    "weights": {"errors", "tensor_file", "wrappers"},
+    "weights": {"errors", "nn", "ops", "tensor_file", "wrappers"},
     "ops": {"built", "pattern", "errors"},
     "nn": {"ops", "pattern", "errors"},
     "convert": {"wrappers", "plain_text", *LAYER},
@@ -52,18 +52,21 @@ CORE = {
 LAB = {
     "lab.results": set(),
     "lab.published": set(),
+    "lab.trained": set(),
     "lab.statistics": {"lab.results"},
     "lab.models": set(),
-    "lab.train": {"lab.results"},
+    "lab.train": {"lab.results", "lab.trained"},
     "lab.compress": {"lab.results", "lab.train"},
-    "lab.adapting": {"lab.train"},
+    "lab.adapting": {"lab.inference", "lab.train"},
     "lab.bench": {"lab.models", "lab.results"},
     "lab.report": {"lab.results", "lab.statistics"},
-    "lab.study": {"lab.compress", "lab.models", "lab.results", "lab.train"},
+    "lab.named": {"lab.models", "lab.trained"},
+    "lab.inference": {"lab.models", "lab.named", "lab.train", "lab.trained"},
+    "lab.study": {"lab.compress", "lab.models", "lab.results", "lab.train", "lab.trained"},
 }
 """Which parts of the lab a part of it may know; and of the core, any."""
 MAY_KNOW = CORE | {part: known | set(CORE) for part, known in LAB.items()}
-FREE = {"cli", "__init__", "__main__", "lab.__init__"}
+FREE = {"cli", "__init__", "__main__", "public", "lab.__init__"}
 """They join the parts and may know all of them; no part may know them."""
 WITHOUT_TORCH = {
     "built", "clock", "errors", "files", "foreign", "records", "pattern", "plain_text", "version", "lab.published",
@@ -146,12 +149,33 @@ def test_no_arrow_makes_a_circle():
 def loaded_by(statement):
     code = f"{statement}\nimport sys; print(*sorted({{name.split('.')[0] for name in sys.modules}}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return set(done.stdout.split())
+    return set(done.stdout.splitlines()[-1].split())
 
 
 def test_import_is_light():
     """FLOP formulas are registered in torch.utils.flop_counter, which imports triton itself where that is installed."""
     assert loaded_by("import hetconv") & HEAVY <= loaded_by("import torch.utils.flop_counter") & HEAVY
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["study", "--help"], ["train", "--help"]])
+def test_the_commands_help_is_light(arguments):
+    """It has to be there at once: PyTorch alone takes seconds to load."""
+    loaded = loaded_by(f"import sys; sys.argv = ['hetconv']; from hetconv.cli import run; run({arguments})")
+    assert not loaded & (HEAVY - {"rich", "typer"} | {"torch", "numpy"})
+
+
+def test_under_the_command_hetconv_has_every_name():
+    code = """
+import sys
+sys.argv = ["hetconv"]
+import hetconv
+assert "torch" not in sys.modules
+from hetconv import HetConv2d, nn
+assert nn.HetConv2d is HetConv2d is hetconv.HetConv2d
+assert hetconv.lab.create_model
+assert not hasattr(hetconv, "nothing")
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def without(packages):

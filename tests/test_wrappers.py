@@ -1,5 +1,7 @@
 """What wraps a network, and every entry that takes one."""
 
+import copy
+
 import pytest
 import torch
 import torch.distributed as dist
@@ -142,6 +144,22 @@ def test_state_dicts_saved_from_wrappers_load(kind, tmp_path):
     save_file({name: value.clone() for name, value in STATES[kind](saved).items()}, tmp_path / "weights")
     load_weights(tmp_path / "weights", nn.DataParallel(model))
     assert all(torch.equal(value, saved.state_dict()[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_of_a_dense_network_layers_keep_what_their_pattern_keeps(prefix, tmp_path):
+    dense = nn.Sequential(nn.Conv2d(4, 8, 3, bias=False), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3))
+    save_file({prefix + name: value.clone() for name, value in dense.state_dict().items()}, tmp_path / "weights")
+    model = copy.deepcopy(dense)
+    wanted = copy.deepcopy(dense)
+    for network in (model, wanted):
+        hetconv.convert_(network, 2)
+    for parameter in model.parameters():
+        nn.init.zeros_(parameter)
+    with pytest.raises(UsageError, match="is a dense kernel"):
+        load_weights(tmp_path / "weights", model)
+    load_weights(tmp_path / "weights", model, from_dense=True)
+    assert all(torch.equal(value, wanted.state_dict()[name]) for name, value in model.state_dict().items())
 
 
 def test_other_state_dicts_are_refused_in_one_short_line(tmp_path):

@@ -1,53 +1,26 @@
 """HetConv layers for PyTorch: the layer, its exact cost, conversion, and an honest comparison."""
 
-import hetconv.starting  # noqa: F401  (acts before PyTorch is loaded)
+from typing import TYPE_CHECKING, Any
 
-# isort: split
-from hetconv.adaptation import Plan, RefitReport, plan, refit_
-from hetconv.convert import ConversionReport, convert_, convertible, swap_
-from hetconv.cost import LatencyReport, complexity, latency, speedup_theory
-from hetconv.deployment import Deployed, DeployReport, deploy, load_deployed
-from hetconv.export import ExportReport, export_onnx
-from hetconv.layout import relayout
-from hetconv.nn import HetConv2d, PackedHetConv2d, fold_pointwise, pack
-from hetconv.ops import Explanation, allow_winograd, explain, het_conv2d
-from hetconv.pattern import HetPattern
-from hetconv.quantize import QuantizationReport, quantize_onnx
-from hetconv.runtimes import onnx_runtime_library, register_onnx_runtime
-from hetconv.version import VERSION as __version__  # noqa: N811
+from hetconv.starting import end_quietly_while_loading, is_the_command
+from hetconv.version import VERSION
 
-__all__ = [
-    "ConversionReport",
-    "DeployReport",
-    "Deployed",
-    "Explanation",
-    "ExportReport",
-    "HetConv2d",
-    "HetPattern",
-    "LatencyReport",
-    "PackedHetConv2d",
-    "Plan",
-    "QuantizationReport",
-    "RefitReport",
-    "__version__",
-    "allow_winograd",
-    "complexity",
-    "convert_",
-    "convertible",
-    "deploy",
-    "explain",
-    "export_onnx",
-    "fold_pointwise",
-    "het_conv2d",
-    "latency",
-    "load_deployed",
-    "onnx_runtime_library",
-    "pack",
-    "plan",
-    "quantize_onnx",
-    "refit_",
-    "register_onnx_runtime",
-    "relayout",
-    "speedup_theory",
-    "swap_",
-]
+__version__ = VERSION
+
+end_quietly_while_loading()  # before PyTorch is loaded
+
+if TYPE_CHECKING or not is_the_command():
+    from hetconv import lab  # noqa: F401  (hetconv.lab.create_model, where hetconv alone was imported)
+    from hetconv.public import *  # noqa: F403
+else:
+
+    def __getattr__(name: str) -> Any:
+        """The command loads PyTorch where it computes; `hetconv --help` does without."""
+        from importlib import import_module
+
+        public = import_module("hetconv.public")
+        import_module("hetconv.lab")
+        found = {**globals(), **{name: getattr(public, name) for name in public.__all__}}
+        if name not in found:
+            raise AttributeError(f"module 'hetconv' has no attribute {name!r}")
+        return found[name]

@@ -67,6 +67,16 @@ def read_tensors(path: Path) -> TensorFile:
     return TensorFile(metadata, tensors)
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """The texts in a file's header alone.
+
+    Raises:
+        NotSafetensorsError, OSError: as `read_tensors`.
+    """
+    with path.open("rb") as file:
+        return _header(file)[0]
+
+
 def _header(file: BinaryIO) -> tuple[dict[str, str], list[_Entry]]:
     length = int.from_bytes(_bytes(file, 8), "little")
     if length > LONGEST_HEADER:

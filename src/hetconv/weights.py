@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from hetconv.errors import UsageError
+from hetconv.nn import HetConv2d
+from hetconv.ops.weights import from_dense_weight
 from hetconv.tensor_file import NotSafetensorsError, read_tensors
 from hetconv.wrappers import unwrap, unwrapped_names
 
 
-def load_weights(path: Path, model: nn.Module) -> None:
+def load_weights(path: Path | str, model: nn.Module, *, from_dense: bool = False) -> None:
     """Put the weights of a file into a model: of a checkpoint, or of any state dict that was saved as safetensors.
 
     Names as wrappers (DDP, torch.compile, Lightning and others) put them into a state dict are the network's own then.
 
+    Args:
+        from_dense: where the file is of the dense network, each HetConv layer takes what its pattern keeps of its
+            kernel, as `convert_` does; train the network then. Without, such a file is refused.
+
     Raises:
         UsageError: there is no such file, it is no safetensors file, or it is of another model.
     """
-    model = unwrap(model)
+    model, path = unwrap(model), Path(path)
     if not path.is_file():
         raise UsageError(f"looked for the weights {path}; they are not there")
     try:
@@ -30,14 +37,43 @@ def load_weights(path: Path, model: nn.Module) -> None:
     if "hetconv" in read.metadata:
         tensors = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
     wanted = model.state_dict()
+    layers = {} if any(name.endswith(".weight_spatial") for name in tensors) else _layers(model)
     try:
-        tensors = unwrapped_names(tensors, wanted)
+        tensors = unwrapped_names(tensors, _dense_names(wanted, layers))
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
+    if from_dense:
+        tensors = _converted(tensors, layers)
     reason = _why_not(tensors, wanted)
     if reason is not None:
         raise UsageError(f"{path} holds the weights of another model: {reason}")
     model.load_state_dict(tensors)
+
+
+def _layers(model: nn.Module) -> dict[str, HetConv2d]:
+    """Every HetConv layer under each of its names, with a dot behind."""
+    named = model.named_modules(remove_duplicate=False)
+    return {f"{name}." if name else "": module for name, module in named if isinstance(module, HetConv2d)}
+
+
+def _dense_names(names: Iterable[str], layers: Mapping[str, HetConv2d]) -> list[str]:
+    """The names of a state dict whose HetConv layers are still dense."""
+    own = {f"{prefix}{name}" for prefix in layers for name in ("weight_spatial", "weight_pointwise", "_extra_state")}
+    return [*(name for name in names if name not in own), *(f"{prefix}weight" for prefix in layers)]
+
+
+def _converted(weights: dict[str, Tensor], layers: Mapping[str, HetConv2d]) -> dict[str, Tensor]:
+    """A dense network's weights as those of one that has these HetConv layers; of others, its kernels stay."""
+    for prefix, layer in layers.items():
+        kernel = weights.get(f"{prefix}weight")
+        if kernel is None or kernel.shape != (layer.out_channels, layer.in_channels, *layer.kernel_size):
+            continue
+        del weights[f"{prefix}weight"]
+        weights[f"{prefix}weight_spatial"], pointwise = from_dense_weight(kernel, layer.pattern)
+        if layer.p > 1:
+            weights[f"{prefix}weight_pointwise"] = pointwise
+        weights[f"{prefix}_extra_state"] = layer.get_extra_state()
+    return weights
 
 
 def _why_not(weights: dict[str, Tensor], wanted: dict[str, Tensor]) -> str | None:

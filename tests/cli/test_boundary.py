@@ -103,7 +103,7 @@ def test_networks_that_cannot_be_had(theirs: Path, name: str, message: str, caps
 def test_networks_that_cannot_be_trained(
     theirs: Path, name: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["compare", "--model", f"theirnets:{name}", "--variants", "dense", "--epochs", "1", "--out", "runs"]
+    arguments = ["compare", f"theirnets:{name}", "--variants", "dense", "--epochs", "1", "--out", "runs"]
     assert run([*arguments, "--train-limit", "64", "--batch-size", "32"]) == 2
     assert message in only_line(capsys)
 

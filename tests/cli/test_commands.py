@@ -82,19 +82,93 @@ def test_deploy_takes_a_trained_checkpoint(tmp_path: Path, capsys: pytest.Captur
     assert "holds the weights of another model: " in capsys.readouterr().err
 
 
+def test_a_checkpoint_says_width_classes_variant_and_input_size(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from hetconv.lab.models import create_model
+    from hetconv.lab.train.checkpoint import save_checkpoint
+    from hetconv.lab.trained import Trained, title
+
+    path = tmp_path / "checkpoint.safetensors"
+    model = create_model("resnet20_cifar", "het-p8", 7, width=0.5)
+    identity = {
+        "network": title("resnet20_cifar", 0.5), "variants": ["het-p8"], "num_classes": 7, "input_size": [3, 24, 40]
+    }  # fmt: skip
+    save_checkpoint(path, model, None, identity, ())
+    assert Trained.of(path) == Trained("resnet20_cifar", 0.5, "het-p8", 7, (3, 24, 40))
+    out = str(tmp_path / "out.onnx")
+    assert run(["export", "resnet20_cifar", "--weights", str(path), "--out", out, "--form", "dense"]) == 0
+    read = capsys.readouterr()
+    assert "random" not in read.err
+    assert onnx_sizes(out) == ([3, 24, 40], [7])
+    assert run(["export", "resnet20_cifar", "--weights", str(path), "--out", out, "--num-classes", "8"]) == 2
+    assert "holds the weights of another model" in capsys.readouterr().err
+
+
+def onnx_sizes(file: str) -> tuple[list[int], list[int]]:
+    """The sizes of one example's input and output."""
+    import onnx
+
+    graph = onnx.load(file).graph
+    shapes = [
+        [size.dim_value for size in value.type.tensor_type.shape.dim] for value in (graph.input[0], graph.output[0])
+    ]
+    return shapes[0][1:], shapes[1][1:]
+
+
+def test_a_network_with_random_weights_is_said_to_be_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("theirs.py").write_text("from torch import nn\ndef net(): return nn.Sequential(nn.Conv2d(3, 4, 3))")
+    options = ["--form", "dense", "--input", "3,8,8", "--out", "out.onnx"]
+    assert run(["export", "theirs:net", *options]) == 0
+    assert capsys.readouterr().err == ""
+    assert run(["export", "resnet20_cifar", "--width", "0.25", *options]) == 0
+    said = "hetconv: note: the weights of resnet20_cifar are random; give trained ones with --weights\n"
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize("saved", ["dense", "het-p4"])
+def test_training_begins_from_the_weights_of_a_file(
+    saved: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At a learning rate of nothing they stay; of the dense network, a HetConv layer keeps its part."""
+    import torch
+    from safetensors.torch import save_file
+
+    from hetconv import convert_, load_weights
+    from hetconv.lab.models import create_model
+
+    begun = create_model("resnet20_cifar", saved, width=0.25)
+    save_file(begun.state_dict(), tmp_path / "begun.safetensors")
+    still = ["--lr", "0", "--weights", str(tmp_path / "begun.safetensors"), *SMALL]
+    assert run(["train", "--out", str(tmp_path / "out"), "--variant", "het-p4", *still]) == 0
+    if saved == "dense":
+        convert_(begun, p=4)
+    trained = create_model("resnet20_cifar", "het-p4", width=0.25)
+    load_weights(next((tmp_path / "out").rglob("checkpoint.safetensors")), trained)
+    wanted = dict(begun.named_parameters())
+    for name, value in trained.named_parameters():
+        assert torch.equal(value, wanted[name])
+    assert run(["compare", "--out", str(tmp_path / "no"), "--variants", "dwc-pwc", *still]) == 2
+    assert "dwc-pwc cannot begin from these weights: " in capsys.readouterr().err
+    assert run(["train", "--out", str(tmp_path / "out"), "--variant", "het-p4", "--lr", "0", *SMALL]) == 2
+    assert "weights" in capsys.readouterr().err  # the folder is of a training that began elsewhere
+
+
 def test_train_export_and_quantize(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    small = ["--model", "resnet20_cifar", "--width", "0.25"]
-    assert run(["train", "--out", str(tmp_path), "--variant", "het-p4", *small[:2], *SMALL]) == 0
+    assert run(["train", "resnet20_cifar", "--out", str(tmp_path), "--variant", "het-p4", *SMALL]) == 0
     weights = str(next(tmp_path.rglob("*.safetensors")))
     whole, small8 = str(tmp_path / "whole.onnx"), str(tmp_path / "int8.onnx")
-    arguments = ["export", "resnet20_cifar", "--width", "0.25", "--weights", weights, "--out", whole, "--form", "dense"]
+    arguments = ["export", "resnet20_cifar", "--weights", weights, "--out", whole, "--form", "dense"]
     assert run(arguments) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "HetConv layers: 18, dense" in printed
     assert "compared with the model: onnxruntime" in printed
     assert run(["quantize", whole, "--out", small8, "--calibration-images", "64"]) == 0
     assert "accuracy on 360 images" in capsys.readouterr().out
-    assert run(["export", "resnet20_cifar", "--weights", weights, "--out", whole]) == 2
+    assert run(["export", "resnet20_cifar", "--width", "1", "--weights", weights, "--out", whole]) == 2
     assert "holds the weights of another model" in capsys.readouterr().err
 
 
@@ -129,7 +203,7 @@ def measured(settings: Bench) -> BenchResults:
         (["compare", "--variants", ""], "unknown variant ''"),
         (["compare", "--data", "mnist"], "unknown data set 'mnist'"),
         (["compare", "--data", "cifar10:/no/such"], "looked for the folder /no/such"),
-        (["compare", "--model", "resnet51"], "unknown network 'resnet51'"),
+        (["compare", "resnet51"], "unknown network 'resnet51'"),
         (["compare", "--lr", "-1"], "learning_rate=-1.0 must be at least 0"),
         (["compare", "--schedule", "step", "--step-epochs", "5,x"], "--step-epochs '5,x' must be whole numbers"),
         (["compare", "--seeds", "0"], "--seeds"),
@@ -146,7 +220,7 @@ def measured(settings: Bench) -> BenchResults:
         (["table", "table-9"], "unknown table 'table-9'; there is vgg16-cifar10"),
         (
             ["export", "resnet20_cifar", "--out", "x.onnx", "--form", "fast"],
-            "form='fast' must be auto, grouped, sliced",
+            "'fast' is not one of 'auto', 'grouped', 'sliced', 'dense', 'native'",
         ),
         (["export", "resnet20_cifar", "--out", "x.onnx", "--input", "1,8,8"], "the model does not take an example"),
         (["export", "resnet20_cifar", "--out", "x.onnx", "--weights", "/no/such"], "looked for the weights /no/such"),
@@ -175,9 +249,25 @@ def test_wrong_use_is_one_line_and_exit_code_2(
 def test_a_wrong_setting_leaves_no_trace(tmp_path: Path, wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Also where it is of a stage that comes last: the corrected command finds no other study in its way."""
     out = tmp_path / "out"
-    assert run(["compare", "--out", str(out), "--variants", "dense,l1-50", "--model", "vgg16_cifar", *wrong]) == 2
+    assert run(["compare", "--out", str(out), "--variants", "dense,l1-50", "vgg16_cifar", *wrong]) == 2
     assert f"={wrong[1]} must be " in capsys.readouterr().err.replace(".0", "")
     assert not out.exists()
+
+
+def test_the_help_of_bench_lists_every_runtime() -> None:
+    from hetconv.cli.deploying import RUNTIMES
+    from hetconv.lab.bench import RUNNERS
+
+    assert RUNTIMES == RUNNERS
+
+
+def test_shells_complete_commands(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["--show-completion", "bash"]) == 0
+    assert "_HETCONV_COMPLETE=complete_bash" in capfd.readouterr().out
+    for name, value in (("_HETCONV_COMPLETE", "complete_bash"), ("COMP_WORDS", "hetconv pr"), ("COMP_CWORD", "1")):
+        monkeypatch.setenv(name, value)
+    assert run([]) == 0
+    assert capfd.readouterr().out.split() == ["profile", "predict"]
 
 
 @pytest.mark.parametrize("seed", [2**63, 10**30])
@@ -221,7 +311,7 @@ def test_a_diverging_run_is_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFi
 
 def compare_command() -> list[str]:
     command = [sys.executable, "-P", "-m", "hetconv", "compare", "--out", "out", "--variants", "dense"]
-    size = ["--model", "holds:Holds", "--train-limit", "64", "--epochs", "4", "--batch-size", "32", "--threads", "1"]
+    size = ["holds:Holds", "--train-limit", "64", "--epochs", "4", "--batch-size", "32", "--threads", "1"]
     return [*command, *size]
 
 

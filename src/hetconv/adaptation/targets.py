@@ -63,7 +63,7 @@ class DeployTarget:
         return native | {1: min(native[1], forms.torch_ms)}
 
     def prepare(self, model: nn.Module, example: Tensor) -> nn.Module:
-        return deploy(model, example)
+        return deploy(model, example, timed=False)
 
     def network_times(self, prepared: Mapping[str, nn.Module], example: Tensor) -> dict[str, float]:
         report = latency(prepared, example, memory_format="channels_last")

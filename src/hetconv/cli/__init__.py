@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from hetconv.errors import HetconvError, UsageError, WrongFileError
 from hetconv.foreign import describe_error
 from hetconv.plain_text import one_line
 
+NAME = "hetconv"
 USAGE, FAILURE, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 LONGEST_LINE = 2000
 LAB = Path(__file__).parents[1] / "lab"
@@ -106,10 +108,21 @@ def _call(arguments: list[str]) -> int:
     with warnings.catch_warnings():
         warnings.showwarning = note
         try:
-            return int(app(arguments or ["--help"], standalone_mode=False) or 0)
+            return int(app(arguments or ["--help"], prog_name=NAME, standalone_mode=False) or 0)
+        except SystemExit as leaves:
+            if not _is_of_a_shell(arguments):
+                raise
+            return leaves.code if isinstance(leaves.code, int) else 0
         except typer.TyperException as error:
             message = error.format_message() if isinstance(error, typer.BadParameter.__base__) else str(error)  # type: ignore
             raise UsageError(f"{message} (hetconv --help)") from error
+
+
+def _is_of_a_shell(arguments: list[str]) -> bool:
+    """Whether a shell asks for completions, or for how to get them; typer answers, and leaves."""
+    return f"_{NAME.upper()}_COMPLETE" in os.environ or bool(
+        {"--install-completion", "--show-completion"} & set(arguments)
+    )
 
 
 def _say(messages: Sequence[str], code: int) -> int:

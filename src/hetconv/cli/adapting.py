@@ -8,14 +8,26 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from hetconv.cli.arguments import network_of, numbers, say, set_threads
-from hetconv.cli.options import Classes, DataSet, ImageSize, ModelName, Seed, Threads, TrainLimit, Width
+from hetconv.cli.arguments import numbers, say, set_threads
+from hetconv.cli.options import (
+    DataSet,
+    ImageSize,
+    MixedPrecision,
+    Model,
+    Seed,
+    Threads,
+    TimedBatch,
+    TrainedClasses,
+    TrainedWeights,
+    TrainedWidth,
+    TrainLimit,
+)  # fmt: skip
 from hetconv.plain_text import visible
 
 
 def adapt(
-    model: ModelName,
-    weights: Annotated[Path, typer.Option(help="The trained network: a checkpoint, or a state dict as safetensors.")],
+    model: Model,
+    weights: TrainedWeights,
     out: Annotated[Path, typer.Option(help="Folder for all results; run again to go on.")],
     data: DataSet = "digits",
     speedup: Annotated[float | None, typer.Option(help="How many times faster, deployed on this machine.")] = None,
@@ -29,11 +41,13 @@ def adapt(
     train_batch_size: Annotated[
         int | None, typer.Option(min=1, help="Of the distillation; the network's own without.")
     ] = None,
-    mixed_precision: Annotated[str | None, typer.Option(help="no, bf16 or fp16; the network's own without.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images in the batch that is timed.")] = 1,
+    mixed_precision: Annotated[
+        MixedPrecision | None, typer.Option(help="Of the distillation; the network's own without.")
+    ] = None,
+    batch_size: TimedBatch = 1,
     seed: Seed = 0,
-    num_classes: Classes = 10,
-    width: Width = 1.0,
+    num_classes: TrainedClasses = None,
+    width: TrainedWidth = None,
     image_size: ImageSize = 224,
     train_limit: TrainLimit = None,
     threads: Threads = None,
@@ -45,11 +59,12 @@ def adapt(
     from hetconv.files import check_output_folder
     from hetconv.lab.adapting.course import DEPLOYED, REPORT, Adaptation, tuning_of
     from hetconv.lab.adapting.course import adapt as adapt_network
+    from hetconv.lab.named import trained_network
     from hetconv.lab.train import load_data
 
     check_output_folder(out, DEPLOYED, REPORT)
     set_threads(threads)
-    network, _ = network_of(model, "dense", num_classes, width, weights, None)
+    network, _ = trained_network(model, weights, "dense", num_classes, width)
     given = {"learning_rate": lr, "batch_size": train_batch_size, "mixed_precision": mixed_precision}
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     tuning = replace(tuning_of(weights, epochs), **changes) if epochs else None

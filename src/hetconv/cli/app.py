@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from hetconv.cli import adapting, deploying, sharding
+from hetconv.cli import adapting, deploying, sharding, using
 from hetconv.cli.arguments import check_example, console, numbers, say, set_threads, sizes_of
 from hetconv.cli.launched import followed
 from hetconv.cli.options import (
@@ -23,7 +23,6 @@ from hetconv.cli.options import (
     InputSize,
     LearningRate,
     Model,
-    ModelName,
     Momentum,
     Precision,
     Schedule,
@@ -31,9 +30,11 @@ from hetconv.cli.options import (
     Smoothing,
     StageEpochs,
     StageRate,
+    StartingWeights,
     StepEpochs,
     StepFactor,
     Threads,
+    TimedBatch,
     TrainLimit,
     Variant,
     Warmup,
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from hetconv.lab.study import Comparison
 
 app = typer.Typer(
-    add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None,
     help="HetConv layers for PyTorch: compare, train, profile and check them.",
 )  # fmt: skip
 
@@ -70,11 +71,12 @@ def whole(
 
 @app.command()
 def compare(
-    out: Annotated[Path, typer.Option(help="Folder for the results; run again to go on.")] = Path("runs/compare"),
     model: Model = "resnet20_cifar",
+    out: Annotated[Path, typer.Option(help="Folder for the results; run again to go on.")] = Path("runs/compare"),
     variants: Annotated[str, typer.Option(help="Comma-separated specs.")] = "dense,het-p4,het-p8,gwc4-pwc,dwc-pwc",
     seeds: Annotated[int, typer.Option(min=1, max=10_000, help="How many seeds to train each variant from.")] = 1,
     data: DataSet = "digits",
+    weights: StartingWeights = None,
     width: Width = 1.0,
     image_size: ImageSize = 224,
     train_limit: TrainLimit = None,
@@ -89,7 +91,7 @@ def compare(
     warmup_epochs: Warmup = 1.0,
     label_smoothing: Smoothing = 0.0,
     mixed_precision: Precision = "no",
-    latency_batch: Annotated[int, typer.Option(min=1, help="Images in the batch that is timed.")] = 1,
+    latency_batch: TimedBatch = 1,
     retrain_epochs: StageEpochs = None,
     retrain_lr: StageRate = None,
     prepare_epochs: StageEpochs = None,
@@ -107,17 +109,21 @@ def compare(
     )  # fmt: skip
     stages = StageSettings(retrain_epochs, retrain_lr, prepare_epochs, prepare_lr)
     specs = tuple(variants.split(","))
-    sizes = (width, image_size, train_limit, latency_batch)
-    _compare(Comparison(model, specs, tuple(range(seeds)), data, recipe, *sizes, stages=stages), out, threads)
+    comparison = Comparison(
+        model, specs, tuple(range(seeds)), data, recipe, width, image_size, train_limit,
+        latency_batch, stages=stages, weights=_text(weights),
+    )  # fmt: skip
+    _compare(comparison, out, threads)
 
 
 @app.command()
 def train(
     out: Annotated[Path, typer.Option(help="Folder for the checkpoint and results; run again to go on.")],
-    variant: Variant = "het-p4",
     model: Model = "resnet20_cifar",
+    variant: Variant = "dense",
     seed: Seed = 0,
     data: DataSet = "digits",
+    weights: StartingWeights = None,
     width: Width = 1.0,
     image_size: ImageSize = 224,
     train_limit: TrainLimit = None,
@@ -142,20 +148,27 @@ def train(
         epochs, batch_size, lr, momentum, weight_decay, schedule, numbers("step-epochs", step_epochs), step_factor,
         warmup_epochs, label_smoothing, mixed_precision,
     )  # fmt: skip
-    comparison = Comparison(model, (variant,), (seed,), data, recipe, width, image_size, train_limit)
+    comparison = Comparison(
+        model, (variant,), (seed,), data, recipe, width, image_size, train_limit,
+        weights=_text(weights),
+    )  # fmt: skip
     _compare(comparison, out, threads, weights=True)
     run = Store(out).run(variant, seed)
     say(f"weights: {run.path if comparison.compressed else run.checkpoint}")
 
 
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
 @app.command()
 def profile(
-    model: ModelName,
+    model: Model,
     variant: Variant = "dense",
     input_size: InputSize = None,
     num_classes: Classes = 10,
     width: Width = 1.0,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images in the batch that is timed.")] = 1,
+    batch_size: TimedBatch = 1,
     threads: Threads = None,
 ) -> None:
     """Show what each layer of a network costs: multiply-adds, parameters, milliseconds."""
@@ -174,6 +187,8 @@ def profile(
 
 for _command in (adapting.adapt, deploying.deploy, deploying.export, deploying.quantize):
     app.command()(_command)
+app.command("evaluate")(using.evaluate_command)
+app.command("predict")(using.predict_command)
 app.command("bench")(deploying.bench_command)
 app.command("sensitivity")(sensitivity_command)
 app.command()(sharding.shards)

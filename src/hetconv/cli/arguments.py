@@ -16,7 +16,7 @@ from hetconv.errors import UsageError
 from hetconv.plain_text import visible
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 LARGEST_SIDE = 2**16
 LARGEST_EXAMPLE = 2**30
@@ -24,18 +24,13 @@ PIPE_WIDTH = 120
 """Columns of what is printed where there is no terminal."""
 
 
-def network_of(
-    model: str, variant: str, num_classes: int, width: float, weights: Path | None, input_size: str | None
-) -> tuple[nn.Module, tuple[int, int, int]]:
-    """The network that the options name, in evaluation mode, and the size of its input."""
-    from hetconv.lab.models import create_model, input_size_of
-    from hetconv.weights import load_weights
+def tell_if_random(model: str, weights: Path | None) -> None:
+    """Say on standard error that the result is of no use but for timing."""
+    from hetconv.lab.models.registry import starts_random
 
-    size = input_size_of(model) if input_size is None else sizes_of(input_size)
-    network = create_model(model, variant, num_classes, width=width).eval()
-    if weights is not None:
-        load_weights(weights, network)
-    return network, size
+    if weights is None and starts_random(model):
+        text = f"hetconv: note: the weights of {model} are random; give trained ones with --weights"
+        typer.echo(visible(text), err=True)
 
 
 def example_of(batch_size: int, size: tuple[int, int, int]) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -12,29 +12,47 @@ from hetconv.cli.arguments import (
     check_example,
     console,
     example_of,
-    network_of,
     say,
     set_threads,
     sizes_of,
+    tell_if_random,
     thread_counts,
 )
-from hetconv.cli.options import Classes, DataSet, ImageSize, InputSize, ModelName, Threads, Variant, Weights, Width
+from hetconv.cli.options import (
+    DATA,
+    Classes,
+    DataSet,
+    ImageSize,
+    InputSize,
+    Model,
+    Threads,
+    TimedBatch,
+    TrainedClasses,
+    TrainedVariant,
+    TrainedWidth,
+    Weights,
+    Width,
+)  # fmt: skip
+
+RUNTIMES = (
+    "deployed", "torch_eager", "torch_compiled", "onnx_runtime", "onnx_runtime_native", "open_vino", "ncnn_runtime",
+)  # fmt: skip
+"""As `hetconv.lab.bench.RUNNERS`, which the help does not wait for."""
+Runtime = Literal["onnxruntime", "openvino"]
 
 
 def deploy(
-    model: ModelName,
+    model: Model,
     out: Annotated[Path, typer.Option(help="File to write; hetconv.load_deployed reads it.")],
-    variant: Variant = "dense",
     weights: Weights = None,
+    variant: TrainedVariant = None,
     input_size: InputSize = None,
-    num_classes: Classes = 10,
-    width: Width = 1.0,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images in the batch that it is measured on.")] = 1,
+    num_classes: TrainedClasses = None,
+    width: TrainedWidth = None,
+    batch_size: TimedBatch = 1,
     threads: Threads = None,
-    precision: Annotated[str, typer.Option(help="float32 or int8.")] = "float32",
-    data: Annotated[
-        str | None, typer.Option(help="With int8: digits, or cifar10:, imagefolder: or shards:<folder>.")
-    ] = None,
+    precision: Annotated[Literal["float32", "int8"], typer.Option(help="Of the deployed network.")] = "float32",
+    data: Annotated[str | None, typer.Option(help=f"With int8: {DATA}")] = None,
     calibration_images: Annotated[int, typer.Option(min=1, help="Training images that ranges are taken from.")] = 256,
 ) -> None:
     """Make a network into the fastest module for inference on this CPU, and say what became of each convolution.
@@ -43,18 +61,21 @@ def deploy(
     """
     from hetconv.deployment import deploy as deploy_network
     from hetconv.files import check_output
+    from hetconv.lab.named import trained_network
 
     check_output(out, *([] if weights is None else [weights]))
     set_threads(threads)
-    network, size = network_of(model, variant, num_classes, width, weights, input_size)
+    network, own_size = trained_network(model, weights, variant, num_classes, width)
+    size = own_size if input_size is None else sizes_of(input_size)
     if precision == "float32" and data is None:
         deployed = deploy_network(network, example_of(batch_size, size))
     else:
         calibration, test = calibration_of(data, calibration_images, size)
-        deployed = deploy_network(network, example_of(batch_size, size), precision, calibration, test)  # type: ignore[arg-type]
+        deployed = deploy_network(network, example_of(batch_size, size), precision, calibration, test)
     deployed.save(out)
     say(deployed.report)
     say(f"deployed: {out}")
+    tell_if_random(model, weights)
 
 
 def calibration_of(data: str | None, images: int, size: tuple[int, ...]) -> tuple[Any, Any]:
@@ -71,32 +92,38 @@ def calibration_of(data: str | None, images: int, size: tuple[int, ...]) -> tupl
 
 
 def export(
-    model: ModelName,
+    model: Model,
     out: Annotated[Path, typer.Option(help="The ONNX file to write.")],
-    variant: Variant = "het-p4",
     weights: Weights = None,
-    form: Annotated[str, typer.Option(help="auto (the fastest, timed), grouped, sliced, dense or native.")] = "auto",
+    variant: TrainedVariant = None,
+    form: Annotated[
+        Literal["auto", "grouped", "sliced", "dense", "native"],
+        typer.Option(help="Of HetConv layers; auto is the fastest, timed."),
+    ] = "auto",
     input_size: InputSize = None,
-    num_classes: Classes = 10,
-    width: Width = 1.0,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images in the batch that forms are timed with.")] = 1,
+    num_classes: TrainedClasses = None,
+    width: TrainedWidth = None,
+    batch_size: TimedBatch = 1,
     threads: Annotated[int, typer.Option(min=1, help="The runtime's threads while forms are timed.")] = 1,
-    runtime: Annotated[str, typer.Option(help="On which forms are timed: onnxruntime or openvino.")] = "onnxruntime",
+    runtime: Annotated[Runtime, typer.Option(help="On which forms are timed.")] = "onnxruntime",
 ) -> None:
     """Write a network as ONNX, compared with the network before it is kept; standard operators, but for native."""
     from hetconv.export import export_onnx
     from hetconv.files import check_output
+    from hetconv.lab.named import trained_network
 
     check_output(out, *([] if weights is None else [weights]))
-    network, size = network_of(model, variant, num_classes, width, weights, input_size)
+    network, own_size = trained_network(model, weights, variant, num_classes, width)
+    size = own_size if input_size is None else sizes_of(input_size)
     say(export_onnx(network, example_of(batch_size, size), out, form, threads=threads, runtime=runtime))
+    tell_if_random(model, weights)
 
 
 def quantize(
     file: Annotated[Path, typer.Argument(help="What hetconv export wrote.")],
     out: Annotated[Path, typer.Option(help="The file to write: .onnx for onnxruntime, .xml for openvino.")],
     data: DataSet = "digits",
-    backend: Annotated[str, typer.Option(help="onnxruntime or openvino.")] = "onnxruntime",
+    backend: Annotated[Runtime, typer.Option(help="Whose tool quantizes.")] = "onnxruntime",
     calibration_images: Annotated[int, typer.Option(min=1, help="Training images that ranges are taken from.")] = 256,
     image_size: ImageSize = 224,
     threads: Annotated[int, typer.Option(min=1, help="With which both are timed.")] = 1,
@@ -114,14 +141,14 @@ def quantize(
 
 
 def bench_command(
-    model: ModelName,
+    model: Model,
     out: Annotated[Path, typer.Option(help="Folder for bench.json, bench.md and bench.png.")] = Path("runs/bench"),
     variants: Annotated[str, typer.Option("--variant", help="Comma-separated specs, beside dense.")] = "het-p4",
-    runtimes: Annotated[str, typer.Option(help="Comma-separated; all that are known by default.")] = "",
+    runtimes: Annotated[str, typer.Option(help=f"Comma-separated, of {', '.join(RUNTIMES)}; all without.")] = "",
     input_size: InputSize = None,
     num_classes: Classes = 10,
     width: Width = 1.0,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images in the batch that is timed.")] = 1,
+    batch_size: TimedBatch = 1,
     threads: Annotated[str, typer.Option(help="Of every runtime; several, such as 1,all, in the same turns.")] = "1",
     rounds: Annotated[int, typer.Option(min=1, help="Timed turns.")] = 20,
 ) -> None:

@@ -1,7 +1,8 @@
-"""Progress of a comparison in a terminal; a few plain lines where there is none."""
+"""Progress of a comparison in a terminal; where there is none, a plain line a minute."""
 
 from __future__ import annotations
 
+import time
 from types import TracebackType
 from typing import Self
 
@@ -12,9 +13,15 @@ from hetconv.lab.results import Epoch
 from hetconv.lab.study import CompareProgress
 from hetconv.plain_text import visible
 
+LINE_SECONDS = 60.0
+"""Between two lines where there is no terminal."""
+
 
 class TerminalProgress(CompareProgress):
-    """Two bars with the time left, for all epochs and for the steps of this one; used as a context manager."""
+    """Two bars with the time left, for all epochs and for the steps of this one; used as a context manager.
+
+    Where there is no terminal, a line a minute says where the training is.
+    """
 
     def __init__(self, console: Console, runs: int, epochs: int) -> None:
         self.console, self.epochs = console, epochs
@@ -24,7 +31,7 @@ class TerminalProgress(CompareProgress):
         )  # fmt: skip
         self.whole = self.bars.add_task("all epochs", total=runs * epochs)
         self.part = self.bars.add_task("steps", total=None)
-        self.name = ""
+        self.name, self.last_line = "", time.monotonic()
 
     def __enter__(self) -> Self:
         self.bars.start()
@@ -45,6 +52,11 @@ class TerminalProgress(CompareProgress):
 
     def step(self, epoch: int, step: int, steps: int) -> None:
         self.bars.update(self.part, description=f"{self.name}, epoch {epoch}", completed=step, total=steps)
+        if not self.console.is_terminal and time.monotonic() - self.last_line >= LINE_SECONDS:
+            self.last_line = time.monotonic()
+            self.console.print(
+                f"{self.name}: epoch {epoch} of {self.epochs}, step {step} of {steps}", highlight=False, soft_wrap=True
+            )
 
     def epoch(self, found: Epoch) -> None:
         self.bars.advance(self.whole)

@@ -15,7 +15,7 @@ from hetconv.cli.options import (
     Epochs,
     ImageSize,
     LearningRate,
-    ModelName,
+    Model,
     Seed,
     Threads,
     TrainLimit,
@@ -26,11 +26,13 @@ from hetconv.plain_text import visible
 
 
 def sensitivity_command(
-    model: ModelName,
+    model: Model,
     out: Annotated[Path, typer.Option(help="Folder for the checkpoint, the record and pictures.")] = Path(
         "runs/sensitivity"
     ),
-    weights: Annotated[Path | None, typer.Option(help="A checkpoint of hetconv train; trained here without.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="A checkpoint of hetconv, or a state dict as safetensors; trained here without.")
+    ] = None,
     variant: Variant = "dense",
     data: DataSet = "digits",
     parts: Annotated[str, typer.Option("--p", help="Values of P, such as 2,4,8; none for no P.")] = "",

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from hetconv.lab.results import StudyResults
     from hetconv.lab.study import StudyDefinition
 
-study_app = typer.Typer(
-    add_completion=False, rich_markup_mode=None, help="Networks × variants × seeds, by many processes, in one folder."
-)
+study_app = typer.Typer(rich_markup_mode=None, help="Networks × variants × seeds, by many processes, in one folder.")
 
 Definition = Annotated[str, typer.Argument(metavar="STUDY", help="A TOML file, or a shipped study such as digits.")]
 Out = Annotated[Path | None, typer.Option(help="Folder of the study; runs/<name> by default.")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hetconv.clock import medians, times_in_turns, wall
+from hetconv.clock import agree, medians, times_in_turns, wall
 from hetconv.ops.arguments import Geometry
 from hetconv.ops.native import choose_algorithm, pack_weights
 from hetconv.ops.packed import het_conv2d_packed, layer_numbers
@@ -41,10 +42,15 @@ class Work:
 
 @dataclass(frozen=True)
 class Times:
-    """Medians of interleaved rounds, in milliseconds."""
+    """Medians of interleaved rounds, in milliseconds.
+
+    Attributes:
+        certain: whether the same one is faster in nearly all rounds.
+    """
 
     native_ms: float
     torch_ms: float
+    certain: bool = True
 
 
 @dataclass
@@ -62,8 +68,13 @@ class Chooser:
 
 
 def _measure(work: Work) -> Times:
-    times = form_times(work, [work.pattern])
-    return Times(times.native_ms[0], times.torch_ms)
+    """Once more where rounds disagree: the machine was busy, or the two are alike."""
+    for _ in range(2):
+        native, pytorch = _rounds(work, [work.pattern]).values()
+        certain = agree(native, pytorch)
+        if certain:
+            break
+    return Times(statistics.median(native), statistics.median(pytorch), certain)
 
 
 @dataclass(frozen=True)
@@ -77,6 +88,12 @@ class FormTimes:
 
 def form_times(work: Work, patterns: Sequence[HetPattern]) -> FormTimes:
     """The standard convolution of a layer on PyTorch's kernels, and layers of these patterns in its place."""
+    *native_ms, torch_ms = medians(_rounds(work, patterns)).values()
+    return FormTimes(tuple(native_ms), torch_ms)
+
+
+def _rounds(work: Work, patterns: Sequence[HetPattern]) -> dict[int, list[float]]:
+    """Milliseconds by round: of each pattern on the packed operator, and last of PyTorch's standard convolution."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(work.input_shape, generator=generator).contiguous(memory_format=torch.channels_last)
     bias = torch.randn(work.pattern.out_channels, generator=generator)
@@ -108,15 +125,13 @@ def form_times(work: Work, patterns: Sequence[HetPattern]) -> FormTimes:
         return lambda: _run(het_conv2d_packed, x, packed, bias, residual, numbers)
 
     calls = dict(enumerate((*map(ours, patterns), pytorch)))
-    times = times_in_turns(
+    return times_in_turns(
         {number: wall(call) for number, call in calls.items()},
         ROUNDS,
         sample_ms=SAMPLE_MS,
         enough_rounds=3,
         longest_seconds=LAYER_SECONDS,
     )
-    *native_ms, torch_ms = medians(times).values()
-    return FormTimes(tuple(native_ms), torch_ms)
 
 
 def _run(call: Callable[..., Tensor], *args: Any) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from hetconv.cost.circumstances import circumstances
+from hetconv.deployment.before_and_after import before_and_after
 from hetconv.deployment.check import check_whole, trials
 from hetconv.deployment.choose import Chooser
 from hetconv.deployment.deployed import Deployed
@@ -37,6 +38,8 @@ def deploy(
     precision: Precision = "float32",
     calibration: Tensor | None = None,
     test: Iterable[tuple[Tensor, Tensor]] | None = None,
+    *,
+    timed: bool = True,
 ) -> Deployed:
     """The network as a new module for inference on this machine's CPU, as fast as the native kernels make it.
 
@@ -56,6 +59,7 @@ def deploy(
         precision: "float32" or "int8".
         calibration: (n, C, H, W), some hundred images as the network gets them, from which 8 bits take their ranges.
         test: batches of (images, labels), on which the report says the accuracy in float32 and in 8 bits.
+        timed: time the network before and after, in turns on the example, for the report's last line.
 
     Raises:
         UsageError: there are no native kernels here; the model is not float32 on the CPU, has no convolution, or does
@@ -70,9 +74,11 @@ def deploy(
     network = unwrap(model)
     args = _checked(network, example)
     with torch.inference_mode(False), torch.no_grad():
-        if precision == "int8":
-            return _deployed_int8(network, args, calibration, test)
-        return _deployed(network, args)
+        deployed = _deployed_int8(network, args, calibration, test) if precision == "int8" else _deployed(network, args)
+        if timed:
+            timing = before_and_after(copied(network).eval(), deployed, copy.deepcopy(args))
+            deployed.report = replace(deployed.report, timing=timing)
+        return deployed
 
 
 def _deployed_int8(

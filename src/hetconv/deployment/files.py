@@ -68,6 +68,11 @@ def save_deployed(deployed: Deployed, path: Path) -> None:
     write_atomically(path, save(tensors, metadata={_HEADER: header, _CHECKSUM: _checksum(header, tensors)}))
 
 
+def is_deployed(metadata: Mapping[str, str]) -> bool:
+    """Whether this is the metadata of a safetensors file that holds a deployed network."""
+    return _HEADER in metadata
+
+
 def load_deployed(path: Path | str, model: nn.Module | None = None) -> Deployed:
     """The network of a file that `Deployed.save` wrote, its weights packed for this machine.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from hetconv.clock import CALM_SPREAD
 from hetconv.plain_text import by_reason, table
 from hetconv.records import Circumstances, Record
 
@@ -104,6 +105,36 @@ class Int8Report(Record):
 
 
 @dataclass(frozen=True)
+class BeforeAndAfter(Record):
+    """The whole network in eager PyTorch and deployed, timed in turns on the example.
+
+    Attributes:
+        eager_ms, deployed_ms: medians of the rounds.
+        spread: the distance between the quartiles of the rounds over their median, the larger of both.
+        measured: how many times; twice where the rounds of the first lay far apart, and the calmer one is kept.
+    """
+
+    eager_ms: float
+    deployed_ms: float
+    spread: float
+    rounds: int
+    measured: int = 1
+
+    @property
+    def speedup(self) -> float:
+        return self.eager_ms / self.deployed_ms
+
+    def __str__(self) -> str:
+        noise = ""
+        if self.spread > CALM_SPREAD:
+            noise = f"; not certain: the machine is busy, rounds lie {self.spread:.0%} apart, also when measured again"
+        return (
+            f"This network: {self.eager_ms:.3f} ms in eager PyTorch, {self.deployed_ms:.3f} ms deployed, "
+            f"{self.speedup:.2f} times as fast (medians of {self.rounds} rounds in turns{noise})"
+        )
+
+
+@dataclass(frozen=True)
 class DeployReport(Record):
     """Every convolution of a network, what became of it, and how the result was checked.
 
@@ -111,6 +142,7 @@ class DeployReport(Record):
         norms: batch norms that remain, each with the reason.
         checks: of each captured part, and of the whole network, "", on the example and on another batch size.
         left: modules that could not be captured; empty for a network that was captured whole.
+        timing: the network before and after; None where it was not asked for.
     """
 
     convolutions: tuple[DeployedConvolution, ...]
@@ -120,6 +152,7 @@ class DeployReport(Record):
     instruction_set: str
     circumstances: Circumstances
     int8: Int8Report | None = None
+    timing: BeforeAndAfter | None = None
 
     @property
     def whole(self) -> bool:
@@ -148,6 +181,7 @@ class DeployReport(Record):
             *self._int8_lines(),
             "",
             self._measured_on(),
+            *([] if self.timing is None else [str(self.timing)]),
         ])  # fmt: skip
 
     def _convolution_lines(self) -> Iterable[str]:

@@ -67,7 +67,10 @@ class VariantCost(Record):
 
 @dataclass(frozen=True)
 class StudySettings(Record):
-    """What a study compares, and how each run is trained (`recipe` in the terms of hetconv.lab.train.Recipe)."""
+    """What a study compares, and how each run is trained (`recipe` in the terms of hetconv.lab.train.Recipe).
+
+    `weights` names the file that all runs begin from, and its content; None where they begin from random weights.
+    """
 
     network: str
     data: str
@@ -78,6 +81,7 @@ class StudySettings(Record):
     variants: tuple[str, ...]
     seeds: tuple[int, ...]
     recipe: dict[str, Any]
+    weights: str | None = None
 
 
 @dataclass(frozen=True)

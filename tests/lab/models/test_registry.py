@@ -160,3 +160,20 @@ def test_a_network_in_the_working_folder_is_found_on_purpose(tmp_path: Path, mon
     before = list(sys.path)
     assert create_model("nets_in_the_working_folder:small", num_classes=3).out_features == 3
     assert sys.path == before
+
+
+def test_networks_of_timm_have_their_classes_and_variant():
+    timm = pytest.importorskip("timm")
+    ours = create_model("timm:resnet10t", "het-p4", 5)
+    theirs = timm.create_model("resnet10t", num_classes=5)
+    assert ours.state_dict()["fc.weight"].shape == theirs.state_dict()["fc.weight"].shape == (5, 512)
+    assert any(isinstance(module, HetConv2d) for module in ours.modules())
+    assert input_size_of("timm:resnet10t") == timm.get_pretrained_cfg("resnet10t").input_size
+    with pytest.raises(UsageError, match=r"timm has no network 'resnet10x'; nearest: timm:resnet10t"):
+        create_model("timm:resnet10x")
+
+
+def test_without_timm_its_networks_are_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm.models", None)
+    with pytest.raises(UsageError, match=r"^network 'timm:resnet50' needs timm, .*: pip install timm$"):
+        create_model("timm:resnet50")

@@ -24,9 +24,9 @@ from hetconv.errors import DamagedFileError, UsageError
 from hetconv.files import write_atomically
 from hetconv.lab.adapting.course_record import Course, Step
 from hetconv.lab.adapting.course_report import course_markdown
+from hetconv.lab.inference import evaluate
 from hetconv.lab.train import Data, Distillation, Progress, Recipe, train
 from hetconv.lab.train.checkpoint import load_checkpoint, read_header, save_checkpoint
-from hetconv.lab.train.loop import EVALUATION_BATCH
 from hetconv.lab.train.shards import ShardSplit
 from hetconv.records import load_record, save_record
 
@@ -229,11 +229,8 @@ class _Runner:
 
 def _accuracy(network: nn.Module, data: Data) -> float:
     """The share of right answers on the held-out split, on the CPU."""
-    right = 0
     with inference(network):
-        for images, labels in data.test_loader(EVALUATION_BATCH):
-            right += int((network(images).argmax(1) == labels).sum())
-    return right / data.test_images
+        return evaluate(network, data).share
 
 
 def _identity(model: nn.Module, data: Data, wanted: Adaptation) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Networks by name: the study's own, any of torchvision's, and any `module:function`."""
+"""Networks by name: the study's own, any of torchvision's and timm's, and any `module:function`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,11 @@ OWN_MODELS: dict[str, Callable[..., nn.Module]] = {
 }
 
 DEFAULT_INPUT_SIZE = {name: (3, 32, 32) for name in OWN_MODELS if name.endswith("_cifar")}
-"""(channels, height, width) of one example where it is not 3×224×224."""
+"""(channels, height, width) of one example where it is not `LARGE_IMAGES`."""
+
+LARGE_IMAGES = (3, 224, 224)
+TIMM = "timm:"
+"""Before the names of timm's networks."""
 
 MOST_CLASSES = 1_000_000
 """More are a slip of the keyboard, which would take all memory."""
@@ -45,7 +49,16 @@ FEATURES = "_features"
 
 def input_size_of(name: str) -> tuple[int, int, int]:
     """The input a named network is meant for: (channels, height, width)."""
-    return DEFAULT_INPUT_SIZE.get(name, (3, 224, 224))
+    if name.startswith(TIMM):
+        configuration = _timm(name).get_pretrained_cfg(name.removeprefix(TIMM), allow_unregistered=True)
+        return LARGE_IMAGES if configuration is None else tuple(configuration.input_size)
+    return DEFAULT_INPUT_SIZE.get(name, LARGE_IMAGES)
+
+
+def starts_random(name: str) -> bool:
+    """Whether a network of this name has random weights until some are loaded; a function of the user's may load its
+    own."""
+    return ":" not in name or name.startswith(TIMM)
 
 
 def create_model(name: str, variant: str = "dense", num_classes: int = 10, *, width: float = 1.0) -> nn.Module:
@@ -53,8 +66,8 @@ def create_model(name: str, variant: str = "dense", num_classes: int = 10, *, wi
 
     Args:
         name: vgg16_cifar, airbench_cifar, resnet20_cifar, resnet56_cifar, mobilenet_v1, any of torchvision's networks
-            (resnet50, …), the convolutional part of one (vgg16_features, …), or `module:function`, which is called with
-            `num_classes` if it takes one.
+            (resnet50, …), the convolutional part of one (vgg16_features, …), any of timm's (timm:resnet50d, …), or
+            `module:function`, which is called with `num_classes` if it takes one.
         variant: see `hetconv.lab.models.variant.GRAMMAR`. The first convolution always stays standard. In other
             networks than the five named, layers are swapped by `hetconv.convert`'s rules.
         width: the five own networks' channels times this.
@@ -78,6 +91,8 @@ def create_model(name: str, variant: str = "dense", num_classes: int = 10, *, wi
         return model
     if width * parsed.width != 1.0:
         raise UsageError(f"width={width} is for {', '.join(OWN_MODELS)} only")
+    if name.startswith(TIMM):
+        return _with_variant(_from_timm(name, num_classes), name, parsed, keep_weights=False)
     if ":" in name:
         return _with_variant(_from_function(name, num_classes), name, parsed, keep_weights=True)
     return _with_variant(_from_torchvision(name, num_classes), name, parsed, keep_weights=False)
@@ -97,7 +112,7 @@ def _from_torchvision(name: str, num_classes: int) -> nn.Module:
     if name not in known:
         every = [*OWN_MODELS, *known]
         near = difflib.get_close_matches(name, every, n=3) or list(OWN_MODELS)
-        raise UsageError(f"unknown network {name!r}; nearest: {', '.join(near)}; or give module:function")
+        raise UsageError(f"unknown network {name!r}; nearest: {', '.join(near)}; or give timm:NAME or module:function")
     taken = inspect.signature(models.get_model_builder(name)).parameters
     options: dict[str, Any] = {"weights": None, "num_classes": num_classes}
     if "weights_backbone" in taken:
@@ -105,6 +120,23 @@ def _from_torchvision(name: str, num_classes: int) -> nn.Module:
     if name in ("googlenet", "inception_v3"):
         options |= {"init_weights": True, "aux_logits": False}
     return _called(name, lambda: models.get_model(name, **options))
+
+
+def _from_timm(name: str, num_classes: int) -> nn.Module:
+    timm, plain = _timm(name), name.removeprefix(TIMM)
+    if not timm.is_model(plain):
+        near = difflib.get_close_matches(plain, timm.list_models(), n=3)
+        raise UsageError(
+            f"timm has no network {plain!r}{'; nearest: ' if near else ''}{', '.join(TIMM + one for one in near)}"
+        )
+    return _called(name, lambda: timm.create_model(plain, pretrained=False, num_classes=num_classes))
+
+
+def _timm(name: str) -> Any:
+    try:
+        return importlib.import_module("timm.models")
+    except ModuleNotFoundError as error:
+        raise UsageError(f"network {name!r} needs timm, which is not installed: pip install timm") from error
 
 
 def _features(model: nn.Module, name: str) -> nn.Module:

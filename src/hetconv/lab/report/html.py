@@ -158,6 +158,8 @@ def _settings(settings: StudySettings) -> Iterable[tuple[str, object]]:
     yield "Images", f"{settings.train_images:,} for training, {settings.test_images:,} held out"
     yield "Variants", ", ".join(settings.variants)
     yield "Seeds", ", ".join(map(str, settings.seeds))
+    if settings.weights is not None:
+        yield "Begun from", settings.weights
     yield from settings.recipe.items()
 
 

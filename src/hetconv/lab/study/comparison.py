@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,8 +15,10 @@ from hetconv.errors import UsageError
 from hetconv.lab.compress import StageSettings, parse_method
 from hetconv.lab.models import create_model, parse_variant
 from hetconv.lab.results import LARGEST_SEED, StudySettings
-from hetconv.lab.train import Data, Recipe, load_data
+from hetconv.lab.train import Data, FromWeights, Objective, Recipe, load_data
+from hetconv.lab.trained import title
 from hetconv.records import adapter
+from hetconv.weights import load_weights
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,8 @@ class Comparison:
         data: any name that `hetconv.lab.train.load_data` takes; `train_limit` and `image_size` as there.
         latency_batch: images in the batch whose forward pass is timed.
         stages: how networks that are compressed are trained after `recipe`.
+        weights: the file that every run begins from, as `hetconv.load_weights` takes it: of the variant itself, or of
+            the dense network, of which HetConv layers keep their part.
     """
 
     network: str
@@ -40,6 +46,7 @@ class Comparison:
     latency_batch: int = 1
     latency_samples: int = 30
     stages: StageSettings = field(default_factory=StageSettings)
+    weights: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("variants", "seeds"):
@@ -62,6 +69,24 @@ class Comparison:
         """The untrained network; of a variant that is compressed after training, its base."""
         return create_model(self.network, self.base(variant), num_classes, width=self.width)
 
+    def starting_network(self, variant: str, num_classes: int) -> nn.Module:
+        """The network that training begins with.
+
+        Raises:
+            UsageError: the weights are not of this variant.
+        """
+        model = self.build(variant, num_classes)
+        if self.weights is not None:
+            try:
+                load_weights(Path(self.weights).expanduser(), model, from_dense=True)
+            except UsageError as error:
+                raise UsageError(f"{variant} cannot begin from these weights: {error}") from error
+        return model
+
+    @property
+    def objective(self) -> Objective:
+        return Objective() if self.weights is None else FromWeights()
+
     def base(self, variant: str) -> str:
         """What a variant is before it is compressed; itself where it is not."""
         parsed = parse_variant(variant)
@@ -78,11 +103,21 @@ class Comparison:
     def settings(self, data: Data) -> StudySettings:
         """What the records say of it."""
         stages = {name: value for name, value in asdict(self.stages).items() if value is not None}
-        network = self.network if self.width == 1.0 else f"{self.network} × {self.width:g}"
         return StudySettings(
-            network, data.name, data.num_classes, data.input_size, data.train_images, data.test_images,
-            self.variants, self.seeds, adapter(Recipe).dump_python(self.recipe, mode="json") | stages,
+            title(self.network, self.width), data.name, data.num_classes, data.input_size, data.train_images,
+            data.test_images, self.variants, self.seeds, adapter(Recipe).dump_python(self.recipe, mode="json") | stages,
+            self._weights_and_content(),
         )  # fmt: skip
+
+    def _weights_and_content(self) -> str | None:
+        if self.weights is None:
+            return None
+        path = Path(self.weights).expanduser()
+        try:
+            with path.open("rb") as file:
+                return f"{path.name}, SHA-256 {hashlib.file_digest(file, 'sha256').hexdigest()}"
+        except OSError as error:
+            raise UsageError(f"cannot read the weights {path}: {error.strerror}") from error
 
     def identity(self, data: Data, variant: str, seed: int) -> dict[str, Any]:
         """What a run's checkpoint must be of to be gone on from, as JSON gives it back."""
@@ -98,7 +133,7 @@ class Comparison:
             UsageError: which variant, and what it gives instead, or why it cannot be compressed.
         """
         for variant in self.variants:
-            model = self.build(variant, data.num_classes)
+            model = self.starting_network(variant, data.num_classes)
             complexity(model, data.input_size)
             with torch.no_grad():
                 output = model.eval()(torch.zeros(1, *data.input_size))

@@ -157,7 +157,7 @@ def _deployed(models: Mapping[str, nn.Module], example: Tensor) -> tuple[dict[st
     reasons: dict[str, str] = {}
     for variant, model in models.items():
         try:
-            deployed[DEPLOYED + variant] = deploy(model, example)
+            deployed[DEPLOYED + variant] = deploy(model, example, timed=False)
         except (HetconvError, UsageError) as error:
             reasons[variant] = str(error)
     return deployed, reasons

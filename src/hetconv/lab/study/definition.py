@@ -52,7 +52,7 @@ class StudyKeys(Record):
         name: names the study in its folder; letters, digits, dots, dashes and underscores.
         networks, variants, seeds: every variant of every network is trained from every seed.
         recipe: the name of the recipe that every run is trained by.
-        data, width, image_size, train_limit, latency_batch, latency_samples, stages: as in `Comparison`.
+        data, width, image_size, train_limit, latency_batch, latency_samples, stages, weights: as in `Comparison`.
         threads: PyTorch's threads of one run; a run's bits depend on them. None: all cores over `workers`.
         workers: processes that `hetconv study run` starts.
     """
@@ -71,6 +71,7 @@ class StudyKeys(Record):
     latency_batch: int = 1
     latency_samples: int = 30
     stages: StageSettings = field(default_factory=StageSettings)
+    weights: str | None = None
     threads: int | None = None
     workers: int = 1
 
@@ -133,7 +134,7 @@ class StudyDefinition(StudyKeys):
         """One network's part of the study."""
         return Comparison(
             network, self.variants, self.seeds, self.data, self.recipes[self.recipe].recipe, self.width,
-            self.image_size, self.train_limit, self.latency_batch, self.latency_samples, self.stages,
+            self.image_size, self.train_limit, self.latency_batch, self.latency_samples, self.stages, self.weights,
         )  # fmt: skip
 
     def changed(self, **changes: Any) -> StudyDefinition:
@@ -147,5 +148,6 @@ def definition_of(comparison: Comparison, *, threads: int | None = None) -> Stud
         "compare", (comparison.network,), comparison.variants, comparison.seeds, comparison.data, "given",
         width=comparison.width, image_size=comparison.image_size, train_limit=comparison.train_limit,
         latency_batch=comparison.latency_batch, latency_samples=comparison.latency_samples, stages=comparison.stages,
-        threads=threads, recipes={"given": SourcedRecipe(comparison.recipe, "the command line")},
+        weights=comparison.weights, threads=threads,
+        recipes={"given": SourcedRecipe(comparison.recipe, "the command line")},
     )  # fmt: skip

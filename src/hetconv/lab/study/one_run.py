@@ -37,7 +37,7 @@ def do_run(
     epochs = comparison.recipe.epochs
     progress.run(variant, seed, min(len(attempt.progress.epochs), epochs - 1), epochs)
     torch.manual_seed(seed)
-    model = comparison.build(variant, study.data.num_classes)
+    model = comparison.starting_network(variant, study.data.num_classes)
     keeper = _Keeper(key, attempt, progress, goes_on)
     try:
         if parse_variant(variant).method is not None:
@@ -46,6 +46,7 @@ def do_run(
         found = train(
             model, study.data, comparison.recipe, seed,
             checkpoint=attempt.checkpoint, identity=comparison.identity(study.data, variant, seed), progress=keeper,
+            objective=comparison.objective,
         )  # fmt: skip
     except NotFiniteError as error:
         progress.notice(f"{variant} seed {seed}: {error}")

@@ -103,9 +103,9 @@ def follow(team: Team) -> None:
             continue
         comparison = comparisons[order.network]
         torch.manual_seed(order.seed)
-        model = comparison.build(order.variant, data.num_classes)
+        model = comparison.starting_network(order.variant, data.num_classes)
         with suppress(NotFiniteError, TakenOverError):  # the leader has seen the same, and records it
-            train(model, data, comparison.recipe, order.seed, progress=_Following(team))
+            train(model, data, comparison.recipe, order.seed, progress=_Following(team), objective=comparison.objective)
 
 
 class _Following(Progress):

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from hetconv.errors import DamagedFileError, UsageError
 from hetconv.files import temporary_name, write_atomically
 from hetconv.lab.results import Epoch
+from hetconv.lab.trained import METADATA
 from hetconv.records import adapter
 from hetconv.tensor_file import NotSafetensorsError, read_tensors
 
@@ -58,7 +59,7 @@ def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     header = adapter(Header).dump_json(Header(FORMAT, identity, epochs, _checksum(contiguous))).decode()
     _keep_previous(path)
-    write_atomically(path, save(contiguous, metadata={"hetconv": header}))
+    write_atomically(path, save(contiguous, metadata={METADATA: header}))
 
 
 def _keep_previous(path: Path) -> None:
@@ -143,7 +144,7 @@ def _read(path: Path) -> tuple[Header, dict[str, Tensor]]:
         found = read_tensors(path)
     except (NotSafetensorsError, OSError) as error:
         raise DamagedFileError(path, f"not a whole safetensors file ({error})") from error
-    header, tensors = found.metadata.get("hetconv"), found.tensors
+    header, tensors = found.metadata.get(METADATA), found.tensors
     if header is None:
         raise UsageError(f"{path} is a safetensors file but no checkpoint of hetconv")
     try:

@@ -59,6 +59,12 @@ class Objective:
         """The optimizer has changed the weights."""
 
 
+class FromWeights(Objective):
+    """Of a network that begins from trained weights, whose own preparations would spoil them."""
+
+    from_scratch = False
+
+
 def _norm_biases(model: nn.Module) -> set[Tensor]:
     norms = (module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
     return {norm.bias for norm in norms if norm.bias is not None and norm.bias.requires_grad}

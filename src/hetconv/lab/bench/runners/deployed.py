@@ -22,7 +22,7 @@ def prepare(folder: Path, threads: int) -> str:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        deploy(model, network.example()).save(folder / FILE)
+        deploy(model, network.example(), timed=False).save(folder / FILE)
     finally:
         torch.set_num_threads(before)
     return ""

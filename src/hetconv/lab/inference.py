@@ -1,0 +1,167 @@
+"""A trained network from any file that hetconv writes, its accuracy, and what it says of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from hetconv.deployment.files import is_deployed, load_deployed
+from hetconv.errors import HetconvError, UsageError
+from hetconv.export.native import DOMAIN
+from hetconv.foreign import foreign
+from hetconv.lab.models.registry import starts_random
+from hetconv.lab.named import trained_network
+from hetconv.lab.train import Data
+from hetconv.lab.train.images import image_transform, read_image
+from hetconv.lab.trained import Trained
+from hetconv.runtimes.session import open_session
+from hetconv.tensor_file import NotSafetensorsError, read_metadata
+
+IMAGE_SIZE = 224
+AT_ONCE = 32
+Network = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A network that takes images (B, C, H, W) and gives (B, classes); `image_size` is what it was trained on, where
+    its file says so."""
+
+    network: Network
+    image_size: int | None = None
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How many of labelled images a network gives the right class."""
+
+    images: int
+    right: int
+
+    @property
+    def share(self) -> float:
+        return self.right / self.images
+
+    def __str__(self) -> str:
+        return f"accuracy on {self.images:,} images: {self.share:.2%}"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The classes that a network finds likeliest in a picture, the first first, and their probabilities."""
+
+    file: Path
+    classes: tuple[tuple[str, float], ...]
+
+    def __str__(self) -> str:
+        return f"{self.file}: " + ", ".join(f"{name} {share:.1%}" for name, share in self.classes)
+
+
+def open_network(
+    path: Path,
+    model: str | None = None,
+    *,
+    variant: str | None = None,
+    num_classes: int | None = None,
+    width: float | None = None,
+    threads: int = 1,
+) -> Opened:
+    """The network of a deployed file, an ONNX file, a checkpoint, or a state dict as safetensors.
+
+    Args:
+        model: the name of a state dict's network; a checkpoint says it itself, but where it is a user's own function.
+        threads: of ONNX Runtime.
+
+    Raises:
+        UsageError: there is no such file, it is of another kind, or `model` is missing.
+        HetconvError: ONNX Runtime cannot load the file.
+    """
+    if not path.is_file():
+        raise UsageError(f"looked for the network {path}; it is not there")
+    if path.suffix == ".onnx":
+        return Opened(_onnx(path, threads))
+    try:
+        deployed = is_deployed(read_metadata(path))
+    except (NotSafetensorsError, OSError) as error:
+        raise UsageError(f"{path} is neither an ONNX file (.onnx) nor a safetensors file ({error})") from error
+    if deployed:
+        return Opened(load_deployed(path))
+    trained = Trained.of(path)
+    if model is None and (trained is None or not starts_random(trained.network)):
+        raise UsageError(f"{path} does not say whose weights it holds; give the network with --model")
+    network, size = trained_network(model or trained.network, path, variant, num_classes, width)  # type: ignore[union-attr]
+    return Opened(network, None if trained is None else size[-1])
+
+
+def evaluate(network: Network, data: Data) -> Accuracy:
+    """On the held-out split, on the CPU.
+
+    Raises:
+        UsageError: the network does not take these images, or gives no classes for them.
+    """
+    images, right = 0, 0
+    for batch, labels in data.test_loader(AT_ONCE):
+        classes = _scores(network, batch).argmax(1)
+        images, right = images + len(labels), right + int((classes == labels).sum())
+    return Accuracy(images, right)
+
+
+def predict(
+    network: Network, files: Sequence[Path], image_size: int = IMAGE_SIZE, top: int = 5, names: Sequence[str] = ()
+) -> Iterator[Prediction]:
+    """What a network sees in image files, each prepared as those of an image folder are.
+
+    Args:
+        names: of all classes, in order; their numbers without.
+
+    Raises:
+        UsageError: a file is missing or no image, or the network has another number of classes than `names`.
+    """
+    transform = image_transform(image_size, augment=False)
+    for file in files:
+        if not file.is_file():
+            raise UsageError(f"looked for the image {file}; it is not there")
+        scores = _scores(network, transform(read_image(str(file), str(file)))[None])[0]
+        if names and len(names) != len(scores):
+            raise UsageError(f"there are names of {len(names)} classes, and the network has {len(scores)}")
+        shares, indices = scores.softmax(0).topk(min(top, len(scores)))
+        found = zip(indices.tolist(), shares.tolist(), strict=True)
+        yield Prediction(file, tuple((names[index] if names else f"class {index}", share) for index, share in found))
+
+
+def class_names(path: Path) -> list[str]:
+    """The names in a text file, one a line; or of the folders in a folder, sorted as an image folder's classes are.
+
+    Raises:
+        UsageError: there are none.
+    """
+    with foreign(f"cannot read class names from {path}"):
+        names: Iterable[str] = (
+            sorted(entry.name for entry in path.iterdir() if entry.is_dir())
+            if path.is_dir()
+            else path.read_text(encoding="utf-8").splitlines()
+        )
+    found = [name.strip() for name in names if name.strip()]
+    if not found:
+        raise UsageError(f"{path} has no class names: one a line, or a folder with a folder for each class")
+    return found
+
+
+def _scores(network: Network, images: Tensor) -> Tensor:
+    with torch.no_grad(), foreign(f"the network does not take images of shape {tuple(images.shape)}"):
+        scores = network(images)
+    if not isinstance(scores, Tensor) or scores.dim() != 2 or len(scores) != len(images):
+        got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        raise UsageError(f"the network gives {got}, not (batch, classes); it must be a classifier")
+    return scores.float()
+
+
+def _onnx(path: Path, threads: int) -> Network:
+    content = path.read_bytes()
+    with foreign(f"ONNX Runtime cannot load {path}", HetconvError):
+        session = open_session("onnxruntime", content, threads, native=DOMAIN.encode() in content)
+    return lambda images: torch.from_numpy(session(images.numpy()))

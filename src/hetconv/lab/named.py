@@ -1,0 +1,42 @@
+"""A network by its name, with the weights of a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from hetconv.lab.models import create_model, input_size_of
+from hetconv.lab.trained import Trained
+from hetconv.weights import load_weights
+
+DEFAULT_CLASSES = 10
+
+
+def trained_network(
+    model: str,
+    weights: Path | None,
+    variant: str | None = None,
+    num_classes: int | None = None,
+    width: float | None = None,
+) -> tuple[nn.Module, tuple[int, int, int]]:
+    """A named network with the weights of a file, in evaluation mode, and the size of its input.
+
+    What is None is as the file says, where it is a checkpoint of a network of this name; else it is dense, with 10
+    classes and width 1.
+
+    Raises:
+        UsageError: a name is unknown, or the weights are another network's.
+    """
+    own = None if weights is None else Trained.of(weights)
+    if own is None or own.network != model:
+        own = Trained(model, 1.0, "dense", DEFAULT_CLASSES, input_size_of(model))
+    network = create_model(
+        model,
+        own.variant if variant is None else variant,
+        own.num_classes if num_classes is None else num_classes,
+        width=own.width if width is None else width,
+    ).eval()
+    if weights is not None:
+        load_weights(weights, network)
+    return network, own.input_size
