@@ -10,7 +10,6 @@ __version__ = VERSION
 end_quietly_while_loading()  # before PyTorch is loaded
 
 if TYPE_CHECKING or not is_the_command():
-    from hetconv import lab  # noqa: F401  (hetconv.lab.create_model, where hetconv alone was imported)
     from hetconv.public import *  # noqa: F403
 else:
 
@@ -19,7 +18,6 @@ else:
         from importlib import import_module
 
         public = import_module("hetconv.public")
-        import_module("hetconv.lab")
         found = {**globals(), **{name: getattr(public, name) for name in public.__all__}}
         if name not in found:
             raise AttributeError(f"module 'hetconv' has no attribute {name!r}")
