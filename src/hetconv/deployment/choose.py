@@ -25,6 +25,10 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu_,
     "relu6": lambda x: functional.relu6(x, inplace=True),
     "silu": lambda x: functional.silu(x, inplace=True),
+    "hardswish": lambda x: functional.hardswish(x, inplace=True),
+    "hardsigmoid": lambda x: functional.hardsigmoid(x, inplace=True),
+    "sigmoid": torch.sigmoid_,
+    "gelu": functional.gelu,
 }
 
 
@@ -53,12 +57,31 @@ class Chooser:
 
     found: dict[Work, Times] = field(default_factory=dict)
 
+    def native_wins(self, works: Sequence[Work]) -> bool:
+        """Whether these layers together are faster on the packed operator."""
+        found = [self.times(work) for work in works]
+        return sum(times.native_ms for times in found) <= sum(times.torch_ms for times in found)
+
     def times(self, work: Work) -> Times:
         """The layer on the packed operator and on PyTorch's convolution, channels-last, with the present threads."""
         if work not in self.found:
             with torch.no_grad():
                 self.found[work] = _measure(work)
         return self.found[work]
+
+
+@dataclass
+class AllNative(Chooser):
+    """Takes the packed operator for every layer; what another chooser measured is known."""
+
+    def native_wins(self, works: Sequence[Work]) -> bool:
+        return True
+
+
+def call_is_faster(one_call: Callable[[], Any], calls: Callable[[], Any]) -> tuple[bool, Times]:
+    """Whether a network is faster as one native call than as calls of its own, and how long both take."""
+    native_ms, torch_ms = _medians(one_call, calls)
+    return native_ms <= torch_ms, Times(native_ms, torch_ms)
 
 
 def _measure(work: Work) -> Times:

@@ -50,15 +50,17 @@ def lower(captured: Captured, sites: list[Site], chooser: Chooser) -> None:
 
 def _native_wins(captured: Captured, calls: list[Site], layers: Sequence[Layer | str], chooser: Chooser) -> bool:
     """Whether all calls of one convolution together are faster on the packed operator."""
-    found = []
+    works = []
     for site, layer in zip(calls, layers, strict=True):
         chain, given = find_chain(captured, site), shapes_of(site.node.args[0])
         assert given is not None
         assert isinstance(layer, Layer)
         site.work = Work(layer.pattern, layer.where, given.example, chain.residual is not None, chain.activation)
-        site.times = chooser.times(site.work)
-        found.append(site.times)
-    return sum(times.native_ms for times in found) <= sum(times.torch_ms for times in found)
+        works.append(site.work)
+    wins = chooser.native_wins(works)
+    for site in calls:
+        site.times = None if site.work is None else chooser.found.get(site.work)
+    return wins
 
 
 def _replace(captured: Captured, site: Site, layer: Layer, chain: Chain, name: str) -> None:
