@@ -326,8 +326,10 @@ class _Lowering:
         batch = whole[0] == Batch() or whole[0] == -1
         if batch and len(whole) == 2 and isinstance(whole[1], int):
             return self._flattened(node, value, None if whole[1] == -1 else whole[1])
-        if batch and value.flat and whole[1:] in ([value.channels, 1, 1], [-1, 1, 1]):
-            return self._renamed(node, node.args[0], Known(value.number, value.channels, False, True))
+        if batch and value.flat and whole[2:] == [1, 1] and isinstance(whole[1], int):
+            channels = value.channels if value.channels is not None or whole[1] == -1 else whole[1]
+            if whole[1] in (-1, channels):
+                return self._renamed(node, node.args[0], Known(value.number, channels, False, True))
         raise NotAStepError("it gives another form than (batch, numbers)")
 
     def _concatenate(self, node: Node) -> Known:
