@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hetconv.clock import medians, times_in_turns, wall
+from hetconv.clock import Name, medians, times_in_turns, wall
 from hetconv.ops.arguments import Geometry
 from hetconv.ops.native import choose_algorithm, pack_weights
 from hetconv.ops.packed import het_conv2d_packed, layer_numbers
@@ -80,7 +80,8 @@ class AllNative(Chooser):
 
 def call_is_faster(one_call: Callable[[], Any], calls: Callable[[], Any]) -> tuple[bool, Times]:
     """Whether a network is faster as one native call than as calls of its own, and how long both take."""
-    native_ms, torch_ms = _medians(one_call, calls)
+    found = _medians({"one": one_call, "many": calls})
+    native_ms, torch_ms = found["one"], found["many"]
     return native_ms <= torch_ms, Times(native_ms, torch_ms)
 
 
@@ -130,16 +131,20 @@ def form_times(work: Work, patterns: Sequence[HetPattern]) -> FormTimes:
         numbers = layer_numbers(pattern, where, work.activation)
         return lambda: _run(het_conv2d_packed, x, packed, bias, residual, numbers)
 
-    calls = dict(enumerate((*map(ours, patterns), pytorch)))
+    *native_ms, torch_ms = _medians(dict(enumerate((*map(ours, patterns), pytorch)))).values()
+    return FormTimes(tuple(native_ms), torch_ms)
+
+
+def _medians(calls: Mapping[Name, Callable[[], object]]) -> dict[Name, float]:
+    """Milliseconds of each call, in turns."""
     times = times_in_turns(
-        {number: wall(call) for number, call in calls.items()},
+        {name: wall(call) for name, call in calls.items()},
         ROUNDS,
         sample_ms=SAMPLE_MS,
         enough_rounds=3,
         longest_seconds=LAYER_SECONDS,
     )
-    *native_ms, torch_ms = medians(times).values()
-    return FormTimes(tuple(native_ms), torch_ms)
+    return medians(times)
 
 
 def _run(call: Callable[..., Tensor], *args: Any) -> None:
