@@ -88,6 +88,14 @@ const std::map<std::string, Maker>& makers() {
          for (int64_t i = 0; i < a.inputs; ++i) terms.push_back({a.reals[i], small(a.numbers[3 + i])});
          return add_step(terms, small(a.numbers[0]), small(a.numbers[1]), small(a.numbers[2]));
        }},
+      // – | – | 256 u8
+      {"table", [](const Arguments& a) { return table_step(static_cast<const uint8_t*>(a.arrays[0])); }},
+      // zeros of both and of the product | scale
+      {"product",
+       [](const Arguments& a) {
+         const int64_t* const n = a.numbers;
+         return product_step({a.reals[0], small(n[0]), small(n[1]), small(n[2])});
+       }},
       // before, after, zero
       {"pad_channels",
        [](const Arguments& a) { return pad_channels_step(a.numbers[0], a.numbers[1], small(a.numbers[2])); }},

@@ -64,23 +64,10 @@ class DepthwiseStep : public Grouped {
   int64_t bytes() const override { return static_cast<int64_t>(weights_.size()) * 4; }
 
  private:
-  // Taps, or output positions: [begin, end).
-  struct Range {
-    int64_t begin, end;
-  };
-
-  static int64_t divide_up(int64_t a, int64_t b) { return a <= 0 ? 0 : (a + b - 1) / b; }
-
-  // The taps of an output, the first of which reads line `first`, that are inside.
-  static Range inside(int64_t first, int64_t size, int64_t kernel, int64_t dilation) {
-    const int64_t begin = std::min(kernel, divide_up(-first, dilation));
-    return {begin, std::max(begin, std::min(kernel, divide_up(size - first, dilation)))};
-  }
-
   void run_row(const Value& x, const Value& y, const float* image, const float* added, float* out, int64_t line) const {
     const Window& w = layer_.window;
     const int64_t top = line % y.height * w.stride_height - w.padding_height;
-    const Range rows = inside(top, x.height, w.kernel_height, w.dilation_height);
+    const Range rows = taps_inside(top, x.height, w.kernel_height, w.dilation_height);
     const int64_t reach = (w.kernel_width - 1) * w.dilation_width;
     // Outputs whose taps are all inside the image are computed together, those at its sides one by one.
     const int64_t whole_begin = std::min(y.width, divide_up(w.padding_width, w.stride_width));
@@ -89,7 +76,7 @@ class DepthwiseStep : public Grouped {
     for (int64_t column = 0; column < y.width;) {
       const bool whole = column >= whole_begin && column < whole_end;
       const int64_t left = column * w.stride_width - w.padding_width, count = whole ? whole_end - column : 1;
-      const Range taps = inside(left, x.width, w.kernel_width, w.dilation_width);
+      const Range taps = taps_inside(left, x.width, w.kernel_width, w.dilation_width);
       const int64_t to = (line * y.width + column) * y.pixel;
       const int64_t row = top + rows.begin * w.dilation_height, at = left + taps.begin * w.dilation_width;
       const bool any = rows.begin < rows.end && taps.begin < taps.end;  // else the pointer is not read

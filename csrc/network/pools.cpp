@@ -28,25 +28,27 @@ class Pool : public Step {
     const Value x = inputs[0], y = output;
     return [=, this](const void* const* in, void* out, const Threads& all) {
       parallel_where_it_pays(all, batch * y.height, y.width * y.pixel_bytes() * 9, [&](int64_t begin, int64_t end) {
-        std::vector<Bytes> inside(static_cast<size_t>(window_.kernel_height * window_.kernel_width));
+        std::vector<Bytes> inside;
         for (int64_t line = begin; line < end; ++line) {
           const Bytes image = static_cast<Bytes>(in[0]) + line / y.height * x.height * x.width * x.pixel_bytes();
           uint8_t* const to = static_cast<uint8_t*>(out) + line * y.width * y.pixel_bytes();
           for (int64_t column = 0; column < y.width; ++column) {
             const int64_t top = line % y.height * window_.stride_height - window_.padding_height;
             const int64_t left = column * window_.stride_width - window_.padding_width;
-            size_t count = 0;
-            for (int64_t i = 0; i < window_.kernel_height; ++i) {
-              for (int64_t j = 0; j < window_.kernel_width; ++j) {
+            inside.clear();
+            const Range rows = taps_inside(top, x.height, window_.kernel_height, window_.dilation_height);
+            const Range columns = taps_inside(left, x.width, window_.kernel_width, window_.dilation_width);
+            for (int64_t i = rows.begin; i < rows.end; ++i) {
+              for (int64_t j = columns.begin; j < columns.end; ++j) {
                 const int64_t row = top + i * window_.dilation_height, at = left + j * window_.dilation_width;
-                if (row < 0 || row >= x.height || at < 0 || at >= x.width) continue;
-                inside[count++] = image + (row * x.width + at) * x.pixel_bytes();
+                inside.push_back(image + (row * x.width + at) * x.pixel_bytes());
               }
             }
+            const int64_t count = static_cast<int64_t>(inside.size());
             const int64_t bottom = std::min(top + window_.kernel_height, x.height + window_.padding_height);
             const int64_t right = std::min(left + window_.kernel_width, x.width + window_.padding_width);
-            const int64_t counted = count_padding_ ? (bottom - top) * (right - left) : static_cast<int64_t>(count);
-            pool(inside.data(), static_cast<int64_t>(count), counted, y, to + column * y.pixel_bytes());
+            const int64_t counted = count_padding_ ? (bottom - top) * (right - left) : count;
+            pool(inside.data(), count, counted, y, to + column * y.pixel_bytes());
           }
         }
       });

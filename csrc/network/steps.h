@@ -1,6 +1,7 @@
 // The steps of a network.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <stdexcept>
 #include <vector>
@@ -34,6 +35,18 @@ inline int64_t multiply_adds_of(const Shape& shape) {
   const int64_t own = shape.in_channels / shape.p * shape.kernel_height * shape.kernel_width;
   return shape.batch * shape.out_height * shape.out_width * shape.out_channels *
          (own + shape.in_channels - shape.in_channels / shape.p);
+}
+
+struct Range {
+  int64_t begin, end;
+};
+
+inline int64_t divide_up(int64_t a, int64_t b) { return a <= 0 ? 0 : (a + b - 1) / b; }
+
+// The taps of a window, the first of which reads line `first`, that are inside an image of `size` lines.
+inline Range taps_inside(int64_t first, int64_t size, int64_t kernel, int64_t dilation) {
+  const int64_t begin = std::min(kernel, divide_up(-first, dilation));
+  return {begin, std::max(begin, std::min(kernel, divide_up(size - first, dilation)))};
 }
 
 // Each throws std::invalid_argument, whose text is the reason, where its numbers cannot be computed exactly.
@@ -109,6 +122,14 @@ struct Term {
 };
 // u8 + u8: clamp(nearest((a − a.zero) · a.scale + (b − b.zero) · b.scale) + zero, least, most); of one input without b
 std::unique_ptr<Step> add_step(const std::vector<Term>& terms, int32_t zero, int32_t least, int32_t most);
+// u8 to u8: table[x], 256 of them
+std::unique_ptr<Step> table_step(const uint8_t* table);
+// u8 × u8: clamp(nearest((a − a_zero) · (b − b_zero) · scale) + zero, 0, 255); b may be one pixel, for all of an image
+struct ByteProduct {
+  float scale;
+  int32_t a_zero, b_zero, zero;
+};
+std::unique_ptr<Step> product_step(const ByteProduct& product);
 // The channels of several values of one type; of u8, of one scale.
 std::unique_ptr<Step> concatenate_step();
 // More channels around those of a value, all of `zero` of u8, or 0.
