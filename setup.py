@@ -43,7 +43,10 @@ if sysconfig.get_platform().endswith("x86_64"):
 
 KERNELS = ["dispatch", "algorithm", "plan", "pack", "strip", "tiles", "winograd", "prepared", "convolve", "weight_grad"]
 KERNELS += ["fingerprint", "checked", "packed_weights", "older_libstdcxx", "int8/plan", "int8/pack", "int8/convolution"]
-KERNELS += [f"network/{name}" for name in ("network", "byte_maps", "convolutions", "grouped", "joins", "float_joins", "pools", "window")]
+KERNELS += [
+    f"network/{name}"
+    for name in ("network", "byte_maps", "convolutions", "grouped", "joins", "float_joins", "pools", "window")
+]
 LIBRARIES = {
     "native": ["register", "entries", "network/api"],
     "libhetconv_onnx": [f"onnx_runtime/{name}" for name in ("kernel", "het_conv", "pool", "register")],

@@ -185,6 +185,21 @@ def test_addition(instruction_set):
     assert torch.equal(Network(48, steps)(x), stored(real, to, "relu"))
 
 
+def test_a_table_is_looked_up(instruction_set):
+    x, levels = torch.arange(256.0).view(1, 16, 4, 4), torch.randperm(256).to(torch.uint8)
+    steps = [network.quantize(0, Affine(1.0)), network.table(1, levels), network.dequantize(2, Affine(1.0))]
+    assert torch.equal(Network(16, steps)(x), levels.float().view(1, 16, 4, 4))
+
+
+def test_products(instruction_set):
+    x, of, to = images(48, (4, 5), 2, 5), Affine(1.0, 5), Affine(37.5, 20)
+    steps = [network.quantize(0, of), network.max_pool(1, Window((4, 5), Geometry()))]
+    most = x.amax((2, 3), keepdim=True)
+    for number, other in ((1, x), (2, most)):
+        made = [*steps, network.product((1, of), (number, of), to), network.dequantize(3, Affine(1.0))]
+        assert torch.equal(Network(48, made)(x), stored(x * other * torch.tensor(1 / 37.5), to, None))
+
+
 @pytest.mark.parametrize("channels", [64, 20])
 def test_concatenation(instruction_set, channels):
     x, of = images(channels, (4, 5), 2, 5), Affine(1.0, 5)

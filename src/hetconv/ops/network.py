@@ -292,6 +292,16 @@ def add(terms: Sequence[tuple[int, Affine]], to: Affine, activation: str | None 
     )
 
 
+def table(value: int, levels: Tensor) -> Step:
+    """levels[x] of a u8 value, at another scale. levels: (256), uint8"""
+    return Step("table", (value,), arrays=(levels,))
+
+
+def product(a: tuple[int, Affine], b: tuple[int, Affine], to: Affine) -> Step:
+    """The product of two u8 values, at another scale; b may be one pixel that stands for all of its image."""
+    return Step("product", (a[0], b[0]), (a[1].zero, b[1].zero, to.zero), (a[1].scale * b[1].scale / to.scale,))
+
+
 def adaptive_average(value: int, size: tuple[int, int]) -> Step:
     """Means of a float32 value's channels over as many parts of the image."""
     return Step("adaptive_average", (value,), size)
@@ -326,7 +336,8 @@ _COUNTS = {
     "quantize": (1, 1), "dequantize": (1, 1), "int8_convolution": (17, 3), "float_convolution": (15, 0),
     "grouped_convolution": (14, 0), "max_pool": (9, 0), "average_pool": (11, 0), "global_average": (1, 1),
     "adaptive_average": (2, 0), "float_join": (2, 0), "float_affine": (2, 0), "concatenate": (0, 0), "slice": (2, 0),
-    "pad_channels": (3, 0), "pad_image": (4, 0), "flatten": (0, 0), "flatten_to": (1, 0),
+    "pad_channels": (3, 0), "table": (0, 0), "product": (3, 1), "pad_image": (4, 0), "flatten": (0, 0),
+    "flatten_to": (1, 0),
 }  # fmt: skip
 """How many numbers and reals a kind of step has; an addition's depend on its terms."""
 
@@ -363,6 +374,9 @@ def _why_not(step: Step) -> str | None:
         if min(numbers[:3]) < 1 or numbers[0] % numbers[2]:
             return "its channels are not divisible by groups"
         return _why_not_arrays(step, [(numbers[1], numbers[0] // numbers[2], *numbers[3:5]), (numbers[1],)])
+    if step.kind == "table":
+        fits = shapes == [(256,)] and step.arrays[0].dtype == torch.uint8
+        return None if fits else "its table is not one of 256 u8"
     if step.kind == "float_affine":
         return _why_not_arrays(step, [(numbers[0],)] * 2)
     return "it has weights" if shapes or step.weights is not None else None

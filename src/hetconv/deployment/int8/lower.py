@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from hetconv.deployment.sites import Layer, Site, layer_of, natural_weights
 from hetconv.deployment.windows import average_pool_of, max_pool_of, mean_dims, part_of, zero_sides
 from hetconv.errors import UsageError
 from hetconv.graph.calls import activation, called
-from hetconv.graph.captured import Captured
+from hetconv.graph.captured import Captured, call
 from hetconv.ops import network
 from hetconv.ops.arguments import Geometry
 from hetconv.ops.network import Affine, Int8Weights, Step, Window
@@ -96,13 +97,18 @@ def find_layers(captured: Captured, sites: list[Site]) -> dict[Node, Fused]:
 
 
 def _free(chain: Chain, taken: set[Node]) -> Chain:
-    """The part of a chain that no other layer has taken, and that the kernels of 8 bits compute."""
+    """The part of a chain that no other layer has taken, and that its kernel computes.
+
+    The first layer is float32, whose kernel has all activations; after one of 8 bits others than relu and relu6 are
+    looked up.
+    """
     first = chain.nodes[0]
     if any(node in taken for node in chain.nodes):
         return Chain(first, (first,), None, None, "another layer takes the addition")
-    if chain.activation not in IN_KERNEL:
-        raise NotInt8Error(f"{chain.last.name} is {chain.activation}, which the kernels of 8 bits do not compute")
-    return chain
+    source = first.args[0]
+    if chain.activation in IN_KERNEL or (isinstance(source, Node) and source.op == "placeholder"):
+        return chain
+    return Chain(chain.nodes[-2], chain.nodes[:-1], chain.residual, None, f"{chain.activation} is looked up")
 
 
 def _linear(captured: Captured, node: Node) -> Fused:
@@ -219,6 +225,9 @@ class Lowering:
         handler = _OPERATIONS.get(name)
         if activation(node) in ("relu", "relu6"):
             return self._activation(node, activation(node))
+        others = (*node.args[1:], *node.kwargs.values())
+        if name in _BY_TABLE and not any(isinstance(other, Node) for other in others):
+            return self._looked_up(node)
         if handler is None:
             raise NotInt8Error(f"{node.name}: {name or node.op} is no operation of the native network")
         return handler(self, node)
@@ -228,6 +237,24 @@ class Lowering:
         assert value.of is not None
         to = self.ranges[node]
         return self._add(network.add([(value.number, value.of)], to, kind), to)
+
+    def _looked_up(self, node: Node) -> Known:
+        """A function of each number alone: computed of all 256 values that there are."""
+        value, to = self._uint8(node.args[0]), self.ranges[node]
+        assert value.of is not None
+        real = (torch.arange(256, dtype=torch.float64) - value.of.zero) * value.of.scale
+        made = call(node, (real, *node.args[1:]), node.kwargs)
+        levels = (made / to.scale).round().add(to.zero).clamp(0, 255).to(torch.uint8)
+        return self._add(network.table(value.number, levels), to)
+
+    def _product(self, node: Node) -> Known:
+        if len(node.args) != 2 or node.kwargs or not all(isinstance(arg, Node) for arg in node.args):
+            raise NotInt8Error(f"{node.name}: this product is no operation of the native network")
+        first, other = sorted(node.args, key=_pixels, reverse=True)
+        a, b, to = self._uint8(first), self._uint8(other), self.ranges[node]
+        assert a.of is not None
+        assert b.of is not None
+        return self._add(network.product((a.number, a.of), (b.number, b.of), to), to)
 
     def _max_pool(self, node: Node) -> Known:
         window = max_pool_of(node)
@@ -361,6 +388,17 @@ def _is_flatten(before: tuple[int, ...], after: tuple[int, ...]) -> bool:
     return len(before) in (2, 4) and len(after) == 2 and after == (before[0], count)
 
 
+def _pixels(node: Any) -> int:
+    shapes = shapes_of(node)
+    return 1 if shapes is None else prod(shapes.example[2:])
+
+
+_FUNCTIONS = """
+abs add celu clamp clamp_max clamp_min clip div elu exp gelu hardsigmoid hardswish hardtanh leaky_relu logsigmoid mish
+mul selu sigmoid silu softplus softsign sqrt square sub tanh truediv
+"""
+_BY_TABLE = frozenset(_FUNCTIONS.split())
+"""Calls that are functions of each number alone, where only their first argument is computed from the images."""
 _OPERATIONS: dict[str, Callable[[Lowering, Node], Known]] = {
     "max_pool2d": Lowering._max_pool,
     "avg_pool2d": Lowering._average_pool,
@@ -370,6 +408,7 @@ _OPERATIONS: dict[str, Callable[[Lowering, Node], Known]] = {
     "reshape": Lowering._reshape,
     "squeeze": Lowering._reshape,
     "add": Lowering._sum,
+    "mul": Lowering._product,
     "getitem": Lowering._subsample,
     "pad": Lowering._pad,
     "cat": Lowering._concatenate,
