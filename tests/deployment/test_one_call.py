@@ -118,12 +118,26 @@ def test_several_outputs_are_no_one_call():
     assert [call.reason for call in part.refused] == ["the network gives more than one tensor"]
 
 
-def test_a_broadcast_sum_that_is_no_pixel_falls_back():
-    """The native network refuses it when it sees the sizes; the graph computes it."""
-    model = exact(Written(lambda x, conv, norm: norm(conv(x)) + F.max_pool2d(x, (1, 5))))
-    x = images()
+NOT_AS_A_WHOLE = {
+    "a broadcast sum": (
+        lambda x, conv, norm: norm(conv(x)) + F.max_pool2d(x, (1, 5)),
+        "what is joined has another size",
+    ),
+    "a size that is left open": (
+        lambda x, conv, norm: F.adaptive_avg_pool2d(norm(conv(x)), (None, 1)),
+        "its arguments are none of the native network's",
+    ),
+}
+
+
+@pytest.mark.parametrize(("function", "reason"), NOT_AS_A_WHOLE.values(), ids=NOT_AS_A_WHOLE)
+def test_what_the_native_network_refuses_runs_as_before(function, reason):
+    model, x = exact(Written(function)), images()
     made = deploy(model, x)
-    assert torch.equal(made(x), model(x))
+    (part,) = made.report.planned
+    assert not part.one_call
+    assert reason in part.refused[0].reason
+    torch.testing.assert_close(made(x), model(x), rtol=0, atol=1e-6)  # means of five whole numbers
 
 
 def test_it_is_one_call_after_another_where_that_is_faster(monkeypatch):

@@ -56,7 +56,8 @@ class DeployedPart(nn.Module):
         self.names, self.signature, self.constants = names, signature, constants
         self.graph = _module_of(graph, values)
         self.kept: dict[str, Any] = {}
-        self.planned, self._call = planned, None
+        self.planned = planned
+        self._call: OneCall | None = None
         if planned:
             self._plan()
         super().train(False)
@@ -122,10 +123,19 @@ class DeployedPart(nn.Module):
         if self.planned:
             self._plan()
 
-    def plan(self) -> None:
-        """Run as one native call from now on; raises UsageError where there is no such."""
+    def plan(self, inputs: Sequence[Tensor]) -> str | None:
+        """Run as one native call from now on, or say why not: these inputs must be some that it takes.
+
+        Raises:
+            UsageError: a step is none that the native network computes.
+        """
         self._plan()
-        self.planned = True
+        assert self._call is not None
+        reason = self._call.why_not(inputs[0])
+        self.planned = reason is None
+        if reason is not None:
+            self._call = None
+        return reason
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         tensors = self.signature.tensors_of(args, kwargs)
@@ -159,6 +169,14 @@ class OneCall:
     def __init__(self, steps: Steps) -> None:
         self.flat, self.contiguous = steps.flat, steps.contiguous
         self.network = Network(steps.in_channels, steps.steps)
+
+    def why_not(self, x: Tensor) -> str | None:
+        """Why the native network does not take these images; None if it does."""
+        try:
+            self.network(x)
+        except UsageError as error:
+            return str(error)
+        return None
 
     def __call__(self, x: Tensor) -> Tensor | None:
         """None where the native network does not take these images; the graph itself may, or says why not."""

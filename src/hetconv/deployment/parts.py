@@ -17,6 +17,7 @@ from hetconv.deployment.part import DeployedPart
 from hetconv.deployment.prepare import Prepared, captured_values, prepare
 from hetconv.deployment.report import CheckedPart, NotCaptured, PlannedPart
 from hetconv.deployment.signature import Signature
+from hetconv.errors import UsageError
 from hetconv.graph.captured import Captured
 from hetconv.graph.equality import Reference
 from hetconv.graph.tracing import CaptureError
@@ -111,11 +112,10 @@ class Finder:
         chooser = AllNative(self.chooser.found)
         all_native = prepare(captured, [tensor.clone() for tensor in inputs], chooser, linear=True)
         part = DeployedPart.of(one.names, one.signature, all_native.captured)
-        refused = part.steps().refused
         name = one.names[0]
+        refused = part.steps().refused or _refused_as_a_whole(part, inputs)
         if refused:
             return prepared, deployed, PlannedPart(name, False, tuple(NotCaptured(*call) for call in refused))
-        part.plan()
         with torch.inference_mode():
             wins, times = call_is_faster(lambda: part.run(inputs), lambda: deployed.run(inputs))
         planned = PlannedPart(name, wins, (), times.native_ms, times.torch_ms)
@@ -147,6 +147,15 @@ class Finder:
         self.left.append(NotCaptured(self.names[module][0], reason))
         for child in module.children():
             yield from self._candidates(child)
+
+
+def _refused_as_a_whole(part: DeployedPart, inputs: list[Tensor]) -> tuple[tuple[str, str], ...]:
+    """Makes the part one native call; or what the native network says of its sizes."""
+    try:
+        reason = part.plan(inputs)
+    except UsageError as error:
+        reason = str(error)
+    return () if reason is None else (("its values", reason),)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from hetconv.deployment.windows import average_pool_of, max_pool_of, mean_dims, 
 from hetconv.errors import UsageError
 from hetconv.graph.calls import activation, arguments, called, is_batch_norm
 from hetconv.graph.captured import Captured
+from hetconv.graph.tracing import reason_of
 from hetconv.ops import network
 from hetconv.ops.arguments import Geometry, geometry
 from hetconv.ops.network import Step, Window
@@ -115,8 +116,13 @@ class _Lowering:
         try:
             self.known[node] = self._call(node)
         except (NotAStepError, UsageError) as error:
-            self.unknown.add(node)
-            self.refused.append((node.name, str(error)))
+            self._refuse(node, str(error))
+        except (TypeError, ValueError, LookupError, RuntimeError) as error:  # of arguments that no step has
+            self._refuse(node, f"its arguments are none of the native network's: {reason_of(error)}")
+
+    def _refuse(self, node: Node, reason: str) -> None:
+        self.unknown.add(node)
+        self.refused.append((node.name, reason))
 
     def _call(self, node: Node) -> Any:
         kind = activation(node)
@@ -322,7 +328,7 @@ class _Lowering:
         """To (batch, numbers), or (batch, numbers) to images of one pixel."""
         value = self._value(node.args[0])
         sizes = node.args[1:] if not isinstance(node.args[1], list | tuple) else node.args[1]
-        whole = [self.known.get(one, one) if isinstance(one, Node) else one for one in sizes]  # type: ignore[union-attr]
+        whole = [self.known.get(one, one) if isinstance(one, Node) else one for one in sizes]
         batch = whole[0] == Batch() or whole[0] == -1
         if batch and len(whole) == 2 and isinstance(whole[1], int):
             return self._flattened(node, value, None if whole[1] == -1 else whole[1])

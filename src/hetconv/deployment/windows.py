@@ -50,7 +50,8 @@ class Part:
 
 def part_of(node: Node) -> Part | None:
     """Which part of images is taken."""
-    wanted = node.args[1] if isinstance(node.args[1], tuple) else (node.args[1],)
+    given: Any = node.args[1]
+    wanted = given if isinstance(given, tuple) else (given,)
     if not all(isinstance(one, slice) for one in wanted) or len(wanted) > 4:
         return None
     batch, channels, rows, columns = (*wanted, *[slice(None)] * (4 - len(wanted)))
