@@ -42,10 +42,13 @@ if sysconfig.get_platform().endswith("x86_64"):
     INT8_FLAGS |= {"avx2_vnni": [*AVX2, "-mavxvnni"], "avx2": AVX2}
 
 KERNELS = ["dispatch", "algorithm", "plan", "pack", "strip", "tiles", "winograd", "prepared", "convolve", "weight_grad"]
-KERNELS += ["fingerprint", "checked", "older_libstdcxx", "int8/plan", "int8/pack", "int8/convolution"]
-KERNELS += [f"network/{name}" for name in ("network", "convolutions", "joins", "window")]
+KERNELS += ["fingerprint", "checked", "packed_weights", "older_libstdcxx", "int8/plan", "int8/pack", "int8/convolution"]
+KERNELS += [
+    f"network/{name}"
+    for name in ("network", "byte_maps", "convolutions", "grouped", "joins", "float_joins", "pools", "window")
+]
 LIBRARIES = {
-    "native": ["register", "entries", "packed_weights", "network/api"],
+    "native": ["register", "entries", "network/api"],
     "libhetconv_onnx": [f"onnx_runtime/{name}" for name in ("kernel", "het_conv", "pool", "register")],
 }
 

@@ -98,6 +98,8 @@ class Worker {
   std::vector<std::vector<Pixel>> pixels_;
 };
 
+}  // namespace
+
 void convolve(const Prepared& layer, const Input& x, const float* packed, const Epilogue& epilogue, const Output& y,
               const Threads& threads) {
   const Plan& plan = layer.plan;
@@ -112,8 +114,6 @@ void convolve(const Prepared& layer, const Input& x, const float* packed, const 
     }
   });
 }
-
-}  // namespace
 
 int64_t packed_size(const Shape& shape) { return plan_forward(shape).packed_size; }
 

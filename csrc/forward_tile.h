@@ -1,6 +1,7 @@
 // R pixels × C filter vectors of the output: everything is accumulated in registers, then stored once.
 #pragma once
 
+#include "activate.h"
 #include "chunk.h"
 
 namespace hetconv {
@@ -50,29 +51,6 @@ HETCONV_INLINE void accumulate(Vec (&sums)[R][C], const float* const (&pixel)[R]
   const int64_t none[C] = {};
   accumulate<read, shared, fetch, R, C>(sums, pixel, start, weights, sum.at, sum.spatial, tile);
   accumulate<Read::broadcast, true, fetch, R, C>(sums, pixel, none, weights, sum.at + sum.spatial, sum.pointwise, tile);
-}
-
-HETCONV_INLINE Vec exp(Vec x) {  // 2 ulp; x is clamped to what float32 can hold
-  x = min(max(x, set1(-87.0f)), set1(88.0f));
-  const Vec n = round(x * set1(1.44269504f));
-  const Vec r = fma(n, set1(-1.42860677e-6f), fma(n, set1(-0.693145752f), x));
-  Vec sum = set1(1.0f / 5040);
-  constexpr float terms[] = {1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f};
-  for (const float term : terms) sum = fma(sum, r, set1(term));
-  return sum * power_of_two(n);
-}
-
-HETCONV_INLINE Vec activate(Vec sum, Activation activation) {
-  switch (activation) {
-    case Activation::relu:
-      return max(zero(), sum);
-    case Activation::relu6:
-      return min(set1(6.0f), max(zero(), sum));
-    case Activation::silu:
-      return sum / (set1(1.0f) + exp(zero() - sum));
-    default:
-      return sum;
-  }
 }
 
 // to += from, or to = from; from = 0.
@@ -130,7 +108,7 @@ __attribute__((noinline)) void finish_any(const Tile& tile, const Pixel* pixel, 
                               : finish_any<float, R, C>(tile, pixel, sums);
 }
 
-// What is not so often needed: vectors of fewer filters, bfloat16, SiLU.
+// What is not so often needed: vectors of fewer filters, bfloat16, activations that are more than clamps.
 template <int R, int C>
 HETCONV_INLINE void finish_seldom(const Tile& tile, const Pixel* pixel, const Vec (&sums)[R][C]) {
   Vec memory[R][C];  // so that `sums` need none
@@ -161,7 +139,7 @@ struct ForwardTiles {
       filter[c] = vector.filter;
       bias[c] = tile.epilogue.bias == nullptr ? zero() : load_first(tile.epilogue.bias + vector.filter, vector.filters);
     }
-    const bool plain = tile.whole && tile.type == Type::float32 && tile.epilogue.activation != Activation::silu;
+    const bool plain = tile.whole && tile.type == Type::float32 && tile.epilogue.activation <= Activation::relu6;
     Weights weights{nullptr, tile.ahead, tile.ahead_step};
     const char* next = tile.next;
     const Pixel* pixel = tile.pixel;

@@ -47,7 +47,8 @@ struct Weights {
   const float* pointwise;
 };
 
-enum class Activation : int32_t { none, relu, relu6, silu };
+enum class Activation : int32_t { none, relu, relu6, silu, hardswish, hardsigmoid, sigmoid, gelu };
+constexpr int64_t kActivations = 8;
 
 // What is done to a sum before it is stored: activation(sum + bias + residual); null pointers are left out.
 struct Epilogue {

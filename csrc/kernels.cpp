@@ -3,6 +3,8 @@
 #include "kernels.h"
 
 #include "copy.h"
+#include "depthwise.h"
+#include "elementwise.h"
 #include "forward_tile.h"
 #include "peak.h"
 #include "simd.h"
@@ -37,6 +39,11 @@ constexpr Kernels make_kernels(const char* name) {
   for (int c = 0; c <= kMaxVectors; ++c) kernels.max_pixels[c] = kPixels[c];
   kernels.multiply_adds = &multiply_adds;
   kernels.copy = &copy;
+  kernels.depthwise = &depthwise;
+  kernels.join = &join;
+  kernels.affine = &affine;
+  kernels.max = &max_of_pixels;
+  kernels.mean = &mean_of_pixels;
   kernels.winograd_patch = &winograd_patch;
   kernels.winograd_kernel = &winograd_kernel;
   kernels.winograd_outputs = &winograd_outputs;

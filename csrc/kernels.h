@@ -72,6 +72,38 @@ struct Tile {
   int next_lines;    // cache lines of it for each tile
 };
 
+// Outputs of a depthwise convolution that are next to one another in a row, all of whose taps are inside the image.
+struct Depthwise {
+  const float* x;           // the first tap of the first output
+  int64_t row, column;      // elements from a tap to the next one
+  int64_t step;             // from an output's taps to the next output's
+  int64_t rows, columns;    // taps
+  const float* weights;     // of the first tap; of neighbours in a row `channels` apart
+  int64_t weight_row;       // elements
+  int64_t channels, count;  // outputs
+  const float* bias;
+  const float* residual;  // null, or as y
+  Activation activation;
+  float* y;
+};
+
+// activation(a + b), or of the product.
+struct Join {
+  const float *a, *b;
+  float* y;
+  int64_t count;
+  bool product;
+  Activation activation;
+};
+
+// activation(x · scale + shift) of one pixel's channels.
+struct Affine {
+  const float *x, *scale, *shift;
+  float* y;
+  int64_t channels;
+  Activation activation;
+};
+
 struct Kernels {
   const char* name;
   int lanes;
@@ -85,6 +117,12 @@ struct Kernels {
   // turn.
   void (*copy)(Type type, const void* from, int64_t from_step, float* to, int64_t to_step, int64_t channels,
                int64_t parts, int64_t count);
+  // Of float32 and channels-last: elementwise.h, depthwise.h.
+  void (*depthwise)(const Depthwise&);
+  void (*join)(const Join&);
+  void (*affine)(const Affine&);
+  void (*max)(const float* const* pixels, int64_t count, int64_t channels, float* to);
+  void (*mean)(const float* const* pixels, int64_t count, int64_t channels, float counted, float* to);
   // Winograd, 36 positions `to_step` or `from_step` apart. A patch of 6×6 pixels of the input, all channels, up to
   // whole vectors; one vector's kernel of 9 taps, row by row; and back from one vector of products to 4×4 outputs.
   void (*winograd_patch)(const float* from, int64_t row_step, int64_t column_step, int64_t channels, float* to,

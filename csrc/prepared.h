@@ -26,4 +26,8 @@ struct Prepared {
 // Valid until this thread asks for another shape.
 const Prepared& prepare(const Shape& shape, Direction direction, int threads);
 
+// The convolution of what was prepared with `threads.count` threads.
+void convolve(const Prepared& layer, const Input& x, const float* packed, const Epilogue& epilogue, const Output& y,
+              const Threads& threads);
+
 }  // namespace hetconv

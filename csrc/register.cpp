@@ -260,7 +260,7 @@ Tensor het_conv2d_packed(Tensor x, Tensor packed, std::optional<Tensor> bias, st
   STD_TORCH_CHECK((x.scalar_type() == ScalarType::Float || x.scalar_type() == ScalarType::BFloat16) &&
                       packed.scalar_type() == ScalarType::Float && packed.is_cpu() && packed.is_contiguous(),
                   "hetconv: packed layers take float32 or bfloat16 tensors on the CPU, and float32 weights");
-  STD_TORCH_CHECK(activation >= 0 && activation <= 3, "hetconv: unknown activation");
+  STD_TORCH_CHECK(activation >= 0 && activation < hetconv::kActivations, "hetconv: unknown activation");
   Shape shape = checked({x.size(1),
                          layer[0],
                          layer[1],

@@ -44,6 +44,9 @@ HETCONV_INLINE void store_first(float* p, Vec v, int n) { _mm512_mask_storeu_ps(
 HETCONV_INLINE Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
 HETCONV_INLINE Vec min(Vec a, Vec b) { return _mm512_min_ps(a, b); }
 HETCONV_INLINE Vec max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
+HETCONV_INLINE Vec max_or_nan(Vec a, Vec b) {  // not a number if one of them is not
+  return _mm512_mask_mov_ps(max(a, b), _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), a);
+}
 HETCONV_INLINE Vec round(Vec a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 HETCONV_INLINE Vec power_of_two(Vec n) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23));
@@ -94,6 +97,9 @@ HETCONV_INLINE void store_first(float* p, Vec v, int n) { _mm256_maskstore_ps(p,
 HETCONV_INLINE Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
 HETCONV_INLINE Vec min(Vec a, Vec b) { return _mm256_min_ps(a, b); }
 HETCONV_INLINE Vec max(Vec a, Vec b) { return _mm256_max_ps(a, b); }
+HETCONV_INLINE Vec max_or_nan(Vec a, Vec b) {
+  return _mm256_blendv_ps(max(a, b), a, _mm256_cmp_ps(a, a, _CMP_UNORD_Q));
+}
 HETCONV_INLINE Vec round(Vec a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 HETCONV_INLINE Vec power_of_two(Vec n) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
@@ -155,6 +161,7 @@ HETCONV_INLINE void store_first(float* p, Vec v, int n) {
 HETCONV_INLINE Vec fma(Vec a, Vec b, Vec c) { return a * b + c; }
 HETCONV_INLINE Vec min(Vec a, Vec b) { return b > a ? a : b; }
 HETCONV_INLINE Vec max(Vec a, Vec b) { return b < a ? a : b; }
+HETCONV_INLINE Vec max_or_nan(Vec a, Vec b) { return a != a ? a : max(a, b); }
 HETCONV_INLINE Vec round(Vec a) {  // to nearest for |a| < 2^22
   const Vec magic = set1(12582912.0f);
   return (a + magic) - magic;

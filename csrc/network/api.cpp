@@ -33,7 +33,7 @@ int32_t small(int64_t number) {
 }
 
 Activation activation_of(int64_t number) {
-  if (number < 0 || number > 3) throw Refused("there is no activation " + std::to_string(number));
+  if (number < 0 || number >= kActivations) throw Refused("there is no activation " + std::to_string(number));
   return static_cast<Activation>(number);
 }
 
@@ -56,14 +56,21 @@ const std::map<std::string, Maker>& makers() {
               static_cast<const int8_t*>(a.arrays[0]), static_cast<const int32_t*>(a.arrays[1]),
               static_cast<const float*>(a.arrays[2])});
        }},
-      // in_channels, out_channels, p, window (9), shifted, residual?, activation | – | spatial, pointwise, bias
+      // in_channels, out_channels, p, window (9), shifted, residual?, activation, elements of packed | – | packed, bias
       {"float_convolution",
        [](const Arguments& a) {
          const int64_t* const n = a.numbers;
          return float_convolution_step({n[0], n[1], n[2], window_of(n + 3), n[12] != 0, n[13] != 0,
-                                        activation_of(n[14]), static_cast<const float*>(a.arrays[0]),
-                                        static_cast<const float*>(a.arrays[1]),
-                                        static_cast<const float*>(a.arrays[2])});
+                                        activation_of(n[14]), static_cast<const float*>(a.arrays[0]), n[15],
+                                        static_cast<const float*>(a.arrays[1])});
+       }},
+      // in_channels, out_channels, groups, window (9), residual?, activation | – | weights, bias
+      {"grouped_convolution",
+       [](const Arguments& a) {
+         const int64_t* const n = a.numbers;
+         return grouped_convolution_step({n[0], n[1], n[2], window_of(n + 3), n[12] != 0, activation_of(n[13]),
+                                          static_cast<const float*>(a.arrays[0]),
+                                          static_cast<const float*>(a.arrays[1])});
        }},
       // window (9)
       {"max_pool", [](const Arguments& a) { return max_pool_step(window_of(a.numbers)); }},
@@ -81,11 +88,42 @@ const std::map<std::string, Maker>& makers() {
          for (int64_t i = 0; i < a.inputs; ++i) terms.push_back({a.reals[i], small(a.numbers[3 + i])});
          return add_step(terms, small(a.numbers[0]), small(a.numbers[1]), small(a.numbers[2]));
        }},
+      // – | – | 256 u8
+      {"table", [](const Arguments& a) { return table_step(static_cast<const uint8_t*>(a.arrays[0])); }},
+      // zeros of both and of the product | scale
+      {"product",
+       [](const Arguments& a) {
+         const int64_t* const n = a.numbers;
+         return product_step({a.reals[0], small(n[0]), small(n[1]), small(n[2])});
+       }},
       // before, after, zero
       {"pad_channels",
        [](const Arguments& a) { return pad_channels_step(a.numbers[0], a.numbers[1], small(a.numbers[2])); }},
       {"concatenate", [](const Arguments&) { return concatenate_step(); }},
-      {"flatten", [](const Arguments&) { return flatten_step(); }},
+      {"flatten", [](const Arguments&) { return flatten_step(0); }},
+      // how many numbers are wanted
+      {"flatten_to", [](const Arguments& a) { return flatten_step(a.numbers[0]); }},
+      // height, width
+      {"adaptive_average",
+       [](const Arguments& a) {
+         check_range("size", {a.numbers[0], a.numbers[1]}, 1);
+         return adaptive_average_step(a.numbers[0], a.numbers[1]);
+       }},
+      // product?, activation
+      {"float_join",
+       [](const Arguments& a) { return float_join_step(a.numbers[0] != 0, activation_of(a.numbers[1])); }},
+      // channels or 1, activation | – | scale, shift
+      {"float_affine",
+       [](const Arguments& a) {
+         check_range("channels", {a.numbers[0], a.numbers[0]}, 1);
+         return float_affine_step(a.numbers[0], activation_of(a.numbers[1]), static_cast<const float*>(a.arrays[0]),
+                                  static_cast<const float*>(a.arrays[1]));
+       }},
+      // begin, end
+      {"slice", [](const Arguments& a) { return slice_step(a.numbers[0], a.numbers[1]); }},
+      // top, bottom, left, right
+      {"pad_image",
+       [](const Arguments& a) { return pad_image_step({a.numbers[0], a.numbers[1], a.numbers[2], a.numbers[3]}); }},
   };
   return all;
 }

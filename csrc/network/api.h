@@ -11,7 +11,8 @@ hetconv::Network* hetconv_network_new(int64_t in_channels);
 void hetconv_network_delete(hetconv::Network* network);
 
 // Appends a step (steps.h; what each kind's numbers, reals and arrays are is in api.cpp), and returns the number of the
-// value that it makes; -1 on failure.
+// value that it makes; -1 on failure. Arrays are copied, but for a float_convolution's packed weights: these must
+// outlive the network.
 int64_t hetconv_network_add(hetconv::Network* network, const char* kind, const int64_t* inputs, int64_t input_count,
                             const int64_t* numbers, const float* reals, const void* const* arrays);
 
@@ -19,7 +20,7 @@ int64_t hetconv_network_add(hetconv::Network* network, const char* kind, const i
 int hetconv_network_result(const hetconv::Network* network, int64_t height, int64_t width, int64_t* sizes);
 
 // numbers: batch, channels, height and width; then the strides of each, in elements. Returns 0 on failure, and 2 where
-// the images hold a number that is not finite.
+// the images hold a number that is not finite and a step of 8 bits reads them.
 int hetconv_network_run(hetconv::Network* network, const int64_t* numbers, const float* x, float* y);
 
 int64_t hetconv_network_weight_bytes(const hetconv::Network* network);

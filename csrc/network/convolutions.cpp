@@ -1,36 +1,20 @@
 // Convolutions as steps: of 8 bits, and of float32.
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
 #include <limits>
-#include <new>
 #include <stdexcept>
 #include <string>
 
 #include "../checked.h"
 #include "../int8/convolution.h"
+#include "../packed_weights.h"
+#include "../parallel.h"
+#include "../prepared.h"
+#include "aligned.h"
 #include "steps.h"
 
 namespace hetconv {
 namespace {
-
-class Aligned {
- public:
-  explicit Aligned(int64_t bytes) : bytes_(bytes) {
-    const int64_t rounded = (bytes + 63) / 64 * 64 + 64;
-    memory_.reset(static_cast<char*>(std::aligned_alloc(64, static_cast<size_t>(rounded))));
-    if (memory_ == nullptr) throw std::bad_alloc();
-  }
-  char* data() const { return memory_.get(); }
-  int64_t bytes() const { return bytes_; }
-
- private:
-  struct Free {
-    void operator()(char* memory) const { std::free(memory); }
-  };
-  std::unique_ptr<char, Free> memory_;
-  int64_t bytes_;
-};
 
 Shape shape_of(int64_t in_channels, int64_t out_channels, int64_t p, const Window& window, bool shifted) {
   return checked({in_channels,
@@ -50,13 +34,6 @@ Shape placed(Shape shape, int64_t batch, const Value& x, const Value& y) {
     throw std::invalid_argument("a convolution's last window begins outside; ceil is for pools");
   }
   return shape;
-}
-
-void check_residual(const std::vector<Value>& inputs, const Value& sum, Int8Output type) {
-  const Value& added = inputs.at(1);
-  if (added.type != type || added.channels != sum.channels || added.height != sum.height || added.width != sum.width) {
-    throw std::invalid_argument("a residual has not the size of what it is added to");
-  }
 }
 
 void check_channels(const Value& x, int64_t channels, Int8Output type) {
@@ -96,7 +73,7 @@ class Int8ConvolutionStep : public Step {
     const int64_t height = layer_.window.out_height(inputs[0].height), width = layer_.window.out_width(inputs[0].width);
     Value made = uint8_value(layer_.out_channels, height, width);
     made.type = layer_.to;
-    if (layer_.residual) check_residual(inputs, made, Int8Output::uint8);
+    if (layer_.residual) check_residual(inputs.at(1), uint8_value(made.channels, height, width));
     return made;
   }
 
@@ -152,18 +129,18 @@ class FloatConvolutionStep : public Step {
  public:
   explicit FloatConvolutionStep(const FloatLayer& layer)
       : layer_(layer), shape_(shape_of(layer.in_channels, layer.out_channels, layer.p, layer.window, layer.shifted)) {
-    const int64_t own = layer.in_channels / layer.p, taps = layer.window.kernel_height * layer.window.kernel_width;
-    spatial_.assign(layer.spatial, layer.spatial + layer.out_channels * own * taps);
-    pointwise_.assign(layer.pointwise, layer.pointwise + layer.out_channels * (layer.in_channels - own));
+    if (!is_packed_for(shape_, layer.packed, layer.elements)) {
+      throw std::invalid_argument("the weights were packed for another layer or instruction set");
+    }
     bias_.assign(layer.bias, layer.bias + layer.out_channels);
-    layer_.spatial = nullptr, layer_.pointwise = nullptr, layer_.bias = nullptr;
+    layer_.bias = nullptr;
   }
 
   Value output(const std::vector<Value>& inputs) const override {
     check_channels(inputs[0], layer_.in_channels, Int8Output::float32);
     const Value made = float_value(layer_.out_channels, layer_.window.out_height(inputs[0].height),
                                    layer_.window.out_width(inputs[0].width));
-    if (layer_.residual) check_residual(inputs, made, Int8Output::float32);
+    if (layer_.residual) check_residual(inputs.at(1), made);
     return made;
   }
 
@@ -174,26 +151,47 @@ class FloatConvolutionStep : public Step {
                         window.padding_height == 0 && window.padding_width == 0 && window.stride_height == 1 &&
                         window.stride_width == 1;
     if (points) x.width = y.width = batch;  // a matrix product: the images are the pixels of one
-    Shape shape = placed(shape_, points ? 1 : batch, x, y);
+    Shape shape = shape_;
+    if (!is_packed_for(shape, layer_.packed, layer_.elements)) {
+      throw std::invalid_argument("the network was made for another instruction set; make it again");
+    }
+    shape = placed(shape_, points ? 1 : batch, x, y);
     shape.algorithm = choose_algorithm(shape, false, false);
-    const auto packed = std::make_shared<Aligned>(packed_size(shape) * 4);
-    const Threads alone{1, nullptr};
-    pack(shape, {spatial_.data(), pointwise_.data()}, reinterpret_cast<float*>(packed->data()), alone);
+    const std::shared_ptr<const Aligned> other = shape.algorithm == shape_.algorithm ? nullptr : packed_again(shape);
+    const float* const packed = other == nullptr ? layer_.packed : reinterpret_cast<const float*>(other->data());
+    const int used = multiply_adds_of(shape) / 4 >= kWorthAThread ? threads : 1;
+    const auto prepared = std::make_shared<const Prepared>(shape, Direction::forward, used);
     const Strides in{x.height * x.width * x.pixel, x.width * x.pixel, x.pixel};
     const Strides out{y.height * y.width * y.pixel, y.width * y.pixel, y.pixel};
-    (void)threads;
-    return [this, shape, packed, in, out](const void* const* inputs_, void* to, const Threads& all) {
-      forward(shape, {inputs_[0], in}, reinterpret_cast<const float*>(packed->data()),
-              {bias_.data(), layer_.residual ? inputs_[1] : nullptr, layer_.activation}, {to, out}, all);
+    return [=, this](const void* const* inputs_, void* to, const Threads& all) {
+      convolve(*prepared, {inputs_[0], in}, packed + (other == nullptr ? kHeader : 0),
+               {bias_.data(), layer_.residual ? inputs_[1] : nullptr, layer_.activation}, {to, out},
+               used == 1 ? Threads{1, nullptr} : all);
     };
   }
 
-  int64_t bytes() const override { return static_cast<int64_t>(spatial_.size() + pointwise_.size()) * 4; }
+  int64_t bytes() const override { return layer_.elements * 4; }
 
  private:
+  // Its weights for the other algorithm, which they were not packed for, but is faster at this size.
+  std::shared_ptr<const Aligned> packed_again(const Shape& shape) const {
+    return packed_.of(shape.algorithm, [&] {
+      Shape before = shape;
+      before.algorithm = shape_.algorithm;
+      const Threads alone{1, nullptr};
+      std::vector<float> spatial(static_cast<size_t>(spatial_weights(shape))),
+          pointwise(static_cast<size_t>(pointwise_weights(shape)));
+      unpack_weights(before, layer_.packed, spatial.data(), pointwise.data(), alone);
+      auto made = std::make_shared<Aligned>(packed_size(shape) * 4);
+      pack(shape, {spatial.data(), pointwise.data()}, reinterpret_cast<float*>(made->data()), alone);
+      return made;
+    });
+  }
+
   FloatLayer layer_;
   Shape shape_;
-  std::vector<float> spatial_, pointwise_, bias_;
+  std::vector<float> bias_;
+  PackedByAlgorithm packed_;
 };
 
 }  // namespace

@@ -1,4 +1,4 @@
-// What is between a network's convolutions: quantizing, pools, additions.
+// What is between a network's convolutions: quantizing, additions of u8, other arrangements of channels.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -13,21 +13,18 @@
 namespace hetconv {
 namespace {
 
-void check(bool holds, const char* reason) {
-  if (!holds) throw std::invalid_argument(reason);
-}
-
 int64_t pixels_of(const Value& value, int64_t batch) { return batch * value.height * value.width; }
 
 class Quantize : public Step {
  public:
   Quantize(float factor, int32_t zero) : factor_(factor), zero_(zero) {
-    check(std::isfinite(factor) && zero >= 0 && zero <= 255, "a tensor's range explodes");
+    check_step(std::isfinite(factor) && zero >= 0 && zero <= 255, "a tensor's range explodes");
   }
   Value output(const std::vector<Value>& inputs) const override {
-    check(inputs[0].type == Int8Output::float32, "what is quantized must be float32");
+    check_step(inputs[0].type == Int8Output::float32, "what is quantized must be float32");
     return uint8_value(inputs[0].channels, inputs[0].height, inputs[0].width);
   }
+  bool wants_finite() const override { return true; }
   Run prepare(const std::vector<Value>& inputs, const Value& output, int64_t batch, int) const override {
     const int64_t pixels = pixels_of(output, batch), from_step = inputs[0].pixel, to_step = output.pixel;
     const int64_t channels = output.channels, whole = channels / kBlock;
@@ -61,7 +58,7 @@ class Dequantize : public Step {
  public:
   Dequantize(float scale, int32_t zero) : scale_(scale), zero_(zero) {}
   Value output(const std::vector<Value>& inputs) const override {
-    check(inputs[0].type == Int8Output::uint8, "what is dequantized must be u8");
+    check_step(inputs[0].type == Int8Output::uint8, "what is dequantized must be u8");
     return float_value(inputs[0].channels, inputs[0].height, inputs[0].width);
   }
   Run prepare(const std::vector<Value>& inputs, const Value& output, int64_t batch, int) const override {
@@ -82,140 +79,22 @@ class Dequantize : public Step {
   int32_t zero_;
 };
 
-// Visits each output pixel with the pixels of its window that are inside the image.
-class Pool : public Step {
- public:
-  Pool(const Window& window, bool count_padding) : window_(window), count_padding_(count_padding) {
-    check(2 * window.padding_height <= window.kernel_height && 2 * window.padding_width <= window.kernel_width,
-          "a pool is padded by more than half of its window");
-  }
-  Value output(const std::vector<Value>& inputs) const override {
-    check(inputs[0].type == Int8Output::uint8, "pools are of u8");
-    return uint8_value(inputs[0].channels, window_.out_height(inputs[0].height), window_.out_width(inputs[0].width));
-  }
-  Run prepare(const std::vector<Value>& inputs, const Value& output, int64_t batch, int) const override {
-    const Value x = inputs[0], y = output;
-    return [=, this](const void* const* in, void* out, const Threads& all) {
-      parallel(all, batch * y.height, [&](int64_t begin, int64_t end) {
-        std::vector<const uint8_t*> inside(static_cast<size_t>(window_.kernel_height * window_.kernel_width));
-        for (int64_t line = begin; line < end; ++line) {
-          const uint8_t* const image =
-              static_cast<const uint8_t*>(in[0]) + line / y.height * x.height * x.width * x.pixel;
-          for (int64_t column = 0; column < y.width; ++column) {
-            const int64_t top = line % y.height * window_.stride_height - window_.padding_height;
-            const int64_t left = column * window_.stride_width - window_.padding_width;
-            size_t count = 0;
-            for (int64_t i = 0; i < window_.kernel_height; ++i) {
-              for (int64_t j = 0; j < window_.kernel_width; ++j) {
-                const int64_t row = top + i * window_.dilation_height, at = left + j * window_.dilation_width;
-                if (row < 0 || row >= x.height || at < 0 || at >= x.width) continue;
-                inside[count++] = image + (row * x.width + at) * x.pixel;
-              }
-            }
-            const int64_t bottom = std::min(top + window_.kernel_height, x.height + window_.padding_height);
-            const int64_t right = std::min(left + window_.kernel_width, x.width + window_.padding_width);
-            const int64_t counted = count_padding_ ? (bottom - top) * (right - left) : static_cast<int64_t>(count);
-            pool(inside.data(), static_cast<int64_t>(count), counted, y.pixel,
-                 static_cast<uint8_t*>(out) + (line * y.width + column) * y.pixel);
-          }
-        }
-      });
-    };
-  }
-
- protected:
-  virtual void pool(const uint8_t* const* pixels, int64_t count, int64_t counted, int64_t bytes, uint8_t* to) const = 0;
-
- private:
-  Window window_;
-  bool count_padding_;
-};
-
-class MaxPool : public Pool {
- public:
-  explicit MaxPool(const Window& window) : Pool(window, false) {}
-  void pool(const uint8_t* const* pixels, int64_t count, int64_t, int64_t bytes, uint8_t* to) const override {
-    int8_kernels().max(pixels, count, bytes, to);
-  }
-};
-
-class AveragePool : public Pool {
- public:
-  AveragePool(const Window& window, int32_t zero, bool count_padding) : Pool(window, count_padding), zero_(zero) {}
-  void pool(const uint8_t* const* pixels, int64_t count, int64_t counted, int64_t bytes, uint8_t* to) const override {
-    const float share = 1.0f / static_cast<float>(counted);
-    for (int64_t block = 0; block < bytes; block += kBlock) {
-      int32_t sums[kBlock];
-      const uint8_t* here[64];
-      std::fill(sums, sums + kBlock, static_cast<int32_t>(counted - count) * zero_);
-      for (int64_t first = 0; first < count; first += 64) {  // a window of any size
-        const int64_t some = std::min<int64_t>(64, count - first);
-        for (int64_t i = 0; i < some; ++i) here[i] = pixels[first + i] + block;
-        int32_t part[kBlock];
-        int8_kernels().sum(here, some, kBlock, part);
-        for (int64_t k = 0; k < kBlock; ++k) sums[k] += part[k];
-      }
-      for (int64_t k = 0; k < kBlock; ++k) {
-        to[block + k] = static_cast<uint8_t>(std::nearbyint(static_cast<float>(sums[k]) * share));
-      }
-    }
-  }
-
- private:
-  int32_t zero_;
-};
-
-class GlobalAverage : public Step {
- public:
-  GlobalAverage(float scale, int32_t zero) : scale_(scale), zero_(zero) {}
-  Value output(const std::vector<Value>& inputs) const override {
-    check(inputs[0].type == Int8Output::uint8, "a global average is of u8");
-    return float_value(inputs[0].channels, 1, 1);
-  }
-  Run prepare(const std::vector<Value>& inputs, const Value&, int64_t batch, int) const override {
-    const Value x = inputs[0];
-    return [=, this](const void* const* in, void* out, const Threads& all) {
-      parallel(all, batch, [&](int64_t begin, int64_t end) {
-        const int64_t count = x.height * x.width;
-        std::vector<const uint8_t*> pixels(static_cast<size_t>(count));
-        std::vector<int32_t> sums(static_cast<size_t>(x.pixel));
-        for (int64_t b = begin; b < end; ++b) {
-          for (int64_t i = 0; i < count; ++i) {
-            pixels[static_cast<size_t>(i)] = static_cast<const uint8_t*>(in[0]) + (b * count + i) * x.pixel;
-          }
-          int8_kernels().sum(pixels.data(), count, x.pixel, sums.data());
-          float* const to = static_cast<float*>(out) + b * x.channels;
-          const float share = scale_ / static_cast<float>(count);
-          for (int64_t c = 0; c < x.channels; ++c) {
-            to[c] =
-                static_cast<float>(sums[static_cast<size_t>(byte_of(c))] - static_cast<int32_t>(count) * zero_) * share;
-          }
-        }
-      });
-    };
-  }
-
- private:
-  float scale_;
-  int32_t zero_;
-};
-
 class Add : public Step {
  public:
   Add(const std::vector<Term>& terms, int32_t zero, int32_t least, int32_t most)
       : terms_(terms), zero_(zero), least_(least), most_(most) {
     double largest = 0;
     for (const Term& term : terms) largest += 255.0 * std::abs(static_cast<double>(term.scale));
-    check(!terms.empty() && terms.size() <= 2, "one or two values are added");
-    check(largest < std::numeric_limits<int32_t>::max() / 2, "an addition's range explodes");
+    check_step(!terms.empty() && terms.size() <= 2, "one or two values are added");
+    check_step(largest < std::numeric_limits<int32_t>::max() / 2, "an addition's range explodes");
   }
   Value output(const std::vector<Value>& inputs) const override {
     for (const Value& value : inputs) {
-      check(value.type == Int8Output::uint8 && value.channels == inputs[0].channels &&
-                value.height == inputs[0].height && value.width == inputs[0].width,
-            "what is added must be u8 of one size");
+      check_step(value.type == Int8Output::uint8 && value.channels == inputs[0].channels &&
+                     value.height == inputs[0].height && value.width == inputs[0].width,
+                 "what is added must be u8 of one size");
     }
-    check(inputs.size() == terms_.size(), "an addition has another number of inputs");
+    check_step(inputs.size() == terms_.size(), "an addition has another number of inputs");
     return inputs[0];
   }
   Run prepare(const std::vector<Value>& inputs, const Value&, int64_t batch, int) const override {
@@ -237,33 +116,43 @@ class Add : public Step {
   int32_t zero_, least_, most_;
 };
 
-// Channels of a pixel to those from `first` on of another, where a block holds them as they are or elsewhere.
-void copy_channels(const uint8_t* from, int64_t channels, uint8_t* to, int64_t first) {
-  if (first % kBlock == 0) {
-    std::memcpy(to + first, from, static_cast<size_t>(whole_blocks(channels)));
+// Channels of a pixel to those from `first` on of another.
+void copy_channels(const Value& x, const void* from, void* to, int64_t first) {
+  if (x.type == Int8Output::float32) {
+    std::copy_n(static_cast<const float*>(from), x.channels, static_cast<float*>(to) + first);
     return;
   }
-  for (int64_t c = 0; c < channels; ++c) to[byte_of(first + c)] = from[byte_of(c)];
+  const auto* const bytes = static_cast<const uint8_t*>(from);
+  auto* const out = static_cast<uint8_t*>(to);
+  if (first % kBlock == 0) {  // a block holds them as they are
+    std::memcpy(out + first, bytes, static_cast<size_t>(whole_blocks(x.channels)));
+    return;
+  }
+  for (int64_t c = 0; c < x.channels; ++c) out[byte_of(first + c)] = bytes[byte_of(c)];
+}
+
+const void* pixel_of(const void* data, const Value& value, int64_t pixel) {
+  return static_cast<const char*>(data) + pixel * value.pixel_bytes();
 }
 
 class PadChannels : public Step {
  public:
   PadChannels(int64_t before, int64_t after, int32_t zero) : before_(before), after_(after), zero_(zero) {
-    check(before >= 0 && after >= 0 && zero >= 0 && zero <= 255, "channels cannot be padded by less than none");
+    check_step(before >= 0 && after >= 0 && zero >= 0 && zero <= 255, "channels cannot be padded by less than none");
+    check_step(before <= INT32_MAX && after <= INT32_MAX, "channels are padded by too many");
   }
   Value output(const std::vector<Value>& inputs) const override {
-    check(inputs[0].type == Int8Output::uint8, "channels of u8 are padded");
-    return uint8_value(before_ + inputs[0].channels + after_, inputs[0].height, inputs[0].width);
+    return inputs[0].of_size(before_ + inputs[0].channels + after_, inputs[0].height, inputs[0].width);
   }
   Run prepare(const std::vector<Value>& inputs, const Value& output, int64_t batch, int) const override {
     const Value x = inputs[0], y = output;
+    const int filler = y.type == Int8Output::uint8 ? zero_ : 0;
     return [=, this](const void* const* in, void* out, const Threads& all) {
-      parallel(all, pixels_of(y, batch), [&](int64_t begin, int64_t end) {
+      parallel_where_it_pays(all, pixels_of(y, batch), y.pixel_bytes() * 2, [&](int64_t begin, int64_t end) {
         for (int64_t pixel = begin; pixel < end; ++pixel) {
-          uint8_t* const to = static_cast<uint8_t*>(out) + pixel * y.pixel;
-          std::memset(to, zero_, static_cast<size_t>(y.pixel));
-          const uint8_t* const from = static_cast<const uint8_t*>(in[0]) + pixel * x.pixel;
-          for (int64_t c = 0; c < x.channels; ++c) to[byte_of(before_ + c)] = from[byte_of(c)];
+          char* const to = static_cast<char*>(out) + pixel * y.pixel_bytes();
+          std::memset(to, filler, static_cast<size_t>(y.pixel_bytes()));
+          copy_channels(x, pixel_of(in[0], x, pixel), to, before_);
         }
       });
     };
@@ -279,23 +168,22 @@ class Concatenate : public Step {
   Value output(const std::vector<Value>& inputs) const override {
     int64_t channels = 0;
     for (const Value& value : inputs) {
-      check(value.type == Int8Output::uint8 && value.height == inputs[0].height && value.width == inputs[0].width,
-            "what is concatenated must be u8 of one size");
+      check_step(value.type == inputs[0].type && value.height == inputs[0].height && value.width == inputs[0].width,
+                 "what is concatenated must be of one type and size");
       channels += value.channels;
     }
-    return uint8_value(channels, inputs[0].height, inputs[0].width);
+    return inputs[0].of_size(channels, inputs[0].height, inputs[0].width);
   }
   Run prepare(const std::vector<Value>& inputs, const Value& output, int64_t batch, int) const override {
     const Value y = output;
     return [=](const void* const* in, void* out, const Threads& all) {
-      parallel(all, pixels_of(y, batch), [&](int64_t begin, int64_t end) {
+      parallel_where_it_pays(all, pixels_of(y, batch), y.pixel_bytes() * 2, [&](int64_t begin, int64_t end) {
         for (int64_t pixel = begin; pixel < end; ++pixel) {
-          uint8_t* const to = static_cast<uint8_t*>(out) + pixel * y.pixel;
+          char* const to = static_cast<char*>(out) + pixel * y.pixel_bytes();
           int64_t first = 0;
           for (size_t i = 0; i < inputs.size(); ++i) {
-            const Value& x = inputs[i];
-            copy_channels(static_cast<const uint8_t*>(in[i]) + pixel * x.pixel, x.channels, to, first);
-            first += x.channels;
+            copy_channels(inputs[i], pixel_of(in[i], inputs[i], pixel), to, first);
+            first += inputs[i].channels;
           }
         }
       });
@@ -305,11 +193,12 @@ class Concatenate : public Step {
 
 class Flatten : public Step {
  public:
+  explicit Flatten(int64_t wanted) : wanted_(wanted) { check_step(wanted >= 0, "numbers are fewer than none"); }
   Value output(const std::vector<Value>& inputs) const override {
     const Value& x = inputs[0];
-    Value made = x.type == Int8Output::uint8 ? uint8_value(x.channels * x.height * x.width, 1, 1)
-                                             : float_value(x.channels * x.height * x.width, 1, 1);
-    return made;
+    const int64_t numbers = x.channels * x.height * x.width;
+    check_step(wanted_ == 0 || wanted_ == numbers, "images flatten to another number of values than they did");
+    return x.of_size(numbers, 1, 1);
   }
   Run prepare(const std::vector<Value>& inputs, const Value& output, int64_t batch, int) const override {
     const Value x = inputs[0], y = output;
@@ -333,19 +222,15 @@ class Flatten : public Step {
       }
     };
   }
+
+ private:
+  int64_t wanted_;
 };
 
 }  // namespace
 
 std::unique_ptr<Step> quantize_step(float factor, int32_t zero) { return std::make_unique<Quantize>(factor, zero); }
 std::unique_ptr<Step> dequantize_step(float scale, int32_t zero) { return std::make_unique<Dequantize>(scale, zero); }
-std::unique_ptr<Step> max_pool_step(const Window& window) { return std::make_unique<MaxPool>(window); }
-std::unique_ptr<Step> average_pool_step(const Window& window, int32_t zero, bool count_padding) {
-  return std::make_unique<AveragePool>(window, zero, count_padding);
-}
-std::unique_ptr<Step> global_average_step(float scale, int32_t zero) {
-  return std::make_unique<GlobalAverage>(scale, zero);
-}
 std::unique_ptr<Step> add_step(const std::vector<Term>& terms, int32_t zero, int32_t least, int32_t most) {
   return std::make_unique<Add>(terms, zero, least, most);
 }
@@ -353,6 +238,6 @@ std::unique_ptr<Step> concatenate_step() { return std::make_unique<Concatenate>(
 std::unique_ptr<Step> pad_channels_step(int64_t before, int64_t after, int32_t zero) {
   return std::make_unique<PadChannels>(before, after, zero);
 }
-std::unique_ptr<Step> flatten_step() { return std::make_unique<Flatten>(); }
+std::unique_ptr<Step> flatten_step(int64_t wanted) { return std::make_unique<Flatten>(wanted); }
 
 }  // namespace hetconv

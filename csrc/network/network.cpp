@@ -34,6 +34,12 @@ int64_t first_gap(std::vector<Room> rooms, int64_t bytes) {
   return at;
 }
 
+// Whether images are channels-last without gaps.
+bool in_place(const Images& x) {
+  return x.channel_stride == 1 && x.column_stride == x.channels && x.row_stride == x.width * x.channels &&
+         (x.batch == 1 || x.batch_stride == x.height * x.row_stride);
+}
+
 // Images to channels-last memory without gaps. False where one of the numbers is not finite.
 bool take(const Images& x, float* to) {
   float not_finite = 0;  // 0 · x is 0 of every finite x
@@ -62,6 +68,7 @@ struct Network::Sized {
   std::vector<Run> runs;
   std::vector<void*> places;  // of each value; the last one is the caller's
   std::vector<std::vector<const void*>> inputs;
+  std::vector<const void**> of_images;  // those inputs that are the images
   std::unique_ptr<char, Free> memory;
   int64_t bytes = 0;
 };
@@ -72,6 +79,7 @@ int64_t Network::add(std::unique_ptr<Step> step, std::vector<int64_t> inputs) {
     if (input < 0 || input >= made)
       throw std::invalid_argument("a step refers to a value that no step before it makes");
   }
+  wants_finite_ |= step->wants_finite();
   entries_.push_back({std::move(step), std::move(inputs)});
   return made;
 }
@@ -134,6 +142,9 @@ Network::Sized& Network::sized(const Images& images, int threads) {
       inputs.push_back(values[static_cast<size_t>(input)]);
       made->inputs.back().push_back(made->places[static_cast<size_t>(input)]);
     }
+    for (size_t k = 0; k < entries_[i].inputs.size(); ++k) {
+      if (entries_[i].inputs[k] == 0) made->of_images.push_back(&made->inputs.back()[k]);
+    }
     made->runs.push_back(entries_[i].step->prepare(inputs, values[i + 1], images.batch, threads));
   }
   if (kept_.size() == kKept) kept_.erase(kept_.begin());
@@ -148,7 +159,11 @@ bool Network::run(const Images& images, float* y, const Threads& threads) {
                                 std::to_string(in_channels_));
   }
   Sized& now = sized(images, threads.count);
-  if (!take(images, static_cast<float*>(now.places[0]))) return false;
+  const bool read_in_place = !wants_finite_ && in_place(images);
+  if (!read_in_place && !take(images, static_cast<float*>(now.places[0])) && wants_finite_) return false;
+  for (const void** const input : now.of_images) {
+    *input = read_in_place ? static_cast<const void*>(images.data) : now.places[0];
+  }
   const size_t steps = now.runs.size();
   for (size_t i = 0; i < steps; ++i) {
     now.runs[i](now.inputs[i].data(), i + 1 == steps ? y : now.places[i + 1], threads);

@@ -20,7 +20,10 @@ struct Value {
   Int8Output type;
   int64_t channels, height, width, pixel;
 
-  int64_t bytes(int64_t batch) const { return batch * height * width * pixel * (type == Int8Output::uint8 ? 1 : 4); }
+  int64_t pixel_bytes() const { return pixel * (type == Int8Output::uint8 ? 1 : 4); }
+  int64_t bytes(int64_t batch) const { return batch * height * width * pixel_bytes(); }
+  // Of the same type.
+  Value of_size(int64_t other_channels, int64_t other_height, int64_t other_width) const;
 };
 
 inline Value uint8_value(int64_t channels, int64_t height, int64_t width) {
@@ -28,6 +31,11 @@ inline Value uint8_value(int64_t channels, int64_t height, int64_t width) {
 }
 inline Value float_value(int64_t channels, int64_t height, int64_t width) {
   return {Int8Output::float32, channels, height, width, channels};
+}
+
+inline Value Value::of_size(int64_t other_channels, int64_t other_height, int64_t other_width) const {
+  return type == Int8Output::uint8 ? uint8_value(other_channels, other_height, other_width)
+                                   : float_value(other_channels, other_height, other_width);
 }
 
 // One step's work at one size of images: from its inputs to its output.
@@ -39,7 +47,8 @@ class Step {
   // The output of these inputs. Throws std::invalid_argument, whose text is the reason.
   virtual Value output(const std::vector<Value>& inputs) const = 0;
   virtual Run prepare(const std::vector<Value>& inputs, const Value& output, int64_t batch, int threads) const = 0;
-  virtual int64_t bytes() const { return 0; }  // of weights
+  virtual int64_t bytes() const { return 0; }          // of weights
+  virtual bool wants_finite() const { return false; }  // whether it gives a wrong number of one that is not finite
 };
 
 // Images as the caller has them: float32, strides in elements.
@@ -64,7 +73,7 @@ class Network {
   // Of the last step. Throws std::invalid_argument where the steps do not take images of this size.
   Result result(int64_t height, int64_t width) const;
 
-  // False, and nothing is known of `y`, where the images hold a number that is not finite.
+  // False, and nothing is known of `y`, where the images hold a number that is not finite and a step wants that.
   bool run(const Images& images, float* y, const Threads& threads);
 
   int64_t weight_bytes() const;
@@ -82,6 +91,7 @@ class Network {
 
   int64_t in_channels_;
   std::vector<Entry> entries_;
+  bool wants_finite_ = false;
   std::vector<std::shared_ptr<Sized>> kept_;
   std::mutex one_at_a_time_;  // the memory is one call's
 };

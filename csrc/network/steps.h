@@ -1,7 +1,9 @@
 // The steps of a network.
 #pragma once
 
+#include <algorithm>
 #include <memory>
+#include <stdexcept>
 #include <vector>
 
 #include "network.h"
@@ -17,6 +19,35 @@ struct Window {
   int64_t out_height(int64_t height) const;
   int64_t out_width(int64_t width) const;
 };
+
+inline void check_step(bool holds, const char* reason) {
+  if (!holds) throw std::invalid_argument(reason);
+}
+
+// That a value can be added to the sum.
+inline void check_residual(const Value& added, const Value& sum) {
+  check_step(added.type == sum.type && added.channels == sum.channels && added.height == sum.height &&
+                 added.width == sum.width,
+             "a residual has not the size of what it is added to");
+}
+
+inline int64_t multiply_adds_of(const Shape& shape) {
+  const int64_t own = shape.in_channels / shape.p * shape.kernel_height * shape.kernel_width;
+  return shape.batch * shape.out_height * shape.out_width * shape.out_channels *
+         (own + shape.in_channels - shape.in_channels / shape.p);
+}
+
+struct Range {
+  int64_t begin, end;
+};
+
+inline int64_t divide_up(int64_t a, int64_t b) { return a <= 0 ? 0 : (a + b - 1) / b; }
+
+// The taps of a window, the first of which reads line `first`, that are inside an image of `size` lines.
+inline Range taps_inside(int64_t first, int64_t size, int64_t kernel, int64_t dilation) {
+  const int64_t begin = std::min(kernel, divide_up(-first, dilation));
+  return {begin, std::max(begin, std::min(kernel, divide_up(size - first, dilation)))};
+}
 
 // Each throws std::invalid_argument, whose text is the reason, where its numbers cannot be computed exactly.
 
@@ -46,15 +77,44 @@ struct FloatLayer {
   bool shifted;
   bool residual;
   Activation activation;
-  const float *spatial, *pointwise, *bias;
+  const float* packed;  // as packed_weights.h says; borrowed: they must outlive the step
+  int64_t elements;
+  const float* bias;
 };
 std::unique_ptr<Step> float_convolution_step(const FloatLayer& layer);
 
+// A standard convolution in groups, or with a kernel of even size.
+struct GroupedLayer {
+  int64_t in_channels, out_channels, groups;
+  Window window;
+  bool residual;
+  Activation activation;
+  const float* weights;  // (N, M / groups, Kh, Kw)
+  const float* bias;
+};
+std::unique_ptr<Step> grouped_convolution_step(const GroupedLayer& layer);
+
 std::unique_ptr<Step> max_pool_step(const Window& window);
-// Of u8, at one scale: padding counts as `zero`, where it counts.
+// Padding counts as `zero` of u8, and as 0 of float32, where it counts.
 std::unique_ptr<Step> average_pool_step(const Window& window, int32_t zero, bool count_padding);
 // u8 to float32
 std::unique_ptr<Step> global_average_step(float scale, int32_t zero);
+
+// Of float32, to any size.
+std::unique_ptr<Step> adaptive_average_step(int64_t height, int64_t width);
+
+// float32: activation(a + b) or of the product; b may be one pixel, for all of an image
+std::unique_ptr<Step> float_join_step(bool product, Activation activation);
+// float32: activation(x · scale + shift), by channel; `channels` is 1 where one number is for all
+std::unique_ptr<Step> float_affine_step(int64_t channels, Activation activation, const float* scale,
+                                        const float* shift);
+// The channels [begin, end) of a float32 value.
+std::unique_ptr<Step> slice_step(int64_t begin, int64_t end);
+// Zeros around an image of float32.
+struct Sides {
+  int64_t top, bottom, left, right;
+};
+std::unique_ptr<Step> pad_image_step(const Sides& sides);
 
 struct Term {
   float scale;
@@ -62,11 +122,19 @@ struct Term {
 };
 // u8 + u8: clamp(nearest((a − a.zero) · a.scale + (b − b.zero) · b.scale) + zero, least, most); of one input without b
 std::unique_ptr<Step> add_step(const std::vector<Term>& terms, int32_t zero, int32_t least, int32_t most);
-// The channels of several u8 values of one scale.
+// u8 to u8: table[x], 256 of them
+std::unique_ptr<Step> table_step(const uint8_t* table);
+// u8 × u8: clamp(nearest((a − a_zero) · (b − b_zero) · scale) + zero, 0, 255); b may be one pixel, for all of an image
+struct ByteProduct {
+  float scale;
+  int32_t a_zero, b_zero, zero;
+};
+std::unique_ptr<Step> product_step(const ByteProduct& product);
+// The channels of several values of one type; of u8, of one scale.
 std::unique_ptr<Step> concatenate_step();
-// More channels around those of a u8 value, all of `zero`.
+// More channels around those of a value, all of `zero` of u8, or 0.
 std::unique_ptr<Step> pad_channels_step(int64_t before, int64_t after, int32_t zero);
-// An image's numbers as the channels of one pixel, in the order of (C, H, W).
-std::unique_ptr<Step> flatten_step();
+// An image's numbers as the channels of one pixel, in the order of (C, H, W): `wanted` of them, or any where that is 0.
+std::unique_ptr<Step> flatten_step(int64_t wanted);
 
 }  // namespace hetconv

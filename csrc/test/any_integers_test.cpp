@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <list>
 #include <memory>
 #include <random>
 #include <string>
@@ -162,43 +163,114 @@ bool entries(const Numbers& any) {
          std::equal(others.data, others.data + pointwise, others_back.data);
 }
 
-// A network of float convolutions and pools, on images of small sizes.
+// One step of a network: its kind, as many numbers as it has, and how large its arrays are.
+struct AnyStep {
+  const char* kind;
+  std::vector<int64_t> numbers;
+  std::vector<int64_t> sizes = {};
+};
+
+AnyStep any_convolution(const Numbers& any, const std::vector<int64_t>& window) {
+  const Layer layer = random_layer(any);
+  std::vector<int64_t> numbers{layer.in_channels, layer.out_channels, up_to(1) == 0 ? layer.p : any.some(1, 6)};
+  numbers.insert(numbers.end(), window.begin(), window.begin() + 9);
+  const bool known = small({layer.in_channels, layer.out_channels, window[0], window[1], numbers[2]});
+  const int64_t factor = std::max<int64_t>(numbers[2], 1);
+  if (known && up_to(2) > 0) {
+    numbers.insert(numbers.end(), {any.some(0, 1), any.some(0, 7)});
+    const int64_t weights = layer.out_channels * (layer.in_channels / factor) * window[0] * window[1];
+    return {"grouped_convolution", numbers, {weights, layer.out_channels}};
+  }
+  const int64_t spatial = layer.out_channels * (layer.in_channels / factor) * window[0] * window[1];
+  const int64_t pointwise = layer.out_channels * (layer.in_channels - layer.in_channels / factor);
+  const int64_t unplaced[6] = {numbers[0], numbers[1], numbers[2], window[0], window[1], layer.shifted};
+  const int64_t packed =
+      known ? hetconv_pack(unplaced, 0, nullptr, spatial, nullptr, pointwise, nullptr) : any.some(0, 99);
+  numbers.insert(numbers.end(), {layer.shifted, any.some(0, 1), any.some(0, 7), packed});
+  return {"float_convolution", numbers, {std::clamp<int64_t>(packed, 0, kSmall), known ? layer.out_channels : 0}};
+}
+
+AnyStep any_step(const Numbers& any, const std::vector<int64_t>& window) {
+  switch (up_to(12)) {
+    case 10:
+      return {"quantize", {any.some(0, 255)}};
+    case 11:
+      return {"table", {}, {64}};
+    case 12:
+      return {"product", {any.some(0, 255), any.some(0, 255), any.some(0, 255)}};
+    case 0:
+      return {"max_pool", window};
+    case 1:
+      return {"average_pool", {window.begin(), window.begin() + 11}};
+    case 2:
+      return {"adaptive_average", {any.some(1, 5), any.some(1, 5)}};
+    case 3:
+      return {"float_join", {any.some(0, 1), any.some(0, 7)}};
+    case 4: {
+      const int64_t channels = std::min(any.some(1, 5), kSmall);  // the caller has as many
+      return {"float_affine", {channels, any.some(0, 7)}, {std::clamp<int64_t>(channels, 0, kSmall)}};
+    }
+    case 5:
+      return {"slice", {any.some(0, 2), any.some(1, 5)}};
+    case 6:
+      return {"pad_image", {any.some(0, 3), any.some(0, 3), any.some(0, 3), any.some(0, 3)}};
+    case 7:
+      return {"pad_channels", {any.some(0, 3), any.some(0, 3), any.some(0, 255)}};
+    case 8:
+      return {up_to(1) == 0 ? "concatenate" : "flatten", {}};
+    default:
+      return {"flatten_to", {any.some(0, 99)}};
+  }
+}
+
+// The arrays of a step, each exactly as large as the numbers say; packed weights are packed ones.
+std::list<Buffer> arrays_of(const AnyStep& step) {
+  std::list<Buffer> arrays;
+  for (const int64_t size : step.sizes) arrays.emplace_back(size, 1.0f);
+  if (std::strcmp(step.kind, "float_affine") == 0) arrays.emplace_back(step.sizes[0], 1.0f);
+  if (std::strcmp(step.kind, "float_convolution") != 0 || arrays.back().size == 0) return arrays;
+  const std::vector<int64_t>& n = step.numbers;
+  const int64_t unplaced[6] = {n[0], n[1], n[2], n[3], n[4], n[12]};
+  const int64_t own = n[0] / std::max<int64_t>(n[2], 1);
+  const Buffer spatial(n[1] * own * n[3] * n[4], 1), pointwise(n[1] * (n[0] - own), 1);
+  if (n[15] == arrays.front().size && n[15] > 0) {
+    hetconv_pack(unplaced, 0, spatial.data, spatial.size, pointwise.data, pointwise.size, arrays.front().data);
+  }
+  return arrays;
+}
+
+// A network of any steps, on images of small sizes.
 bool networks(const Numbers& any) {
   const int64_t in_channels = any.some(1, 4);
+  std::list<std::list<Buffer>> kept;  // packed weights must outlive the network
   const std::unique_ptr<Network, void (*)(Network*)> network(hetconv_network_new(in_channels), hetconv_network_delete);
-  const Buffer weights(kSmall, 1);
-  const void* const arrays[3] = {weights.data, weights.data, weights.data};
-  int64_t value = 0;
-  for (int64_t steps = up_to(3); steps >= 0; --steps) {
-    const Layer layer = random_layer(any);
-    const int64_t window[11] = {layer.kernel.height,  layer.kernel.width,  layer.stride.height,   layer.stride.width,
-                                layer.padding.height, layer.padding.width, layer.dilation.height, layer.dilation.width,
-                                any.some(0, 1),       any.some(0, 255),    any.some(0, 1)};
-    int64_t convolution[15] = {layer.in_channels, layer.out_channels, layer.p};
-    std::copy(window, window + 9, convolution + 3);
-    convolution[12] = layer.shifted, convolution[13] = 0, convolution[14] = any.some(0, 3);
-    const bool is_convolution = up_to(2) > 0;
-    // The caller has the arrays that its numbers say.
-    if (is_convolution &&
-        !small({std::max<int64_t>(layer.in_channels, 0), std::max<int64_t>(layer.out_channels, 0),
-                std::max<int64_t>(layer.kernel.height, 0), std::max<int64_t>(layer.kernel.width, 0)})) {
-      continue;
-    }
-    const char* const kind = is_convolution ? "float_convolution" : up_to(1) == 0 ? "max_pool" : "flatten";
-    const int64_t input = up_to(5) == 0 ? any.some(0, 2) : value;
-    const float reals[2] = {1, 1};
-    const int64_t made = hetconv_network_add(network.get(), kind, &input, up_to(30) == 0 ? 0 : 1,
-                                             is_convolution ? convolution : window, reals, arrays);
-    if (made >= 0) value = made;
-  }
   const int64_t height = any.some(1, 9), width = any.some(1, 9), batch = any.some(1, 2);
-  int64_t sizes[3] = {};
-  if (!hetconv_network_result(network.get(), height, width, sizes)) return false;
-  if (!small({batch, height, width, in_channels}) || !small({batch, sizes[0], sizes[1], sizes[2]})) return false;
+  int64_t value = 0, sizes[3] = {};
+  for (int64_t steps = up_to(4); steps >= 0; --steps) {
+    const Layer layer = random_layer(any);
+    const bool even = up_to(3) == 0;
+    const std::vector<int64_t> window{layer.kernel.height + even, layer.kernel.width,   layer.stride.height,
+                                      layer.stride.width,         layer.padding.height, layer.padding.width,
+                                      layer.dilation.height,      layer.dilation.width, any.some(0, 1),
+                                      any.some(0, 255),           any.some(0, 1)};
+    const AnyStep step = up_to(2) > 0 ? any_convolution(any, window) : any_step(any, window);
+    kept.emplace_back(arrays_of(step));
+    std::vector<const void*> arrays;
+    for (const Buffer& array : kept.back()) arrays.push_back(array.data);
+    const int64_t inputs[2] = {up_to(5) == 0 ? any.some(0, 2) : value, up_to(5) == 0 ? any.some(0, 2) : value};
+    const float reals[1] = {1};
+    const int64_t made = hetconv_network_add(network.get(), step.kind, inputs, up_to(30) == 0 ? 0 : 1 + up_to(1),
+                                             step.numbers.data(), reals, arrays.data());
+    if (made < 0) continue;
+    value = made;
+    if (!hetconv_network_result(network.get(), height, width, sizes)) return false;
+    if (!small({batch, sizes[0], sizes[1], sizes[2]})) return false;
+  }
+  if (value == 0 || !small({batch, height, width, in_channels})) return false;
   const Buffer x(batch * height * width * in_channels, 1), y(batch * sizes[0] * sizes[1] * sizes[2], 0);
   const int64_t numbers[8] = {batch, in_channels,         height,     width, height * width * in_channels,
                               1,     width * in_channels, in_channels};
-  return value > 0 && hetconv_network_run(network.get(), numbers, x.data, y.data) == 1;
+  return hetconv_network_run(network.get(), numbers, x.data, y.data) == 1;
 }
 
 // ONNX Runtime's side of its interface, as far as operators ask: one node, with attributes and inputs.

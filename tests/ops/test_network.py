@@ -185,6 +185,21 @@ def test_addition(instruction_set):
     assert torch.equal(Network(48, steps)(x), stored(real, to, "relu"))
 
 
+def test_a_table_is_looked_up(instruction_set):
+    x, levels = torch.arange(256.0).view(1, 16, 4, 4), torch.randperm(256).to(torch.uint8)
+    steps = [network.quantize(0, Affine(1.0)), network.table(1, levels), network.dequantize(2, Affine(1.0))]
+    assert torch.equal(Network(16, steps)(x), levels.float().view(1, 16, 4, 4))
+
+
+def test_products(instruction_set):
+    x, of, to = images(48, (4, 5), 2, 5), Affine(1.0, 5), Affine(37.5, 20)
+    steps = [network.quantize(0, of), network.max_pool(1, Window((4, 5), Geometry()))]
+    most = x.amax((2, 3), keepdim=True)
+    for number, other in ((1, x), (2, most)):
+        made = [*steps, network.product((1, of), (number, of), to), network.dequantize(3, Affine(1.0))]
+        assert torch.equal(Network(48, made)(x), stored(x * other * torch.tensor(1 / 37.5), to, None))
+
+
 @pytest.mark.parametrize("channels", [64, 20])
 def test_concatenation(instruction_set, channels):
     x, of = images(channels, (4, 5), 2, 5), Affine(1.0, 5)
@@ -196,7 +211,7 @@ def test_concatenation(instruction_set, channels):
 
 def test_padded_channels(instruction_set):
     x, of = images(20, (4, 5), 2, 5), Affine(1.0, 5)
-    steps = [network.quantize(0, of), network.pad_channels(1, of, 3, 70), network.dequantize(2, of)]
+    steps = [network.quantize(0, of), network.pad_channels(1, 3, 70, of), network.dequantize(2, of)]
     assert torch.equal(Network(20, steps)(x), functional.pad(x, (0, 0, 0, 0, 3, 70)))
 
 
@@ -288,3 +303,156 @@ def test_another_instruction_set_is_refused_once_weights_are_packed():
             made(torch.zeros(1, 64, 4, 4))
     finally:
         native.choose_instruction_set(best)
+
+
+def whole(*shape):
+    """Small whole numbers, whose sums of products are exact in float32."""
+    return torch.randint(-3, 4, shape).float()
+
+
+FLOAT_SETS = ("avx512", "avx2", "portable")
+
+
+@pytest.fixture(params=FLOAT_SETS)
+def float_set(request):
+    best = native.instruction_set()
+    try:
+        native.choose_instruction_set(request.param)
+    except UsageError as error:
+        pytest.skip(str(error))
+    torch.manual_seed(0)
+    yield request.param
+    native.choose_instruction_set(best)
+
+
+GROUPED = {
+    "depthwise": ((20, 20, 20, 3, 3), Geometry(padding=(1, 1)), (7, 5)),
+    "depthwise, many channels": ((150, 150, 150, 3, 3), Geometry(padding=(1, 1)), (4, 19)),
+    "depthwise, stride": ((33, 33, 33, 5, 5), Geometry((2, 2), (2, 2)), (9, 12)),
+    "depthwise, dilation": ((16, 16, 16, 3, 3), Geometry((1, 2), (2, 3), (2, 3)), (8, 21)),
+    "depthwise, more padding than image": ((8, 8, 8, 3, 3), Geometry(padding=(4, 5)), (1, 2)),
+    "depthwise, even": ((24, 24, 24, 2, 4), Geometry((1, 1), (1, 2)), (6, 9)),
+    "depthwise, one column": ((17, 17, 17, 7, 1), Geometry(padding=(3, 0)), (3, 17)),
+    "groups of one vector together": ((24, 12, 6, 3, 3), Geometry(padding=(1, 1)), (5, 6)),
+    "groups of 8": ((40, 80, 5, 3, 3), Geometry((2, 2), (1, 1)), (7, 8)),
+    "large groups": ((96, 64, 2, 1, 1), Geometry(), (3, 4)),
+    "several filters of a channel": ((6, 18, 6, 3, 3), Geometry(padding=(1, 1)), (5, 5)),
+    "one group, even": ((12, 20, 1, 2, 2), Geometry(), (6, 7)),
+    "one group, even, stride": ((12, 20, 1, 4, 2), Geometry((2, 2), (1, 0)), (9, 8)),
+    "one group, even, dilation": ((5, 7, 1, 2, 2), Geometry((1, 1), (1, 1), (3, 2)), (9, 8)),
+}
+
+
+@pytest.mark.parametrize("activation", [None, "relu"])
+@pytest.mark.parametrize(("sizes", "where", "image"), GROUPED.values(), ids=GROUPED)
+def test_grouped_convolutions_are_exact(float_set, sizes, where, image, activation):
+    in_channels, out_channels, groups, *kernel = sizes
+    weight, bias, x = (
+        whole(out_channels, in_channels // groups, *kernel),
+        whole(out_channels),
+        whole(2, in_channels, *image),
+    )
+    window = Window((kernel[0], kernel[1]), where)
+    steps = [network.grouped_convolution(0, weight, bias, window, groups, activation)]
+    right = functional.conv2d(x, weight, bias, where.stride, where.padding, where.dilation, groups)
+    right = right if activation is None else right.relu()
+    assert torch.equal(Network(in_channels, steps)(x), right)
+    steps.append(network.grouped_convolution(0, weight, bias, window, groups, None, 1))
+    again = functional.conv2d(x, weight, bias, where.stride, where.padding, where.dilation, groups)
+    assert torch.equal(Network(in_channels, steps)(x), again + right)
+
+
+@pytest.mark.parametrize("channels", [64, 21])
+def test_float_pools(float_set, channels):
+    x = whole(2, channels, 9, 8)
+    for ceil in (False, True):
+        window = Window((3, 3), Geometry((2, 2), (1, 1)), ceil)
+        assert torch.equal(
+            Network(channels, [network.max_pool(0, window)])(x), functional.max_pool2d(x, 3, 2, 1, ceil_mode=ceil)
+        )
+        for counts in (True, False):
+            mean = Network(channels, [network.average_pool(0, window, count_padding=counts)])
+            right = functional.avg_pool2d(x.double(), 3, 2, 1, ceil_mode=ceil, count_include_pad=counts)
+            assert torch.equal(mean(x), right.float())
+    for size in ((1, 1), (2, 3), (7, 7), (9, 8)):
+        right = functional.adaptive_avg_pool2d(x.double(), size).float()
+        assert torch.equal(Network(channels, [network.adaptive_average(0, size)])(x), right)
+
+
+def test_a_max_pool_keeps_what_is_not_a_number(float_set):
+    x = whole(1, 20, 6, 6)
+    x[0, 3, 2, 2], x[0, 19, 5, 0] = math.nan, -math.inf
+    right = functional.max_pool2d(x, 3, 1, 1)
+    got = Network(20, [network.max_pool(0, Window((3, 3), Geometry(padding=(1, 1))))])(x)
+    assert torch.equal(got.isnan(), right.isnan())
+    assert torch.equal(got.nan_to_num(), right.nan_to_num())
+
+
+def test_float_joins(float_set):
+    x, scale, shift = whole(2, 21, 5, 4), whole(21), whole(21)
+    by_channel = (scale.view(-1, 1, 1), shift.view(-1, 1, 1))
+    steps = [network.float_affine(0, scale, shift), network.max_pool(0, Window((5, 4), Geometry()))]
+    made = x * by_channel[0] + by_channel[1]
+    most = x.amax((2, 3), keepdim=True)
+    for product, activation in ((False, None), (False, "relu6"), (True, "relu")):
+        act = {None: lambda y: y, "relu6": functional.relu6, "relu": functional.relu}[activation]
+        right = act(made * x if product else made + x)
+        assert torch.equal(Network(21, [*steps, network.float_join(1, 0, product, activation)])(x), right)
+        right = act(made * most if product else made + most)
+        assert torch.equal(Network(21, [*steps, network.float_join(1, 2, product, activation)])(x), right)
+    one = network.float_affine(0, torch.tensor([2.0]), torch.tensor([-1.0]), "relu")
+    assert torch.equal(Network(21, [one])(x), (2 * x - 1).relu())
+
+
+ACTIVATIONS = {
+    "silu": functional.silu, "hardswish": functional.hardswish, "hardsigmoid": functional.hardsigmoid,
+    "sigmoid": torch.sigmoid, "gelu": functional.gelu,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations(float_set, name):
+    x = torch.cat([torch.linspace(-30, 30, 4099), torch.tensor([0.0, -200.0, 200.0, 1e-30, math.nan])])
+    x = torch.cat([x, torch.zeros(4112 - len(x))]).view(1, 16, 1, -1)
+    one = network.float_affine(0, torch.ones(1), torch.zeros(1), name)
+    got, right = Network(16, [one])(x), ACTIVATIONS[name](x.double())
+    assert torch.equal(got.isnan(), right.isnan())
+    # erf of gelu is within 1.5e-7, half of which reaches x · Φ(x); the others' exp is within 2 ulp, up to e⁸⁸
+    allowed = 6e-7 * right.abs() + x.abs() * (1e-7 if name == "gelu" else math.exp(-87)) + math.exp(-87)
+    assert bool(((got - right).abs() <= allowed).logical_or(right.isnan()).all())
+
+
+def test_float_channels(float_set):
+    x = whole(2, 21, 4, 3)
+    assert torch.equal(Network(21, [network.slice_channels(0, 3, 20)])(x), x[:, 3:20])
+    assert torch.equal(Network(21, [network.pad_channels(0, 2, 5)])(x), functional.pad(x, (0, 0, 0, 0, 2, 5)))
+    assert torch.equal(Network(21, [network.pad_image(0, 1, 2, 0, 3)])(x), functional.pad(x, (0, 3, 1, 2)))
+    steps = [network.pad_image(0, 1, 0, 0, 1), network.max_pool(1, Window((2, 2), Geometry()))]
+    right = functional.max_pool2d(functional.pad(x, (0, 1, 1, 0)), 2, 1)
+    assert torch.equal(Network(21, [*steps, network.concatenate([0, 2, 0])])(x), torch.cat([x, right, x], 1))
+    assert torch.equal(Network(21, [network.flatten(0, 21 * 12)])(x).flatten(1), x.flatten(1))
+    with pytest.raises(UsageError, match="flatten to another number of values"):
+        Network(21, [network.flatten(0, 21)])(x)
+
+
+def test_weights_are_packed_for_the_other_algorithm_where_that_is_faster():
+    """As the values' exactness shows, of the same weights."""
+    pattern, where = HetPattern(64, 64, 3, 1), Geometry(padding=(1, 1))
+    spatial, bias = whole(*pattern.spatial_shape), whole(64)
+    pointwise = torch.empty(pattern.pointwise_shape)
+    sizes = [(1, 1, 1), (1, 40, 40)]
+    assert [native.choose_algorithm(pattern, where, size) for size in sizes] == ["direct", "winograd"]
+    for algorithm in native.ALGORITHMS:
+        packed = native.pack_weights(spatial, pointwise, pattern, algorithm)
+        made = Network(64, [network.packed_convolution(0, pattern, packed, bias, where)])
+        for batch, height, width in (*sizes, sizes[0]):
+            x = whole(batch, 64, height, width)
+            right = functional.conv2d(x.double(), spatial.double(), bias.double(), padding=1)
+            assert (made(x) - right).norm() <= 1e-6 * right.norm()
+            if (height, width) == (1, 1):
+                assert torch.equal(made(x), right.float())
+
+
+def test_images_of_float32_may_hold_anything():
+    x = torch.full((1, 4, 3, 3), math.inf)
+    assert torch.equal(Network(4, [network.max_pool(0, Window((3, 3), Geometry()))])(x), x[:, :, :1, :1])

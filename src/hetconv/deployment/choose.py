@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hetconv.clock import agree, medians, times_in_turns, wall
+from hetconv.clock import Name, agree, medians, times_in_turns, wall
 from hetconv.ops.arguments import Geometry
 from hetconv.ops.native import choose_algorithm, pack_weights
 from hetconv.ops.packed import het_conv2d_packed, layer_numbers
@@ -26,6 +26,10 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu_,
     "relu6": lambda x: functional.relu6(x, inplace=True),
     "silu": lambda x: functional.silu(x, inplace=True),
+    "hardswish": lambda x: functional.hardswish(x, inplace=True),
+    "hardsigmoid": lambda x: functional.hardsigmoid(x, inplace=True),
+    "sigmoid": torch.sigmoid_,
+    "gelu": functional.gelu,
 }
 
 
@@ -59,12 +63,34 @@ class Chooser:
 
     found: dict[Work, Times] = field(default_factory=dict)
 
+    def native_wins(self, works: Sequence[Work]) -> bool:
+        """Whether these layers together are faster on the packed operator, or none of both is for certain."""
+        found = [self.times(work) for work in works]
+        if not all(times.certain for times in found):
+            return True
+        return sum(times.native_ms for times in found) <= sum(times.torch_ms for times in found)
+
     def times(self, work: Work) -> Times:
         """The layer on the packed operator and on PyTorch's convolution, channels-last, with the present threads."""
         if work not in self.found:
             with torch.no_grad():
                 self.found[work] = _measure(work)
         return self.found[work]
+
+
+@dataclass
+class AllNative(Chooser):
+    """Takes the packed operator for every layer; what another chooser measured is known."""
+
+    def native_wins(self, works: Sequence[Work]) -> bool:
+        return True
+
+
+def call_is_faster(one_call: Callable[[], Any], calls: Callable[[], Any]) -> tuple[bool, Times]:
+    """Whether a network is faster as one native call than as calls of its own, and how long both take."""
+    found = medians(_times({"one": one_call, "many": calls}))
+    native_ms, torch_ms = found["one"], found["many"]
+    return native_ms <= torch_ms, Times(native_ms, torch_ms)
 
 
 def _measure(work: Work) -> Times:
@@ -124,9 +150,13 @@ def _rounds(work: Work, patterns: Sequence[HetPattern]) -> dict[int, list[float]
         numbers = layer_numbers(pattern, where, work.activation)
         return lambda: _run(het_conv2d_packed, x, packed, bias, residual, numbers)
 
-    calls = dict(enumerate((*map(ours, patterns), pytorch)))
+    return _times(dict(enumerate((*map(ours, patterns), pytorch))))
+
+
+def _times(calls: Mapping[Name, Callable[[], object]]) -> dict[Name, list[float]]:
+    """Milliseconds of each call in every round, in turns."""
     return times_in_turns(
-        {number: wall(call) for number, call in calls.items()},
+        {name: wall(call) for name, call in calls.items()},
         ROUNDS,
         sample_ms=SAMPLE_MS,
         enough_rounds=3,

@@ -51,19 +51,19 @@ def lower(captured: Captured, sites: list[Site], chooser: Chooser) -> None:
 def _native_wins(captured: Captured, calls: list[Site], layers: Sequence[Layer | str], chooser: Chooser) -> bool:
     """Whether all calls of one convolution together are faster on the packed operator; it has those that are not
     certain, as bias, residual and activation join it."""
-    found = []
+    works = []
     for site, layer in zip(calls, layers, strict=True):
         chain, given = find_chain(captured, site), shapes_of(site.node.args[0])
         assert given is not None
         assert isinstance(layer, Layer)
         site.work = Work(layer.pattern, layer.where, given.example, chain.residual is not None, chain.activation)
-        site.times = chooser.times(site.work)
-        found.append(site.times)
-    if not all(times.certain for times in found):
-        for site in calls:
+        works.append(site.work)
+    wins = chooser.native_wins(works)
+    for site, work in zip(calls, works, strict=True):
+        site.times = chooser.found.get(work)
+        if site.times is not None and not site.times.certain:
             site.notes.append("neither kernel is faster for certain")
-        return True
-    return sum(times.native_ms for times in found) <= sum(times.torch_ms for times in found)
+    return wins
 
 
 def _replace(captured: Captured, site: Site, layer: Layer, chain: Chain, name: str) -> None:

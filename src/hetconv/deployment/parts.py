@@ -7,15 +7,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from hetconv.deployment import record
 from hetconv.deployment.check import check_part
-from hetconv.deployment.choose import Chooser
+from hetconv.deployment.choose import AllNative, Chooser, call_is_faster
 from hetconv.deployment.part import DeployedPart
 from hetconv.deployment.prepare import Prepared, captured_values, prepare
-from hetconv.deployment.report import CheckedPart, NotCaptured
+from hetconv.deployment.report import CheckedPart, NotCaptured, PlannedPart
 from hetconv.deployment.signature import Signature
+from hetconv.errors import UsageError
 from hetconv.graph.captured import Captured
 from hetconv.graph.equality import Reference
 from hetconv.graph.tracing import CaptureError
@@ -32,6 +34,7 @@ class Part:
     prepared: Prepared
     deployed: DeployedPart
     checked: CheckedPart
+    planned: PlannedPart | None
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,14 @@ class Finder:
         chooser: Chooser,
         refused: dict[str, str],
         right: Reference | None = None,
+        measured: bool = True,
     ) -> None:
-        """`refused` names modules that must not be parts, with the reasons; `right` is what the model computes."""
+        """Args:
+        refused: modules that must not be parts, with the reasons.
+        right: what the model computes.
+        measured: whether parts become one native call where that is measured to be faster.
+        """
+        self.measured = measured
         self.model, self.args, self.chooser, self.refused, self.right = model, args, chooser, refused, right
         self.calls = record.signatures(model, self.args)
         self.left: list[NotCaptured] = []
@@ -86,11 +95,31 @@ class Finder:
         return Parts(tuple(found), tuple(self.left))
 
     def _part(self, one: _Candidate, inputs: list[Tensor]) -> Part:
+        again = one.captured.copy()
         prepared = prepare(one.captured, [tensor.clone() for tensor in inputs], self.chooser)
         deployed = DeployedPart.of(one.names, one.signature, prepared.captured)
+        planned = None
+        if self.measured:
+            prepared, deployed, planned = self._faster(one, again, inputs, prepared, deployed)
         known = self.right if one.module is self.model else None
         checked = check_part(one.names[0], one.module, deployed, one.signature.structure, inputs, known)
-        return Part(one.names, prepared, deployed, checked)
+        return Part(one.names, prepared, deployed, checked, planned)
+
+    def _faster(
+        self, one: _Candidate, captured: Captured, inputs: list[Tensor], prepared: Prepared, deployed: DeployedPart
+    ) -> tuple[Prepared, DeployedPart, PlannedPart]:
+        """The part as one native call where there is such and it is faster, else as it is."""
+        chooser = AllNative(self.chooser.found)
+        all_native = prepare(captured, [tensor.clone() for tensor in inputs], chooser, linear=True)
+        part = DeployedPart.of(one.names, one.signature, all_native.captured)
+        name = one.names[0]
+        refused = part.steps().refused or _refused_as_a_whole(part, inputs)
+        if refused:
+            return prepared, deployed, PlannedPart(name, False, tuple(NotCaptured(*call) for call in refused))
+        with torch.inference_mode():
+            wins, times = call_is_faster(lambda: part.run(inputs), lambda: deployed.run(inputs))
+        planned = PlannedPart(name, wins, (), times.native_ms, times.torch_ms)
+        return (all_native, part, planned) if wins else (prepared, deployed, planned)
 
     def _candidates(self, module: nn.Module) -> Iterator[_Candidate]:
         """The module if it can be captured, else its children's candidates."""
@@ -118,6 +147,15 @@ class Finder:
         self.left.append(NotCaptured(self.names[module][0], reason))
         for child in module.children():
             yield from self._candidates(child)
+
+
+def _refused_as_a_whole(part: DeployedPart, inputs: list[Tensor]) -> tuple[tuple[str, str], ...]:
+    """Makes the part one native call; or what the native network says of its sizes."""
+    try:
+        reason = part.plan(inputs)
+    except UsageError as error:
+        reason = str(error)
+    return () if reason is None else (("its values", reason),)
 
 
 @contextmanager

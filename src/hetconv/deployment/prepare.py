@@ -11,6 +11,7 @@ from hetconv.deployment.capture import capture
 from hetconv.deployment.choose import Chooser
 from hetconv.deployment.fold import BATCH_NORM, fold_batch_norms
 from hetconv.deployment.layout import make_channels_last
+from hetconv.deployment.linear import make_convolutions
 from hetconv.deployment.lower import lower
 from hetconv.deployment.reuse import reuse_memory
 from hetconv.deployment.shapes import find_shapes, shapes_of
@@ -54,8 +55,11 @@ def captured_values(module: nn.Module, signature: Signature, whole: bool) -> Cap
     return captured
 
 
-def prepare(captured: Captured, inputs: list[Tensor], chooser: Chooser) -> Prepared:
+def prepare(captured: Captured, inputs: list[Tensor], chooser: Chooser, linear: bool = False) -> Prepared:
     """Fold, fuse, choose and pack, by what a run on the inputs shows; changes the graph.
+
+    Args:
+        linear: whether linear layers go onto the packed operator too.
 
     Raises:
         CaptureError: the graph does not run on the inputs.
@@ -65,14 +69,16 @@ def prepare(captured: Captured, inputs: list[Tensor], chooser: Chooser) -> Prepa
     except Exception as error:
         raise CaptureError(f"its captured graph does not run: {describe_error(error)}") from error
     fold_dimensions(captured, _dimensions(captured))
+    linears = make_convolutions(captured) if linear else set()
     sites = find_sites(captured)
+    shown = tuple(site for site in sites if site.node not in linears)
     fold_batch_norms(captured, sites)
     norms = tuple((module_of(node), _why_kept(node, sites)) for node in captured.graph.nodes if is_batch_norm(node))
     lower(captured, sites, chooser)
     reuse_memory(captured)
     make_channels_last(captured, inputs)
     captured.graph.lint()
-    return Prepared(captured, tuple(sites), norms)
+    return Prepared(captured, shown, norms)
 
 
 def _dimensions(captured: Captured) -> dict[Node, int]:

@@ -60,6 +60,23 @@ class CheckedPart(Record):
 
 
 @dataclass(frozen=True)
+class PlannedPart(Record):
+    """A captured part as one native call, or as one call after another.
+
+    Attributes:
+        one_call: which of the two it is: the faster one.
+        refused: calls that the native network does not have, with the reasons.
+        one_call_ms, calls_ms: medians on the example, where there is a native network.
+    """
+
+    name: str
+    one_call: bool
+    refused: tuple[NotCaptured, ...]
+    one_call_ms: float | None = None
+    calls_ms: float | None = None
+
+
+@dataclass(frozen=True)
 class Int8Choice(Record):
     """One way to choose u8's ranges: its name, whether biases were corrected, and the outputs' relative error."""
 
@@ -143,6 +160,7 @@ class DeployReport(Record):
         checks: of each captured part, and of the whole network, "", on the example and on another batch size.
         left: modules that could not be captured; empty for a network that was captured whole.
         timing: the network before and after; None where it was not asked for.
+        planned: of each captured part, whether it is one native call.
     """
 
     convolutions: tuple[DeployedConvolution, ...]
@@ -153,6 +171,7 @@ class DeployReport(Record):
     circumstances: Circumstances
     int8: Int8Report | None = None
     timing: BeforeAndAfter | None = None
+    planned: tuple[PlannedPart, ...] = ()
 
     @property
     def whole(self) -> bool:
@@ -176,6 +195,8 @@ class DeployReport(Record):
             *_left("batch norms that remain", self.norms),
             "",
             *_left("not captured", self.left),
+            "",
+            *self._planned_lines(),
             "",
             *self._check_lines(),
             *self._int8_lines(),
@@ -206,6 +227,17 @@ class DeployReport(Record):
             for e in self.checks
         ]
         yield from table(("part", "batch", "relative error", "original's", "allowed", "against"), rows)
+
+    def _planned_lines(self) -> Iterable[str]:
+        """Whether each part is one native call, and what speaks against it."""
+        for part in self.planned:
+            name = part.name or "the whole"
+            if part.one_call_ms is not None and part.calls_ms is not None:
+                kind = "one native call" if part.one_call else "one call after another"
+                yield f"{name} runs as {kind}: {part.one_call_ms:.3f} ms as one, {part.calls_ms:.3f} ms one by one"
+            else:
+                title = f"{name} runs as one call after another; calls that the native network does not have"
+                yield from _left(title, part.refused)
 
     def _int8_lines(self) -> Iterable[str]:
         if self.int8 is None:

@@ -51,13 +51,18 @@ class SavedTensorSpec(Record):
 
 @dataclass(frozen=True)
 class SavedPart(Record):
-    """One captured module: its names in the network, how it is called, its constants and its graph."""
+    """One captured module: its names in the network, how it is called, its constants and its graph.
+
+    Attributes:
+        planned: whether it runs as one native call.
+    """
 
     names: tuple[str, ...]
     structure: Any
     inputs: tuple[SavedTensorSpec, ...]
     constants: tuple[SavedConstant, ...]
     graph: list[dict[str, Any]]
+    planned: bool = False
 
 
 def _prefix(names: tuple[str, ...]) -> str:
@@ -90,7 +95,7 @@ def save_part(part: DeployedPart) -> tuple[SavedPart, dict[str, Tensor]]:
     except GraphError as error:
         raise UsageError(f"{part.names[0] or 'the network'} cannot be saved: {error}") from error
     structure = encode_value(part.signature.structure, _no_node)
-    return SavedPart(part.names, structure, specs, constants, graph), tensors
+    return SavedPart(part.names, structure, specs, constants, graph, part.planned), tensors
 
 
 def _no_node(node: Any) -> dict[str, Any]:
@@ -129,7 +134,7 @@ def load_part(saved: SavedPart, tensors: dict[str, Tensor]) -> DeployedPart:
     signature = Signature(structure, tuple(TensorSpec(**asdict(spec)) for spec in saved.inputs))
     if sum(node.op == "placeholder" for node in graph.nodes) != len(signature.tensors):
         raise GraphError("its inputs are not as many as the graph's")
-    return DeployedPart(saved.names, signature, tuple(constants), values, graph)
+    return DeployedPart(saved.names, signature, tuple(constants), values, graph, saved.planned)
 
 
 def _packed(spatial: Tensor, pointwise: Tensor, pattern: HetPattern, algorithm: native.Algorithm) -> Tensor:

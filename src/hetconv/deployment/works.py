@@ -9,15 +9,8 @@ import torch
 from torch import nn
 
 from hetconv.deployment.check import trials
-from hetconv.deployment.choose import Chooser, Times, Work
+from hetconv.deployment.choose import AllNative, Work
 from hetconv.deployment.parts import Finder
-
-
-class _TakesAll(Chooser):
-    """Measures nothing: every standard convolution goes onto the packed operator."""
-
-    def times(self, work: Work) -> Times:
-        return Times(0.0, 0.0)
 
 
 def works_of(model: nn.Module, args: tuple[Any, ...]) -> dict[str, list[Work]]:
@@ -28,7 +21,7 @@ def works_of(model: nn.Module, args: tuple[Any, ...]) -> dict[str, list[Work]]:
     with torch.inference_mode(False), torch.no_grad():
         work = copy.deepcopy(model).eval()
         trial = trials(work, copy.deepcopy(args))[0]
-        parts = Finder(work, trial.args, _TakesAll(), {}, trial.right).parts()
+        parts = Finder(work, trial.args, AllNative(), {}, trial.right, measured=False).parts()
     found: dict[str, list[Work]] = {}
     for part in parts.found:
         for site in part.prepared.sites:

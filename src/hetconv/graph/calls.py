@@ -23,7 +23,8 @@ CONVOLUTIONS: dict[Any, str] = {
     functional.conv_transpose3d: "3-d transposed",
     het_conv2d: "het",
 }
-RELU, RELU6, SILU = "relu", "relu6", "silu"
+RELU, RELU6 = "relu", "relu6"
+ACTIVATIONS = frozenset((RELU, RELU6, "silu", "hardswish", "hardsigmoid", "sigmoid", "gelu"))
 
 
 def called(node: Any) -> str:
@@ -57,14 +58,16 @@ def arguments(node: Node) -> dict[str, Any]:
 
 
 def activation(node: Node) -> str | None:
-    """relu, relu6 or silu, in any of the ways of writing them; None if the node is something else."""
+    """One of `ACTIVATIONS`, in any of the ways of writing it; None if the node is something else."""
     name = called(node)
     if name == "hardtanh" and node.target is functional.hardtanh:
         found = arguments(node)
         return RELU6 if (found["min_val"], found["max_val"]) == (0, 6) else None
     if name in ("clamp", "clip") and tuple(node.args[1:]) == (0, 6) and not node.kwargs:
         return RELU6
-    return name if name in (RELU, RELU6, SILU) else None
+    if name == "gelu" and (len(node.args) > 1 or node.kwargs.get("approximate", "none") != "none"):
+        return None
+    return name if name in ACTIVATIONS else None
 
 
 def is_batch_norm(node: Any) -> bool:

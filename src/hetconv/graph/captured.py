@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +27,10 @@ class Captured:
     graph: Graph
     constants: dict[str, Tensor]
     packed: dict[str, HetPattern] = field(default_factory=dict)
+
+    def copy(self) -> Captured:
+        """A graph of its own around the same tensors."""
+        return Captured(copy.deepcopy(self.graph), dict(self.constants), dict(self.packed))
 
     @property
     def placeholders(self) -> list[Node]:

@@ -15,7 +15,8 @@ from hetconv.ops.gpu.weights import pack_for_inference
 from hetconv.ops.native import choose_algorithm, pack_weights
 from hetconv.ops.packed import ACTIVATIONS, het_conv2d_packed, layer_numbers
 
-Activation = Literal["relu", "relu6", "silu"]
+Activation = Literal["relu", "relu6", "silu", "hardswish", "hardsigmoid", "sigmoid", "gelu"]
+"""On a GPU, the first three."""
 
 
 class PackedHetConv2d(nn.Module):

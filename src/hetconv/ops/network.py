@@ -11,7 +11,7 @@ import ctypes
 import math
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -33,6 +33,10 @@ class Affine:
 
     scale: float
     zero: int = 0
+
+
+NO_SCALE = Affine(1.0)
+"""Of float32."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,9 @@ class Int8Weights:
 class Step:
     """One step: its kind as csrc/network/api.cpp names it, the values it reads, and its arguments in that order.
 
-    Weights of 8 bits come before the arrays.
+    Attributes:
+        weights: of a convolution of 8 bits, before the arrays.
+        packed: of a convolution of float32, in place of the first two arrays, which are its natural weights.
     """
 
     kind: str
@@ -97,10 +103,17 @@ class Step:
     reals: tuple[float, ...] = ()
     arrays: tuple[Tensor, ...] = ()
     weights: Int8Weights | None = None
+    packed: Tensor | None = None
 
-    def all_arrays(self) -> list[Tensor]:
+    def native_arguments(self) -> tuple[tuple[int, ...], list[Tensor]]:
+        """The numbers and the arrays as the native network takes them."""
+        if self.kind == "float_convolution":
+            packed = self.packed
+            if packed is None:
+                packed = native.pack_weights(self.arrays[0], self.arrays[1], _float_pattern(self.numbers))
+            return (*self.numbers, packed.numel()), [packed, self.arrays[-1].contiguous()]
         dense = [] if self.weights is None else [self.weights.dense()]
-        return [tensor.contiguous() for tensor in (*dense, *self.arrays)]
+        return self.numbers, [tensor.contiguous() for tensor in (*dense, *self.arrays)]
 
 
 def quantize(value: int, to: Affine) -> Step:
@@ -174,19 +187,91 @@ def float_convolution(
     activation: str | None = None,
     residual: int | None = None,
 ) -> Step:
-    numbers = (
+    arrays = tuple(tensor.detach().float().contiguous() for tensor in (spatial, pointwise, bias))
+    numbers = _float_numbers(pattern, where, activation, residual)
+    return Step("float_convolution", _read(value, residual), numbers, (), arrays)
+
+
+def packed_convolution(
+    value: int,
+    pattern: HetPattern,
+    packed: Tensor,
+    bias: Tensor,
+    where: Geometry,
+    activation: str | None = None,
+    residual: int | None = None,
+) -> Step:
+    """A `float_convolution` of weights that `native.pack_weights` gave, and that stay in the memory where they are."""
+    numbers = _float_numbers(pattern, where, activation, residual)
+    return Step("float_convolution", _read(value, residual), numbers, (), (bias,), packed=packed)
+
+
+def _float_numbers(
+    pattern: HetPattern, where: Geometry, activation: str | None, residual: int | None
+) -> tuple[int, ...]:
+    return (
         pattern.in_channels, pattern.out_channels, pattern.p, *Window(pattern.kernel_hw, where).numbers,
         int(pattern.arrangement == "shifted"), int(residual is not None), ACTIVATIONS.index(activation),
     )  # fmt: skip
-    arrays = tuple(tensor.detach().float().contiguous() for tensor in (spatial, pointwise, bias))
-    return Step("float_convolution", (value,) if residual is None else (value, residual), numbers, (), arrays)
+
+
+def _float_pattern(numbers: Sequence[int]) -> HetPattern:
+    return HetPattern(
+        numbers[0], numbers[1], (numbers[3], numbers[4]), numbers[2], "shifted" if numbers[12] else "blocked"
+    )
+
+
+def _read(value: int, residual: int | None) -> tuple[int, ...]:
+    return (value,) if residual is None else (value, residual)
+
+
+def grouped_convolution(
+    value: int,
+    weight: Tensor,
+    bias: Tensor,
+    window: Window,
+    groups: int,
+    activation: str | None = None,
+    residual: int | None = None,
+) -> Step:
+    """A standard convolution in groups, or with a kernel of even size, in float32. weight: (N, M / groups, Kh, Kw)"""
+    numbers = (
+        weight.shape[1] * groups, weight.shape[0], groups, *window.numbers, int(residual is not None),
+        ACTIVATIONS.index(activation),
+    )  # fmt: skip
+    arrays = (weight.detach().float().contiguous(), bias.detach().float().contiguous())
+    return Step("grouped_convolution", _read(value, residual), numbers, (), arrays)
+
+
+def float_join(a: int, b: int, product: bool, activation: str | None = None) -> Step:
+    """activation(a + b), or of the product, in float32; b may be one pixel that stands for all of its image."""
+    return Step("float_join", (a, b), (int(product), ACTIVATIONS.index(activation)))
+
+
+def float_affine(value: int, scale: Tensor, shift: Tensor, activation: str | None = None) -> Step:
+    """activation(x · scale + shift) in float32; both (C), or both of one number."""
+    arrays = (scale.detach().float().contiguous(), shift.detach().float().contiguous())
+    return Step("float_affine", (value,), (len(scale), ACTIVATIONS.index(activation)), (), arrays)
+
+
+def with_activation(step: Step, activation: str) -> Step | None:
+    """The step with this activation at its end; None where it has one already or is of a kind that takes none."""
+    place = _ACTIVATION_AT.get(step.kind)
+    if place is None or step.numbers[place] != 0:
+        return None
+    numbers = list(step.numbers)
+    numbers[place] = ACTIVATIONS.index(activation)
+    return replace(step, numbers=tuple(numbers))
+
+
+_ACTIVATION_AT = {"float_convolution": 14, "grouped_convolution": 13, "float_join": 1, "float_affine": 1}
 
 
 def max_pool(value: int, window: Window) -> Step:
     return Step("max_pool", (value,), window.numbers)
 
 
-def average_pool(value: int, window: Window, of: Affine, count_padding: bool) -> Step:
+def average_pool(value: int, window: Window, of: Affine = NO_SCALE, count_padding: bool = True) -> Step:
     return Step("average_pool", (value,), (*window.numbers, of.zero, int(count_padding)))
 
 
@@ -207,24 +292,52 @@ def add(terms: Sequence[tuple[int, Affine]], to: Affine, activation: str | None 
     )
 
 
+def table(value: int, levels: Tensor) -> Step:
+    """levels[x] of a u8 value, at another scale. levels: (256), uint8"""
+    return Step("table", (value,), arrays=(levels,))
+
+
+def product(a: tuple[int, Affine], b: tuple[int, Affine], to: Affine) -> Step:
+    """The product of two u8 values, at another scale; b may be one pixel that stands for all of its image."""
+    return Step("product", (a[0], b[0]), (a[1].zero, b[1].zero, to.zero), (a[1].scale * b[1].scale / to.scale,))
+
+
+def adaptive_average(value: int, size: tuple[int, int]) -> Step:
+    """Means of a float32 value's channels over as many parts of the image."""
+    return Step("adaptive_average", (value,), size)
+
+
 def concatenate(values: Sequence[int]) -> Step:
-    """The channels of several u8 values of one scale and zero."""
+    """The channels of several values of one type; of u8, of one scale and zero."""
     return Step("concatenate", tuple(values))
 
 
-def pad_channels(value: int, of: Affine, before: int, after: int) -> Step:
-    """More channels before and after those of a u8 value, all 0."""
+def pad_channels(value: int, before: int, after: int, of: Affine = NO_SCALE) -> Step:
+    """More channels before and after those of a value, all 0."""
     return Step("pad_channels", (value,), (before, after, of.zero))
 
 
-def flatten(value: int) -> Step:
-    return Step("flatten", (value,))
+def pad_image(value: int, top: int, bottom: int, left: int, right: int) -> Step:
+    """Zeros around an image of float32."""
+    return Step("pad_image", (value,), (top, bottom, left, right))
+
+
+def slice_channels(value: int, begin: int, end: int) -> Step:
+    """The channels [begin, end) of a float32 value."""
+    return Step("slice", (value,), (begin, end))
+
+
+def flatten(value: int, wanted: int | None = None) -> Step:
+    """An image's numbers as channels: as many as `wanted`, else the images are refused."""
+    return Step("flatten", (value,)) if wanted is None else Step("flatten_to", (value,), (wanted,))
 
 
 _COUNTS = {
     "quantize": (1, 1), "dequantize": (1, 1), "int8_convolution": (17, 3), "float_convolution": (15, 0),
-    "max_pool": (9, 0), "average_pool": (11, 0), "global_average": (1, 1), "concatenate": (0, 0), "flatten": (0, 0),
-    "pad_channels": (3, 0),
+    "grouped_convolution": (14, 0), "max_pool": (9, 0), "average_pool": (11, 0), "global_average": (1, 1),
+    "adaptive_average": (2, 0), "float_join": (2, 0), "float_affine": (2, 0), "concatenate": (0, 0), "slice": (2, 0),
+    "pad_channels": (3, 0), "table": (0, 0), "product": (3, 1), "pad_image": (4, 0), "flatten": (0, 0),
+    "flatten_to": (1, 0),
 }  # fmt: skip
 """How many numbers and reals a kind of step has; an addition's depend on its terms."""
 
@@ -252,12 +365,26 @@ def _why_not(step: Step) -> str | None:
         fits = all(tuple(t.shape) == shape and t.dtype == kind for t, shape, kind in expected) and len(shapes) == 2
         return None if fits else "its weights have another shape or type"
     if step.kind == "float_convolution":
-        if min(numbers[:3]) < 1 or numbers[0] % numbers[2] or numbers[1] % numbers[2] or numbers[14] not in range(4):
+        if min(numbers[:3]) < 1 or numbers[0] % numbers[2] or numbers[1] % numbers[2]:
             return "its channels are not divisible by p"
-        pattern = HetPattern(numbers[0], numbers[1], (numbers[3], numbers[4]), numbers[2])
-        fits = shapes == [pattern.spatial_shape, pattern.pointwise_shape, (numbers[1],)]
-        return None if fits and all(t.dtype == torch.float32 for t in step.arrays) else "its weights have another shape"
+        pattern = _float_pattern(numbers)
+        natural = [pattern.spatial_shape, pattern.pointwise_shape] if step.packed is None else []
+        return _why_not_arrays(step, [*natural, (numbers[1],)])
+    if step.kind == "grouped_convolution":
+        if min(numbers[:3]) < 1 or numbers[0] % numbers[2]:
+            return "its channels are not divisible by groups"
+        return _why_not_arrays(step, [(numbers[1], numbers[0] // numbers[2], *numbers[3:5]), (numbers[1],)])
+    if step.kind == "table":
+        fits = shapes == [(256,)] and step.arrays[0].dtype == torch.uint8
+        return None if fits else "its table is not one of 256 u8"
+    if step.kind == "float_affine":
+        return _why_not_arrays(step, [(numbers[0],)] * 2)
     return "it has weights" if shapes or step.weights is not None else None
+
+
+def _why_not_arrays(step: Step, shapes: Sequence[tuple[int, ...]]) -> str | None:
+    fits = [tuple(array.shape) for array in step.arrays] == list(shapes)
+    return None if fits and all(t.dtype == torch.float32 for t in step.arrays) else "its weights have another shape"
 
 
 class Network:
@@ -278,6 +405,7 @@ class Network:
         self._handle = ctypes.c_void_p(handle)
         self._delete = weakref.finalize(self, self._library.hetconv_network_delete, self._handle)
         self._sizes: dict[tuple[int, int], tuple[int, ...]] = {}
+        self._borrowed: list[Tensor] = []
         for number, step in enumerate(steps):
             self._add(number, step)
 
@@ -285,10 +413,11 @@ class Network:
         reason = _why_not(step)
         if reason is not None:
             raise UsageError(f"step {number} ({step.kind}): {reason}")
-        arrays = step.all_arrays()
+        numbers, arrays = step.native_arguments()
+        self._borrowed += arrays if step.kind == "float_convolution" else []
         made = self._library.hetconv_network_add(
             self._handle, step.kind.encode(), native.integers(*step.inputs), len(step.inputs),
-            native.integers(*step.numbers), _array(ctypes.c_float, step.reals),
+            native.integers(*numbers), _array(ctypes.c_float, step.reals),
             _array(ctypes.c_void_p, [tensor.data_ptr() for tensor in arrays]),
         )  # fmt: skip
         if made < 0:

@@ -11,7 +11,9 @@ from hetconv.ops.arguments import Geometry
 from hetconv.ops.dispatch import Ints, library, ops
 from hetconv.pattern import HetPattern
 
-ACTIVATIONS = (None, "relu", "relu6", "silu")
+ACTIVATIONS = (None, "relu", "relu6", "silu", "hardswish", "hardsigmoid", "sigmoid", "gelu")
+"""In the order of csrc/het_conv.h; gelu is the exact one, not tanh's."""
+ON_GPU = ACTIVATIONS[:4]
 
 
 def layer_numbers(pattern: HetPattern, where: Geometry, activation: str | None) -> Ints:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import torch
@@ -15,9 +15,10 @@ from hetconv.deployment.fuse import Chain, find_chain
 from hetconv.deployment.int8.ranges import Observed
 from hetconv.deployment.shapes import shapes_of
 from hetconv.deployment.sites import Layer, Site, layer_of, natural_weights
+from hetconv.deployment.windows import average_pool_of, max_pool_of, mean_dims, part_of, zero_sides
 from hetconv.errors import UsageError
-from hetconv.graph.calls import activation, arguments, called
-from hetconv.graph.captured import Captured
+from hetconv.graph.calls import activation, called
+from hetconv.graph.captured import Captured, call
 from hetconv.ops import network
 from hetconv.ops.arguments import Geometry
 from hetconv.ops.network import Affine, Int8Weights, Step, Window
@@ -96,13 +97,18 @@ def find_layers(captured: Captured, sites: list[Site]) -> dict[Node, Fused]:
 
 
 def _free(chain: Chain, taken: set[Node]) -> Chain:
-    """The part of a chain that no other layer has taken, and that the kernels of 8 bits compute."""
+    """The part of a chain that no other layer has taken, and that its kernel computes.
+
+    The first layer is float32, whose kernel has all activations; after one of 8 bits others than relu and relu6 are
+    looked up.
+    """
     first = chain.nodes[0]
     if any(node in taken for node in chain.nodes):
         return Chain(first, (first,), None, None, "another layer takes the addition")
-    if chain.activation not in IN_KERNEL:
-        raise NotInt8Error(f"{chain.last.name} is {chain.activation}, which the kernels of 8 bits do not compute")
-    return chain
+    source = first.args[0]
+    if chain.activation in IN_KERNEL or (isinstance(source, Node) and source.op == "placeholder"):
+        return chain
+    return Chain(chain.nodes[-2], chain.nodes[:-1], chain.residual, None, f"{chain.activation} is looked up")
 
 
 def _linear(captured: Captured, node: Node) -> Fused:
@@ -219,6 +225,9 @@ class Lowering:
         handler = _OPERATIONS.get(name)
         if activation(node) in ("relu", "relu6"):
             return self._activation(node, activation(node))
+        others = (*node.args[1:], *node.kwargs.values())
+        if name in _BY_TABLE and not any(isinstance(other, Node) for other in others):
+            return self._looked_up(node)
         if handler is None:
             raise NotInt8Error(f"{node.name}: {name or node.op} is no operation of the native network")
         return handler(self, node)
@@ -229,22 +238,38 @@ class Lowering:
         to = self.ranges[node]
         return self._add(network.add([(value.number, value.of)], to, kind), to)
 
+    def _looked_up(self, node: Node) -> Known:
+        """A function of each number alone: computed of all 256 values that there are."""
+        value, to = self._uint8(node.args[0]), self.ranges[node]
+        assert value.of is not None
+        real = (torch.arange(256, dtype=torch.float64) - value.of.zero) * value.of.scale
+        made = call(node, (real, *node.args[1:]), node.kwargs)
+        levels = (made / to.scale).round().add(to.zero).clamp(0, 255).to(torch.uint8)
+        return self._add(network.table(value.number, levels), to)
+
+    def _product(self, node: Node) -> Known:
+        if len(node.args) != 2 or node.kwargs or not all(isinstance(arg, Node) for arg in node.args):
+            raise NotInt8Error(f"{node.name}: this product is no operation of the native network")
+        first, other = sorted(node.args, key=_pixels, reverse=True)
+        a, b, to = self._uint8(first), self._uint8(other), self.ranges[node]
+        assert a.of is not None
+        assert b.of is not None
+        return self._add(network.product((a.number, a.of), (b.number, b.of), to), to)
+
     def _max_pool(self, node: Node) -> Known:
-        given = _pool_arguments(node, ("kernel_size", "stride", "padding", "dilation", "ceil_mode"))
-        if given.get("return_indices"):
-            raise NotInt8Error(f"{node.name}: max pooling with indices is no operation of the native network")
+        window = max_pool_of(node)
+        if isinstance(window, str):
+            raise NotInt8Error(f"{node.name}: {window} is no operation of the native network")
         value = self._uint8(node.args[0])
-        return self._add(network.max_pool(value.number, _window(given)), value.of)
+        return self._add(network.max_pool(value.number, window), value.of)
 
     def _average_pool(self, node: Node) -> Known:
-        names = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override")
-        given = _pool_arguments(node, names)
-        if given.get("divisor_override") is not None:
-            raise NotInt8Error(f"{node.name}: average pooling with a divisor is no operation of the native network")
+        found = average_pool_of(node)
+        if isinstance(found, str):
+            raise NotInt8Error(f"{node.name}: {found} is no operation of the native network")
         value = self._uint8(node.args[0])
         assert value.of is not None
-        count_padding = bool(given.get("count_include_pad", True))
-        return self._add(network.average_pool(value.number, _window(given), value.of, count_padding), value.of)
+        return self._add(network.average_pool(value.number, found[0], value.of, found[1]), value.of)
 
     def _adaptive_pool(self, node: Node) -> Known:
         mine, before = shapes_of(node), shapes_of(node.args[0])
@@ -257,10 +282,8 @@ class Lowering:
         return self._global_average(node)
 
     def _mean(self, node: Node) -> Known:
-        dims = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
-        before = shapes_of(node.args[0])
-        whole = isinstance(dims, list | tuple) and sorted(d % 4 for d in dims) == [2, 3]
-        if before is None or len(before.example) != 4 or not whole:
+        found, before = mean_dims(node), shapes_of(node.args[0])
+        if before is None or len(before.example) != 4 or found is None or found[0] != [2, 3]:
             raise NotInt8Error(
                 f"{node.name}: a mean of other dimensions than the image's is no operation of the network"
             )
@@ -307,32 +330,19 @@ class Lowering:
 
     def _subsample(self, node: Node) -> Known:
         """`x[:, :, ::stride, ::stride]`: the largest of windows of one pixel."""
-        whole, steps = slice(None), []
-        for part in node.args[1] if isinstance(node.args[1], tuple) else ():
-            if not isinstance(part, slice) or part.start not in (None, 0) or part.stop is not None:
-                raise NotInt8Error(f"{node.name}: a part of a tensor is no operation of the native network")
-            steps.append(part.step or 1)
-        shapes = shapes_of(node.args[0])
-        if shapes is None or len(shapes.example) != 4 or len(steps) != 4 or node.args[1][:2] != (whole, whole):  # type: ignore[index]
+        part, shapes = part_of(node), shapes_of(node.args[0])
+        if shapes is None or len(shapes.example) != 4 or part is None or (part.begin, part.end) != (0, None):
             raise NotInt8Error(f"{node.name}: a part of a tensor is no operation of the native network")
         value = self._uint8(node.args[0])
-        return self._add(network.max_pool(value.number, Window((1, 1), Geometry((steps[2], steps[3])))), value.of)
+        return self._add(network.max_pool(value.number, Window((1, 1), Geometry(part.stride))), value.of)
 
     def _pad(self, node: Node) -> Known:
-        given = arguments(node)
-        sides, shapes = tuple(given["pad"]), shapes_of(node)
-        channels_only = len(sides) == 6 and not any(sides[:4]) and min(sides) >= 0
-        if (
-            shapes is None
-            or len(shapes.example) != 4
-            or not channels_only
-            or given["mode"] != "constant"
-            or given["value"]
-        ):
+        sides, shapes = zero_sides(node), shapes_of(node)
+        if shapes is None or len(shapes.example) != 4 or sides is None or any(sides[:4]):
             raise NotInt8Error(f"{node.name}: padding other than with channels of 0 is no operation of the network")
         value = self._uint8(node.args[0])
         assert value.of is not None
-        return self._add(network.pad_channels(value.number, value.of, sides[4], sides[5]), value.of)
+        return self._add(network.pad_channels(value.number, sides[4], sides[5], value.of), value.of)
 
     def _output(self, node: Node) -> None:
         if not isinstance(node.args[0], Node):
@@ -378,25 +388,17 @@ def _is_flatten(before: tuple[int, ...], after: tuple[int, ...]) -> bool:
     return len(before) in (2, 4) and len(after) == 2 and after == (before[0], count)
 
 
-def _pool_arguments(node: Node, names: tuple[str, ...]) -> dict[str, Any]:
-    """By name, those that are given: pools are PyTorch's own or dispatched on a flag, and have no signature to ask."""
-    found = dict(zip(("input", *names), node.args, strict=False)) | dict(node.kwargs)
-    return {name: value for name, value in found.items() if name != "input" and value is not None}
+def _pixels(node: Any) -> int:
+    shapes = shapes_of(node)
+    return 1 if shapes is None else prod(shapes.example[2:])
 
 
-def _window(given: dict[str, Any]) -> Window:
-    kernel = _pair(given["kernel_size"])
-    stride = _pair(given.get("stride") or kernel)
-    where = Geometry(stride, _pair(given.get("padding", 0)), _pair(given.get("dilation", 1)))
-    return Window(kernel, where, bool(given.get("ceil_mode", False)))
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    both = tuple(value) if isinstance(value, list | tuple) else (value, value)
-    both = both * 2 if len(both) == 1 else both
-    return operator.index(both[0]), operator.index(both[1])
-
-
+_FUNCTIONS = """
+abs add celu clamp clamp_max clamp_min clip div elu exp gelu hardsigmoid hardswish hardtanh leaky_relu logsigmoid mish
+mul selu sigmoid silu softplus softsign sqrt square sub tanh truediv
+"""
+_BY_TABLE = frozenset(_FUNCTIONS.split())
+"""Calls that are functions of each number alone, where only their first argument is computed from the images."""
 _OPERATIONS: dict[str, Callable[[Lowering, Node], Known]] = {
     "max_pool2d": Lowering._max_pool,
     "avg_pool2d": Lowering._average_pool,
@@ -406,6 +408,7 @@ _OPERATIONS: dict[str, Callable[[Lowering, Node], Known]] = {
     "reshape": Lowering._reshape,
     "squeeze": Lowering._reshape,
     "add": Lowering._sum,
+    "mul": Lowering._product,
     "getitem": Lowering._subsample,
     "pad": Lowering._pad,
     "cat": Lowering._concatenate,

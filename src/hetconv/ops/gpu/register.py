@@ -23,7 +23,7 @@ from hetconv.ops.gpu.product import Epilogue
 from hetconv.ops.gpu.support import why_not
 from hetconv.ops.gpu.tuning import tuned
 from hetconv.ops.gpu.weight_grad import weight_grad
-from hetconv.ops.packed import ACTIVATIONS
+from hetconv.ops.packed import ACTIVATIONS, ON_GPU
 from hetconv.pattern import HetPattern
 
 
@@ -115,6 +115,8 @@ def _packed(x: Tensor, packed: Tensor, bias: Tensor | None, residual: Tensor | N
             f"residual is {residual.dtype} {tuple(residual.shape)} on {residual.device}; it must be {x.dtype} {size} "
             f"on {x.device}"
         )
+    if ACTIVATIONS[activation] not in ON_GPU:
+        raise UsageError(f"activation={ACTIVATIONS[activation]!r} is none of the Triton kernels; apply it after them")
     epilogue = Epilogue(bias, residual, ACTIVATIONS[activation])
     configuration = tuned(
         ("packed", pattern, place, bias is None, residual is None, activation),

@@ -1,0 +1,468 @@
+"""A deployed graph as the steps of one native network in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import Node
+
+from hetconv.deployment.windows import average_pool_of, max_pool_of, mean_dims, pair, part_of, zero_sides
+from hetconv.errors import UsageError
+from hetconv.graph.calls import activation, arguments, called, is_batch_norm
+from hetconv.graph.captured import Captured
+from hetconv.graph.tracing import reason_of
+from hetconv.ops import network
+from hetconv.ops.arguments import Geometry, geometry
+from hetconv.ops.network import Step, Window
+from hetconv.ops.packed import ACTIVATIONS
+from hetconv.pattern import HetPattern
+
+
+class NotAStepError(Exception):
+    """A call that no step computes; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What a graph's one native call does.
+
+    Attributes:
+        flat: whether the output is (B, N) and not (B, N, H, W).
+        contiguous: whether it is in PyTorch's usual layout.
+        refused: calls that no step computes, with the reasons; then there is no such network.
+    """
+
+    in_channels: int
+    steps: tuple[Step, ...]
+    flat: bool
+    contiguous: bool
+    refused: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Known:
+    """A graph's value as a step's.
+
+    Attributes:
+        channels: None where only running the network tells.
+        flat: whether it is (B, channels).
+        one_pixel: whether it is sure to have no more.
+    """
+
+    number: int
+    channels: int | None
+    flat: bool = False
+    one_pixel: bool = False
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The number of images."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """A value's shape."""
+
+    of: Known
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """A value's channels in several parts."""
+
+    parts: tuple[Known, ...]
+
+
+def steps_of(captured: Captured, channels: int | None) -> Steps:
+    """The steps of a graph of one batch of images with so many channels, and one tensor as output.
+
+    The graph is as it runs: constants are packed where a layer of `captured.packed` reads them.
+    """
+    if len(captured.placeholders) != 1 or channels is None:
+        return Steps(0, (), False, False, (("the call", "it takes something else than one batch of images"),))
+    return _Lowering(captured, channels).run()
+
+
+class _Lowering:
+    def __init__(self, captured: Captured, channels: int) -> None:
+        self.captured, self.channels = captured, channels
+        self.steps: list[Step] = []
+        self.known: dict[Node, Any] = {}
+        self.same: dict[Node, Node] = {}
+        self.refused: list[tuple[str, str]] = []
+        self.unknown: set[Node] = set()
+
+    def run(self) -> Steps:
+        flat = contiguous = False
+        for node in self.captured.graph.nodes:
+            if node.op == "placeholder":
+                self.known[node] = Known(0, self.channels)
+            elif node.op == "output":
+                flat, contiguous = self._output(node)
+            elif node.op != "get_attr":
+                self._visit(node)
+        return Steps(self.channels, tuple(self.steps), flat, contiguous, tuple(self.refused))
+
+    def _visit(self, node: Node) -> None:
+        if any(used in self.unknown for used in node.all_input_nodes):
+            self.unknown.add(node)  # the reason is the other's
+            return
+        try:
+            self.known[node] = self._call(node)
+        except (NotAStepError, UsageError) as error:
+            self._refuse(node, str(error))
+        except (TypeError, ValueError, LookupError, RuntimeError) as error:  # of arguments that no step has
+            self._refuse(node, f"its arguments are none of the native network's: {reason_of(error)}")
+
+    def _refuse(self, node: Node, reason: str) -> None:
+        self.unknown.add(node)
+        self.refused.append((node.name, reason))
+
+    def _call(self, node: Node) -> Any:
+        kind = activation(node)
+        if kind is not None:
+            return self._activation(node, kind)
+        if is_batch_norm(node):
+            return self._batch_norm(node)
+        handler = _OPERATIONS.get(called(node))
+        if handler is None:
+            raise NotAStepError(f"{called(node)} is no operation of the native network")
+        return handler(self, node)
+
+    def _output(self, node: Node) -> tuple[bool, bool]:
+        last = node.args[0]
+        if not isinstance(last, Node):
+            self.refused.append(("output", "the network gives more than one tensor"))
+        elif last not in self.unknown:
+            value = self.known.get(last)
+            if isinstance(value, Known) and value.number == len(self.steps) > 0:
+                usual = called(last) == "contiguous" and "memory_format" not in last.kwargs
+                return value.flat, usual
+            self.refused.append(("output", "it is not what the last step computes"))
+        return False, False
+
+    def _add(self, step: Step, channels: int | None, like: Known | None = None, one_pixel: bool = False) -> Known:
+        self.steps.append(step)
+        flat = like is not None and like.flat
+        return Known(len(self.steps), channels, flat, one_pixel or flat or (like is not None and like.one_pixel))
+
+    def _value(self, node: Any) -> Known:
+        value = self.known.get(node) if isinstance(node, Node) else None
+        if not isinstance(value, Known):
+            raise NotAStepError(f"{node} is no value of the network's images")
+        return value
+
+    def _images(self, node: Any) -> Known:
+        value = self._value(node)
+        if value.flat:
+            raise NotAStepError(f"{node} is no batch of images")
+        return value
+
+    def _constant(self, node: Any) -> Tensor:
+        value = self.captured.constant(node)
+        if value is None:
+            raise NotAStepError(f"{node} is computed from the input")
+        return value
+
+    def _bias(self, node: Any, channels: int) -> Tensor:
+        return torch.zeros(channels) if node is None else self._constant(node)
+
+    def _packed(self, node: Node) -> Known:
+        x, weights, bias, residual, numbers = node.args
+        value = self._images(x)
+        pattern = self.captured.packed.get(str(getattr(weights, "target", "")))
+        if pattern is None:
+            raise NotAStepError("its weights are not packed")
+        where, kind = _layer(numbers, pattern)
+        added = None if residual is None else self._images(residual).number
+        step = network.packed_convolution(
+            value.number, pattern, self._constant(weights), self._bias(bias, pattern.out_channels), where, kind, added
+        )
+        return self._add(step, pattern.out_channels, one_pixel=value.one_pixel and where.padding == (0, 0))
+
+    def _convolution(self, node: Node) -> Known:
+        given = arguments(node)
+        value, weight = self._images(given["input"]), self._constant(given["weight"])
+        kernel = int(weight.shape[2]), int(weight.shape[3])
+        where = _geometry(given, kernel)
+        bias = self._bias(given["bias"], weight.shape[0])
+        step = network.grouped_convolution(value.number, weight, bias, Window(kernel, where), int(given["groups"]))
+        return self._add(step, int(weight.shape[0]), one_pixel=value.one_pixel and where.padding == (0, 0))
+
+    def _activation(self, node: Node, kind: str) -> Known:
+        source = node.args[0]
+        value = self._value(source)
+        if value.number == len(self.steps) > 0 and self._is_alone(source):
+            joined = network.with_activation(self.steps[-1], kind)
+            if joined is not None:
+                self.steps[-1] = joined
+                return value
+        one = torch.ones(1)
+        return self._add(network.float_affine(value.number, one, torch.zeros(1), kind), value.channels, value)
+
+    def _is_alone(self, node: Any) -> bool:
+        """Whether nothing but the node's one user reads its value, under no other name either."""
+        while len(node.users) == 1 and node in self.same:
+            node = self.same[node]
+        return len(node.users) == 1
+
+    def _renamed(self, node: Node, source: Any, value: Known) -> Known:
+        self.same[node] = source
+        return value
+
+    def _batch_norm(self, node: Node) -> Known:
+        given = arguments(node)
+        value = self._value(given["input"])
+        if given["training"] is not False:
+            raise NotAStepError("it uses the statistics of the batch")
+        mean, variance = (self._constant(given[key]).double() for key in ("running_mean", "running_var"))
+        scale = (variance + given["eps"]).rsqrt()
+        if given["weight"] is not None:
+            scale = scale * self._constant(given["weight"]).double()
+        shift = -mean * scale
+        if given["bias"] is not None:
+            shift = shift + self._constant(given["bias"]).double()
+        return self._add(network.float_affine(value.number, scale, shift), len(scale), value)
+
+    def _sum(self, node: Node) -> Known:
+        return self._join(node, product=False)
+
+    def _product(self, node: Node) -> Known:
+        return self._join(node, product=True)
+
+    def _join(self, node: Node, product: bool) -> Known:
+        if len(node.args) != 2 or node.kwargs:
+            raise NotAStepError("it is scaled")
+        first, other = node.args
+        if not isinstance(self.known.get(first), Known):  # type: ignore[arg-type]
+            first, other = other, first
+        value = self._value(first)
+        number = self._number(other, value)
+        if number is not None:
+            one = torch.ones_like(number)
+            scale, shift = (number, torch.zeros_like(number)) if product else (one, number)
+            return self._add(network.float_affine(value.number, scale, shift), value.channels, value)
+        added = self._value(other)
+        if added.flat != value.flat:
+            raise NotAStepError("its operands have other dimensions")
+        if value.one_pixel and not added.one_pixel:
+            value, added = added, value
+        return self._add(network.float_join(value.number, added.number, product), value.channels, value)
+
+    def _quotient(self, node: Node) -> Known:
+        value = self._value(node.args[0])
+        number = self._number(node.args[1], value)
+        if number is None or node.kwargs or len(node.args) != 2:
+            raise NotAStepError("it divides by no constant")
+        one = network.float_affine(value.number, 1 / number.double(), torch.zeros_like(number))
+        return self._add(one, value.channels, value)
+
+    def _number(self, node: Any, value: Known) -> Tensor | None:
+        """A constant as one number, or one for each channel; None if it is something else."""
+        if isinstance(node, int | float) and not isinstance(node, bool):
+            return torch.tensor([float(node)])
+        constant = self.captured.constant(node)
+        if constant is None:
+            return None
+        shape = tuple(constant.shape)
+        while shape and shape[0] == 1 and len(shape) > (1 if value.flat else 3):
+            shape = shape[1:]
+        if prod(shape) == 1 or (
+            value.channels is not None and shape == (value.channels, *[1] * (0 if value.flat else 2))
+        ):
+            return constant.reshape(-1)
+        raise NotAStepError(f"a constant of shape {tuple(constant.shape)} is none of channels")
+
+    def _max_pool(self, node: Node) -> Known:
+        value, window = self._images(node.args[0]), max_pool_of(node)
+        if isinstance(window, str):
+            raise NotAStepError(f"{window} is no operation of the native network")
+        return self._add(network.max_pool(value.number, window), value.channels)
+
+    def _average_pool(self, node: Node) -> Known:
+        value, found = self._images(node.args[0]), average_pool_of(node)
+        if isinstance(found, str):
+            raise NotAStepError(f"{found} is no operation of the native network")
+        window, counts = found
+        return self._add(network.average_pool(value.number, window, count_padding=counts), value.channels)
+
+    def _adaptive_pool(self, node: Node) -> Known:
+        size = pair((dict(zip(("input", "output_size"), node.args, strict=False)) | dict(node.kwargs))["output_size"])
+        return self._average(self._images(node.args[0]), size)
+
+    def _average(self, value: Known, size: tuple[int, int] = (1, 1)) -> Known:
+        if value.one_pixel and size == (1, 1):
+            return value
+        return self._add(network.adaptive_average(value.number, size), value.channels, one_pixel=size == (1, 1))
+
+    def _mean(self, node: Node) -> Known:
+        value, found = self._images(node.args[0]), mean_dims(node)
+        if found is None or found[0] != [2, 3]:
+            raise NotAStepError("it is a mean of other dimensions than the image's")
+        mean = self._average(value)
+        return mean if found[1] else Known(mean.number, mean.channels, True, True)
+
+    def _flatten(self, node: Node) -> Known:
+        given = dict(zip(("input", "start_dim", "end_dim"), node.args, strict=False)) | dict(node.kwargs)
+        if given.get("start_dim", 0) != 1 or given.get("end_dim", -1) not in (-1, 3):
+            raise NotAStepError("it flattens other dimensions than the image's")
+        return self._flattened(node, self._value(node.args[0]), None)
+
+    def _flattened(self, node: Node, value: Known, wanted: int | None) -> Known:
+        if value.flat:
+            if wanted not in (None, value.channels):
+                raise NotAStepError("it is no flattening")
+            return self._renamed(node, node.args[0], value)
+        if value.one_pixel and wanted in (None, value.channels):
+            return self._renamed(node, node.args[0], Known(value.number, value.channels, True, True))
+        made = self._add(network.flatten(value.number, wanted), wanted)
+        return Known(made.number, wanted, True, True)
+
+    def _reshape(self, node: Node) -> Known:
+        """To (batch, numbers), or (batch, numbers) to images of one pixel."""
+        value = self._value(node.args[0])
+        sizes = node.args[1:] if not isinstance(node.args[1], list | tuple) else node.args[1]
+        whole = [self.known.get(one, one) if isinstance(one, Node) else one for one in sizes]
+        batch = whole[0] == Batch() or whole[0] == -1
+        if batch and len(whole) == 2 and isinstance(whole[1], int):
+            return self._flattened(node, value, None if whole[1] == -1 else whole[1])
+        if batch and value.flat and whole[2:] == [1, 1] and isinstance(whole[1], int):
+            channels = value.channels if value.channels is not None or whole[1] == -1 else whole[1]
+            if whole[1] in (-1, channels):
+                return self._renamed(node, node.args[0], Known(value.number, channels, False, True))
+        raise NotAStepError("it gives another form than (batch, numbers)")
+
+    def _concatenate(self, node: Node) -> Known:
+        dim = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
+        parts = node.args[0]
+        if not isinstance(parts, list | tuple):
+            raise NotAStepError("it is of an unknown number of tensors")
+        values = [self._value(part) for part in parts]
+        flat = values[0].flat
+        if any(value.flat != flat for value in values) or dim not in ((1, -1) if flat else (1, -3)):
+            raise NotAStepError("only channels are concatenated")
+        counts = [value.channels for value in values]
+        channels = None if None in counts else sum(count for count in counts if count is not None)
+        made = self._add(network.concatenate([value.number for value in values]), channels, values[0])
+        return Known(made.number, channels, flat, all(value.one_pixel for value in values))
+
+    def _take(self, node: Node) -> Any:
+        source = self.known.get(node.args[0])  # type: ignore[arg-type]
+        index = node.args[1]
+        if isinstance(source, Sizes) and isinstance(index, int):
+            return self._size(source.of, index)
+        if isinstance(source, Pieces) and isinstance(index, int):
+            return source.parts[index]
+        return self._slice(node)
+
+    def _size(self, value: Known, index: int) -> Any:
+        if index % (2 if value.flat else 4) == 0:
+            return Batch()
+        if index in (1, -1 if value.flat else -3) and value.channels is not None:
+            return value.channels
+        raise NotAStepError("it computes with an image's size")
+
+    def _shape(self, node: Node) -> Any:
+        if called(node) == "getattr" and node.args[1] != "shape":
+            raise NotAStepError(f"it reads a tensor's {node.args[1]}")
+        value = self._value(node.args[0])
+        asked = node.args[1] if called(node) == "size" and len(node.args) > 1 else None
+        return self._size(value, asked) if isinstance(asked, int) else Sizes(value)
+
+    def _slice(self, node: Node) -> Known:
+        value, part = self._images(node.args[0]), part_of(node)
+        if part is None:
+            raise NotAStepError("this part of a tensor is no operation of the native network")
+        if part.stride != (1, 1):
+            value = self._add(network.max_pool(value.number, Window((1, 1), Geometry(part.stride))), value.channels)
+        if part.begin == 0 and part.end is None:
+            return self._renamed(node, node.args[0], value) if part.stride == (1, 1) else value
+        if value.channels is None:
+            raise NotAStepError("how many channels there are is not known")
+        return self._channels(value, part.begin, min(value.channels, part.end or value.channels))
+
+    def _channels(self, value: Known, begin: int, end: int) -> Known:
+        if begin >= end:
+            raise NotAStepError("it takes no channels")
+        return self._add(network.slice_channels(value.number, begin, end), end - begin, value)
+
+    def _pieces(self, node: Node) -> Pieces:
+        names = ("input", "chunks" if called(node) == "chunk" else "split_size_or_sections", "dim")
+        given = dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
+        value, parts = self._images(node.args[0]), given.get(names[1], given.get("split_size"))
+        if given.get("dim", 0) not in (1, -3) or value.channels is None:
+            raise NotAStepError("only channels are split")
+        if isinstance(parts, int):
+            size = -(-value.channels // parts) if called(node) == "chunk" else parts
+            parts = [min(size, value.channels - at) for at in range(0, value.channels, size)]
+        if not isinstance(parts, list | tuple) or not all(isinstance(one, int) for one in parts):
+            raise NotAStepError("its parts are computed from the input")
+        begins = [sum(parts[:at]) for at in range(len(parts))]
+        return Pieces(tuple(self._channels(value, at, at + one) for at, one in zip(begins, parts, strict=True)))
+
+    def _pad(self, node: Node) -> Known:
+        value, sides = self._images(node.args[0]), zero_sides(node)
+        if sides is None:
+            raise NotAStepError("only zeros are padded")
+        left, right, top, bottom, before, after = sides
+        if any(sides[:4]):
+            value = self._add(network.pad_image(value.number, top, bottom, left, right), value.channels)
+        if before or after:
+            channels = None if value.channels is None else before + value.channels + after
+            value = self._add(network.pad_channels(value.number, before, after), channels)
+        return value
+
+    def _layout(self, node: Node) -> Known:
+        return self._renamed(node, node.args[0], self._value(node.args[0]))
+
+
+def _layer(numbers: Any, pattern: HetPattern) -> tuple[Geometry, str | None]:
+    """What `layer_numbers` says of a layer with this pattern."""
+    out_channels, p, *rest, shifted, kind = (int(number) for number in numbers)
+    arrangement = "shifted" if shifted else "blocked"
+    kernel, stride, padding, dilation = ((rest[i], rest[i + 1]) for i in range(0, 8, 2))
+    mine = (pattern.out_channels, pattern.p, pattern.kernel_hw, pattern.arrangement)
+    if mine != (out_channels, p, kernel, arrangement) or kind not in range(len(ACTIVATIONS)):
+        raise NotAStepError("its numbers are those of another layer")
+    return Geometry(stride, padding, dilation), ACTIVATIONS[kind]
+
+
+def _geometry(given: Mapping[str, Any], kernel: tuple[int, int]) -> Geometry:
+    padding = given["padding"]
+    if isinstance(padding, str):
+        if padding != "valid" and min(size % 2 for size in kernel) == 0:
+            raise NotAStepError(f"padding={padding!r} of a kernel of even size is not the same on both sides")
+        return geometry(pair(given["stride"]), padding, pair(given["dilation"]), kernel)
+    return Geometry(pair(given["stride"]), pair(padding), pair(given["dilation"]))
+
+
+_OPERATIONS: dict[str, Callable[[_Lowering, Node], Any]] = {
+    "het_conv2d_packed": _Lowering._packed,
+    "conv2d": _Lowering._convolution,
+    "max_pool2d": _Lowering._max_pool,
+    "avg_pool2d": _Lowering._average_pool,
+    "adaptive_avg_pool2d": _Lowering._adaptive_pool,
+    "mean": _Lowering._mean,
+    "flatten": _Lowering._flatten,
+    "reshape": _Lowering._reshape,
+    "add": _Lowering._sum,
+    "add_": _Lowering._sum,
+    "mul": _Lowering._product,
+    "div": _Lowering._quotient,
+    "truediv": _Lowering._quotient,
+    "getitem": _Lowering._take,
+    "getattr": _Lowering._shape,
+    "size": _Lowering._shape,
+    "chunk": _Lowering._pieces,
+    "split": _Lowering._pieces,
+    "pad": _Lowering._pad,
+    "cat": _Lowering._concatenate,
+    "concat": _Lowering._concatenate,
+    "contiguous": _Lowering._layout,
+}

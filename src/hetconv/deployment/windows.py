@@ -1,0 +1,97 @@
+"""Pools, paddings and parts of tensors in a graph, as the native network takes them; None where it has none."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from typing import Any
+
+from torch.fx import Node
+
+from hetconv.graph.calls import arguments
+from hetconv.ops.arguments import Geometry
+from hetconv.ops.network import Window
+
+_MAX = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
+_AVERAGE = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override")
+
+
+def max_pool_of(node: Node) -> Window | str:
+    """A max pool's window, or why there is none."""
+    given = _pool_arguments(node, _MAX)
+    return "max pooling with indices" if given.get("return_indices") else _window(given)
+
+
+def average_pool_of(node: Node) -> tuple[Window, bool] | str:
+    """An average pool's window and whether padding counts, or why there is none."""
+    given = _pool_arguments(node, _AVERAGE)
+    if given.get("divisor_override") is not None:
+        return "average pooling with a divisor"
+    return _window(given), bool(given.get("count_include_pad", True))
+
+
+def mean_dims(node: Node) -> tuple[list[int], bool] | None:
+    """The dimensions of a mean, counted from the first of four, and whether they stay; None without dimensions."""
+    given = dict(zip(("input", "dim", "keepdim"), node.args, strict=False)) | dict(node.kwargs)
+    dims = given.get("dim")
+    if not isinstance(dims, list | tuple) or given.get("dtype") is not None:
+        return None
+    return sorted(d % 4 for d in dims), bool(given.get("keepdim", False))
+
+
+@dataclass(frozen=True)
+class Part:
+    """`x[:, begin:end, ::rows, ::columns]`"""
+
+    begin: int
+    end: int | None
+    stride: tuple[int, int]
+
+
+def part_of(node: Node) -> Part | None:
+    """Which part of images is taken."""
+    given: Any = node.args[1]
+    wanted = given if isinstance(given, tuple) else (given,)
+    if not all(isinstance(one, slice) for one in wanted) or len(wanted) > 4:
+        return None
+    cuts: list[Any] = [*wanted, *[slice(None)] * (4 - len(wanted))]
+    batch, channels, rows, columns = cuts
+    numbers = [one for cut in cuts for one in (cut.start, cut.stop, cut.step)]
+    if not all(one is None or isinstance(one, int) for one in numbers):
+        return None
+    whole = all(cut.start in (None, 0) and cut.stop is None for cut in (batch, rows, columns))
+    if not whole or batch.step not in (None, 1) or channels.step not in (None, 1):
+        return None
+    if (channels.start or 0) < 0 or (channels.stop is not None and channels.stop < 0):
+        return None
+    return Part(channels.start or 0, channels.stop, (rows.step or 1, columns.step or 1))
+
+
+def zero_sides(node: Node) -> tuple[int, ...] | None:
+    """Left, right, top, bottom, channels before and after, of padding by zeros that makes nothing smaller."""
+    given = arguments(node)
+    sides = tuple(given["pad"])
+    zeros = given["mode"] == "constant" and not given["value"]
+    if not zeros or len(sides) > 6 or not all(isinstance(side, int) and side >= 0 for side in sides):
+        return None
+    return (*sides, *[0] * (6 - len(sides)))
+
+
+def pair(value: Any) -> tuple[int, int]:
+    """A size given as one number or as two."""
+    both = tuple(value) if isinstance(value, list | tuple) else (value, value)
+    both = both * 2 if len(both) == 1 else both
+    return operator.index(both[0]), operator.index(both[1])
+
+
+def _pool_arguments(node: Node, names: tuple[str, ...]) -> dict[str, Any]:
+    """By name, those that are given: pools are PyTorch's own or dispatched on a flag, and have no signature to ask."""
+    found = dict(zip(("input", *names), node.args, strict=False)) | dict(node.kwargs)
+    return {name: value for name, value in found.items() if name != "input" and value is not None}
+
+
+def _window(given: dict[str, Any]) -> Window:
+    kernel = pair(given["kernel_size"])
+    stride = pair(given.get("stride") or kernel)
+    where = Geometry(stride, pair(given.get("padding", 0)), pair(given.get("dilation", 1)))
+    return Window(kernel, where, bool(given.get("ceil_mode", False)))
