@@ -94,6 +94,15 @@ def test_imagefolder(imagefolder: Path) -> None:
     assert labels.tolist() == [0, 0, 1, 1]
 
 
+def test_a_part_of_an_image_folder_is_one_too(imagefolder: Path) -> None:
+    """Without augmentation the images of a part are those of the whole."""
+    whole = load_data(f"imagefolder:{imagefolder}", image_size=16).train.plain()
+    part = load_data(f"imagefolder:{imagefolder}", image_size=16).train.subset([3, 1]).subset([1]).plain()
+    assert part.classes == whole.classes
+    assert len(part) == 1
+    assert torch.equal(part[0][0], whole[1][0])
+
+
 def test_augmentation_of_image_files_comes_from_the_seed(imagefolder: Path) -> None:
     data = load_data(f"imagefolder:{imagefolder}", image_size=16)
     loader = data.train_loader(6)

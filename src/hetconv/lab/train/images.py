@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -150,22 +151,28 @@ class ImageFolderSplit(Dataset[tuple[Tensor, int]]):
     def __init__(self, folder: Path, image_size: int, augment: bool) -> None:
         from torchvision.datasets import ImageFolder
 
-        self.folder, self.image_size = folder, image_size
+        self.image_size = image_size
         try:
             self.files = ImageFolder(str(folder), image_transform(image_size, augment), loader=_read_file)
         except (FileNotFoundError, RuntimeError) as error:
             raise UsageError(f"imagefolder: looked for {folder}/<class>/<image>: {error}") from error
         self.classes: list[str] = self.files.classes
+        self.indices = list(range(len(self.files)))
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.indices)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.files[index]  # type: ignore[no-any-return]
+        return self.files[self.indices[index]]  # type: ignore[no-any-return]
 
-    def subset(self, indices: list[int]) -> Dataset[tuple[Tensor, int]]:
-        return torch.utils.data.Subset(self, indices)
+    def subset(self, indices: list[int]) -> Self:
+        found = copy.copy(self)
+        found.indices = [self.indices[index] for index in indices]
+        return found
 
-    def plain(self) -> ImageFolderSplit:
+    def plain(self) -> Self:
         """The same images without augmentation."""
-        return ImageFolderSplit(self.folder, self.image_size, augment=False)
+        found = copy.copy(self)
+        found.files = copy.copy(self.files)
+        found.files.transform = image_transform(self.image_size, augment=False)
+        return found
