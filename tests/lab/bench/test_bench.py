@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hetconv.clock import WARMUP_CALLS
 from hetconv.errors import UsageError
 from hetconv.lab.bench import RUNNERS, Bench, bench, bench_in_turns, registry
 from hetconv.lab.bench import measure as module
@@ -240,8 +241,9 @@ def test_a_turn_begins_when_the_last_ones_threads_sleep(threads, settles, monkey
     entry = BenchEntry("torch_eager", "dense")
     monkeypatch.setattr(module, "_started", lambda *_: (entry, Running()))
     bench_in_turns([Bench(variants=("dense",), threads=n, runtimes=("torch_eager",), **SMALL) for n in threads])
-    turn = [f"{module.SETTLE_SECONDS if settles else 0.0} s", 1, 3]  # three calls are 30 ms, and one before them
-    assert done == [module.WARMUP_CALLS] * len(threads) + turn * 2 * len(threads)
+    settle = f"{module.SETTLE_SECONDS if settles else 0.0} s"
+    warm, turn = [settle, 1, 1], [settle, 1, 3]  # three calls are 30 ms, and one before them
+    assert done == warm * WARMUP_CALLS * len(threads) + turn * 2 * len(threads)
 
 
 @pytest.mark.skipif(why_not("ncnn") is not None, reason="ncnn is not installed")

@@ -7,7 +7,7 @@ import pytest
 from hetconv.lab.results import BenchEntry, BenchResults
 from hetconv.records import Circumstances, Latency
 
-BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
+BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 TIMES = {
     "hetconv deployed": {"dense": 9.0, "het-p4": 4.0, "het-p8": 2.0},
     "ONNX Runtime, native": {"dense": 10.0, "het-p4": 3.0, "het-p8": 2.5},

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "kill_study.py"
+SCRIPT = Path(__file__).parents[3] / "benchmarks" / "kill_study.py"
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists() or os.name != "posix", reason="finds processes in /proc")

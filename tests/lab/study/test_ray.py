@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from safetensors.numpy import load_file
 
-from ..cli.holding import HOLDS, hold
+from ...cli.holding import HOLDS, hold
 
 ray = pytest.importorskip("ray", reason="no Ray: pip install 'hetconv[ray]'")
 pytestmark = [
