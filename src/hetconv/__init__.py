@@ -16,9 +16,11 @@ else:
     def __getattr__(name: str) -> Any:
         """The command loads PyTorch where it computes; `hetconv --help` does without."""
         from importlib import import_module
+        from importlib.util import find_spec
 
+        if find_spec(f"hetconv.{name}") is not None:  # `from hetconv import built`, while public names are loading
+            return import_module(f"hetconv.{name}")
         public = import_module("hetconv.public")
-        found = {**globals(), **{name: getattr(public, name) for name in public.__all__}}
-        if name not in found:
+        if name not in public.__all__:
             raise AttributeError(f"module 'hetconv' has no attribute {name!r}")
-        return found[name]
+        return getattr(public, name)
