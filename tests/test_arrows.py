@@ -170,6 +170,9 @@ import sys
 sys.argv = ["hetconv"]
 import hetconv
 assert "torch" not in sys.modules
+from hetconv import built
+assert "torch" not in sys.modules
+import hetconv.nn  # a part is loaded before any name is asked for
 from hetconv import HetConv2d, nn
 assert nn.HetConv2d is HetConv2d is hetconv.HetConv2d
 assert not hasattr(hetconv, "nothing")
