@@ -91,8 +91,9 @@ def test_compiles_and_exports():
 
 def test_refusals():
     layer = HetConv2d(8, 8, 3, padding=1, p=2)
-    with pytest.raises(UsageError, match=r"^activation='gelu' must be None or one of relu, relu6, silu$"):
-        pack(layer, "gelu")
+    known = "relu, relu6, silu, hardswish, hardsigmoid, sigmoid, gelu"
+    with pytest.raises(UsageError, match=f"^activation='tanh' must be None or one of {known}$"):
+        pack(layer, "tanh")
     with pytest.raises(
         UsageError, match=r"^weights cannot be packed: they compute in float32 and bfloat16, and x is torch.float64$"
     ):

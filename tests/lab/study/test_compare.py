@@ -105,7 +105,7 @@ def test_what_is_added_joins_what_is_there(undisturbed: tuple[Results, Path], tm
 def test_a_network_that_cannot_be_deployed_is_timed_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def refused(*_: object) -> None:
+    def refused(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr("hetconv.lab.study.costs.deploy", refused)
