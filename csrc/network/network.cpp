@@ -98,6 +98,9 @@ std::vector<Value> Network::values(int64_t height, int64_t width) const {
     const Value& made = values.back();
     check_elements({made.height, made.width, made.pixel});
   }
+  if (values.back().type != Int8Output::float32) {  // the caller's memory has room for floats, without blocks
+    throw std::invalid_argument("the last step of a network must give float32");
+  }
   return values;
 }
 
