@@ -1,10 +1,10 @@
-"""Adapt trained networks for several speed-ups; compare with a uniform P, with P4 from scratch, and with no training.
+"""Adapt trained networks for several speed-ups; compare with a uniform P, and with no training.
 
 python benchmarks/adapt.py benchmarks/results/adapt-cifar10.json --model airbench_cifar --data cifar10:~/data \\
-    --dense runs/94/dense/seed-*.safetensors --p4 runs/94/het-p4/seed-*.safetensors --epochs 3 --folder runs/adapt
+    --dense runs/94/dense/seed-*.safetensors --epochs 3 --folder runs/adapt
 
 Each dense checkpoint is one seed. Everything is kept in the folder and in the record, and a stopped run goes on.
-Times are measured: nothing else should run on the machine.
+Times are measured: nothing else should run on the machine. The table in docs/adapting.md is written of the record.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,11 +25,11 @@ from hetconv.adaptation.plan import FORMAT, PlannedLayer
 from hetconv.adaptation.targets import DeployTarget
 from hetconv.convert import convert_, convertible
 from hetconv.cost.circumstances import circumstances
+from hetconv.errors import UsageError
 from hetconv.files import write_atomically
 from hetconv.lab.adapting.course import Adaptation, adapt, tuning_of
 from hetconv.lab.models import create_model
 from hetconv.lab.train import Data, load_data
-from hetconv.lab.train.checkpoint import read_header
 from hetconv.records import adapter
 from hetconv.weights import load_weights
 
@@ -40,6 +39,9 @@ ADAPTED = (2.0, 3.0)
 UNIFORM = (2, 4, 8, 16, 32)
 REFITTED = (2, 4)
 IMAGES = 2000
+REFUSED = "refused"
+PAGE = Path(__file__).parent.parent / "docs" / "adapting.md"
+BEGIN, END = "<!-- table: written by benchmarks/adapt.py -->\n", "<!-- /table -->\n"
 
 
 class Bench:
@@ -95,11 +97,11 @@ class Bench:
         for speedup in ADAPTED:
             key = f"seed {seed}: adapted {speedup:g}"
             found = self.once(key, lambda speedup=speedup: self.adapted(dense, weights, seed, speedup))
-            self.once(
-                f"seed {seed}: uniform as fast as {speedup:g}",
-                lambda ms=found["adapted_ms"], speedup=speedup: self.uniform(dense, weights, seed, speedup, ms),
-            )
-        self.once(f"seed {seed}: P4 tuned", lambda: self.with_p(dense, weights, seed, 4, "p4"))
+            if REFUSED not in found:
+                ratio = found["original_ms"] / found["adapted_ms"]
+                key = f"seed {seed}: uniform as fast as {speedup:g}"
+                self.tuned(dense, weights, seed, self.once(key, lambda ratio=ratio: self.uniform(dense, ratio)))
+        self.tuned(dense, weights, seed, 4)
 
     def refitted(self, dense: nn.Module, p: int) -> dict[str, float]:
         network = copy.deepcopy(dense)
@@ -118,23 +120,22 @@ class Bench:
             recipe = replace(recipe, learning_rate=self.args.lr)
         wanted = Adaptation(self.args.model, speedup, None, recipe, IMAGES, batch_size=self.args.batch_size, seed=seed)
         folder = self.args.folder / f"seed-{seed}" / (name or f"speedup-{speedup:g}")
-        found = adapt(dense, self.data, wanted, folder, told=print)
-        return adapter(type(found)).dump_python(found, mode="json")
+        try:
+            found = adapt(dense, self.data, wanted, folder, told=print)
+        except UsageError as error:
+            return {REFUSED: str(error).partition(";")[0]}
+        return adapter(type(found)).dump_python(found, mode="json", exclude={"identity"})
 
-    def uniform(self, dense: nn.Module, weights: Path, seed: int, speedup: float, ms: float) -> Any:
-        """The smallest P everywhere that is as fast as the adapted network, or the largest one."""
-        for p in UNIFORM:
-            chosen = self.uniform_plan(dense, p)
-            if chosen.measured_ms <= 1.03 * ms:
-                break
-        return {"p": p, **self.with_p(dense, weights, seed, p, f"uniform-{speedup:g}")}
+    def uniform(self, dense: nn.Module, speedup: float) -> int:
+        """The smallest P everywhere with this speed-up, or the largest P."""
+        return next((p for p in UNIFORM if self.uniform_plan(dense, p).speedup >= 0.97 * speedup), UNIFORM[-1])
 
-    def with_p(self, dense: nn.Module, weights: Path, seed: int, p: int, name: str) -> Any:
-        """Uniform P, with the same refit and tuning."""
-        path = self.args.folder / f"seed-{seed}" / name / "plan.json"
+    def tuned(self, dense: nn.Module, weights: Path, seed: int, p: int) -> None:
+        """The same P everywhere, with the same refit and tuning."""
+        path = self.args.folder / f"seed-{seed}" / f"p{p}" / "plan.json"
         if not path.exists():
             self.uniform_plan(dense, p).save(path)
-        return self.adapted(dense, weights, seed, None, name)
+        self.once(f"seed {seed}: P{p} tuned", lambda: self.adapted(dense, weights, seed, None, f"p{p}"))
 
     def uniform_plan(self, dense: nn.Module, p: int) -> Plan:
         target = DeployTarget()
@@ -151,37 +152,36 @@ class Bench:
             target.circumstances(),
         )  # fmt: skip
 
-    def table(self, seeds: int, p4: list[Path]) -> str:
-        """The figures of all seeds as Markdown: mean, and every seed's."""
-        every = range(seeds)
-        dense = [self.found[f"seed {s}: dense accuracy"] for s in every]
 
-        def last(key: str) -> list[float]:
-            return [self.found[f"seed {s}: {key}"]["steps"][-1]["accuracy"] for s in every]
-
-        plans = [self.found[f"seed {s}: plan {speedup:g}"] for s in every for speedup in PLANNED]
-        off = [100 * (one["measured"] / one["asked"] - 1) for one in plans]
-        rows = {"measured speed-up against asked, %": off}
-        for p in REFITTED:
-            refitted = [self.found[f"seed {s}: refit P{p}"]["refitted"] for s in every]
-            rows[f"refit alone, P{p}: points to dense"] = _points(refitted, dense)
-        for speedup in ADAPTED:
-            adapted = last(f"adapted {speedup:g}")
-            rows[f"{speedup:g} times as fast: points to dense"] = _points(adapted, dense)
-            rows[f"{speedup:g} times: points to a uniform P"] = _points(
-                adapted, last(f"uniform as fast as {speedup:g}")
-            )
-        if len(p4) == seeds:
-            scratch = [read_header(path).epochs[-1].accuracy for path in p4]
-            rows["P4 tuned: points to P4 from scratch"] = _points(last("P4 tuned"), scratch)
-        lines = ["| figure | mean | each |", "|---|---|---|"]
-        for name, values in rows.items():
-            lines.append(f"| {name} | {statistics.mean(values):+.2f} | {', '.join(f'{v:+.2f}' for v in values)} |")
-        return "\n".join(lines)
+def table(found: Mapping[str, Any]) -> str:
+    """The figures of a record, as Markdown: what was done, the speed-up, the accuracy after each step."""
+    lines = ["| seed, network | deployed, times as fast | accuracy %, step after step |", "|---|---|---|"]
+    for key, value in found.items():
+        seed, _, what = key.removeprefix("seed ").partition(": ")
+        if what == "dense accuracy":
+            lines.append(f"| {seed}, dense | 1.00 | {100 * value:.2f} |")
+        elif what.startswith("refit"):
+            steps = f"converted {100 * value['projected']:.2f}, refitted {100 * value['refitted']:.2f}"
+            lines.append(f"| {seed}, {what.removeprefix('refit ')} everywhere | – | {steps} |")
+        elif what.startswith("plan"):
+            lines.append(f"| {seed}, planned for {value['asked']:g} times | {value['measured']:.2f} | – |")
+        elif what.startswith(("adapted", "P")):
+            lines.append(f"| {seed}, {_adapted_row(what, value)} |")
+    return "\n".join(lines) + "\n"
 
 
-def _points(accuracies: list[float], beside: list[float]) -> list[float]:
-    return [100 * (one - other) for one, other in zip(accuracies, beside, strict=True)]
+def _adapted_row(what: str, value: Mapping[str, Any]) -> str:
+    name = f"adapted for {what.split()[1]} times" if what.startswith("adapted") else f"{what.split()[0]} everywhere"
+    if REFUSED in value:
+        return f"{name} | – | refused: {value[REFUSED]}"
+    steps = ", ".join(f"{step['name']} {100 * step['accuracy']:.2f}" for step in value["steps"][1:])
+    return f"{name} | {value['original_ms'] / value['adapted_ms']:.2f} | {steps}"
+
+
+def with_table(page: str, text: str) -> str:
+    """The page with this table between its marks."""
+    before, rest = page.split(BEGIN)
+    return f"{before}{BEGIN}{text}{END}{rest.split(END)[1]}"
 
 
 def main() -> None:
@@ -191,7 +191,6 @@ def main() -> None:
     parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--data", required=True)
     parser.add_argument("--dense", type=Path, nargs="+", required=True, help="one checkpoint a seed")
-    parser.add_argument("--p4", type=Path, nargs="*", default=[], help="trained from scratch, one a seed")
     parser.add_argument("--epochs", type=int, required=True, help="of each tuning: a third of the network's own")
     parser.add_argument("--lr", type=float, help="of each tuning; a fifth of the network's own without")
     parser.add_argument("--batch-size", type=int, default=1, help="of the batch that is timed")
@@ -200,9 +199,7 @@ def main() -> None:
     bench = Bench(args, load_data(args.data))
     for seed, weights in enumerate(args.dense):
         bench.seed(seed, weights)
-    text = bench.table(len(args.dense), args.p4)
-    write_atomically(args.record.with_suffix(".md"), text.encode() + b"\n")
-    print(text)
+    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), table(bench.found)), encoding="utf-8")
 
 
 if __name__ == "__main__":
