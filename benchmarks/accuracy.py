@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import mean
 
+from pages import RESULTS, ROOT, write_table
+
 from hetconv.lab.published import VGG16_CIFAR10
 from hetconv.lab.report.figures import (
     accuracy_against_macs,
@@ -28,9 +30,7 @@ from hetconv.lab.statistics.runs import one_image, training_seconds
 from hetconv.lab.statistics.signed import signed
 from hetconv.records import load_record
 
-ROOT = Path(__file__).parent.parent
 STUDIES = ("cifar10-94", "cifar10-half")
-BEGIN, END = "<!-- accuracy: written by benchmarks/accuracy.py -->\n", "<!-- /accuracy -->\n"
 NOTES = {
     "cifar10-94": "The recipe's published 94.0 % is of six views of each test image, as is the column *with test "
     "views*. *Accuracy* is of one view, as everywhere else."
@@ -40,7 +40,7 @@ ORDER = {"does not hold": 0, "undecided": 1, "holds": 2}
 CHARTS = (accuracy_against_macs, accuracy_against_time, accuracy_against_training_macs)
 
 
-def found(results: Path = ROOT / "benchmarks/results") -> list[StudyResults]:
+def found(results: Path = RESULTS) -> list[StudyResults]:
     """The studies that have records."""
     paths = [results / name / "study-results.json" for name in STUDIES]
     return [load_record(StudyResults, path) for path in paths if path.is_file()]
@@ -154,17 +154,10 @@ def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterable[str
         yield f"| {' | '.join(row)} |"
 
 
-def with_table(readme: str, table: str) -> str:
-    """The README with this table between its marks."""
-    before, rest = readme.split(BEGIN)
-    return f"{before}{BEGIN}{table}{END}{rest.split(END)[1]}"
-
-
 def main() -> None:
     studies = found()
     (ROOT / "docs/accuracy.md").write_text(page(studies), encoding="utf-8")
-    readme = ROOT / "README.md"
-    readme.write_text(with_table(readme.read_text(encoding="utf-8"), readme_table(studies)), encoding="utf-8")
+    write_table(ROOT / "README.md", "accuracy", readme_table(studies))
     for study in studies:
         for chart in CHARTS:
             drawn = chart(study.networks[0])

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pages import ROOT, write_table
 from torch import nn
 
 from hetconv.adaptation import Plan, plan, refit_
@@ -40,8 +41,6 @@ UNIFORM = (2, 4, 8, 16, 32)
 REFITTED = (2, 4)
 IMAGES = 2000
 REFUSED = "refused"
-PAGE = Path(__file__).parent.parent / "docs" / "adapting.md"
-BEGIN, END = "<!-- table: written by benchmarks/adapt.py -->\n", "<!-- /table -->\n"
 
 
 class Bench:
@@ -178,12 +177,6 @@ def _adapted_row(what: str, value: Mapping[str, Any]) -> str:
     return f"{name} | {value['original_ms'] / value['adapted_ms']:.2f} | {steps}"
 
 
-def with_table(page: str, text: str) -> str:
-    """The page with this table between its marks."""
-    before, rest = page.split(BEGIN)
-    return f"{before}{BEGIN}{text}{END}{rest.split(END)[1]}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("record", type=Path)
@@ -199,7 +192,7 @@ def main() -> None:
     bench = Bench(args, load_data(args.data))
     for seed, weights in enumerate(args.dense):
         bench.seed(seed, weights)
-    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), table(bench.found)), encoding="utf-8")
+    write_table(ROOT / "docs/adapting.md", "adapted", table(bench.found))
 
 
 if __name__ == "__main__":

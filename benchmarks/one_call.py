@@ -1,6 +1,7 @@
 """Networks of float32 deployed, against ONNX Runtime on its own operators and on ours: timed in turns.
 
 python benchmarks/one_call.py out.json --threads 1 vgg16_cifar:het-p4 vgg16_cifar:het-p8 resnet18 timm:ghostnet_100
+python benchmarks/one_call.py                           the table in docs/speed.md, of the committed records
 
 A network is one of ours with a variant, of torchvision, or of timm. Weights are as they are made; times do not depend
 on them. Every output is compared with the network's own before anything is timed.
@@ -13,11 +14,12 @@ import importlib.metadata
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from pages import RESULTS, ROOT, write_table
 from torch import Tensor, nn
 
 from hetconv.clock import times_in_turns, wall
@@ -103,13 +105,35 @@ def calls_of(model: nn.Module, x: Tensor, threads: int) -> tuple[dict[str, Call]
     return calls, deployed, refused
 
 
+def table(records: Sequence[Mapping[str, Any]]) -> str:
+    """Milliseconds deployed, and how many times as fast that is as the other ways, as Markdown."""
+    others = (STANDARD, NATIVE, ONE_BY_ONE)
+    lines = [f"| | threads | deployed, ms | {' | '.join(f'over {way}' for way in others)} |", "|---" * 6 + "|"]
+    for record in records:
+        for row in record["rows"]:
+            times = {way: found["median_ms"] for way, found in row["times"].items()}
+            ratios = [f"{times[way] / times[DEPLOYED]:.2f}" if way in times else "–" for way in others]
+            name = row["network"].removeprefix("timm:").replace(":", " ")
+            lines.append(f"| {name} | {record['threads']} | {times[DEPLOYED]:.2f} | {' | '.join(ratios)} |")
+    where = records[0]
+    versions = ", ".join(f"{name} {where['versions'][name]}" for name in ("torch", "onnxruntime"))
+    return "\n".join([*lines, "", f"{where['processor']}, batch 1, {where['date']}; {versions}.", ""])
+
+
+def committed() -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted(RESULTS.glob("one-call-threads-*.json"))]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("networks", nargs="+")
+    parser.add_argument("out", type=Path, nargs="?")
+    parser.add_argument("networks", nargs="*")
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
+    if given.out is None:
+        write_table(ROOT / "docs/speed.md", "one call", table(committed()))
+        return
     torch.set_num_threads(given.threads)
     rows = []
     for name in given.networks:

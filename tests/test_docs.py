@@ -1,6 +1,6 @@
 """The examples in README and docs run, and the commands they show exist."""
 
-import importlib.util
+import json
 import re
 import shlex
 from pathlib import Path
@@ -60,11 +60,16 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
-def test_accuracies_on_the_pages_are_those_of_the_records() -> None:
-    spec = importlib.util.spec_from_file_location("accuracy", ROOT / "benchmarks/accuracy.py")
-    accuracy = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(accuracy)
+def test_tables_of_measurements_are_those_of_the_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import accuracy
+    import adapt
+    import one_call
+
     studies = accuracy.found()
+    adapted = json.loads((ROOT / "benchmarks/results/adapt-cifar10-94.json").read_text())["found"]
     assert studies
     assert (ROOT / "docs/accuracy.md").read_text() == accuracy.page(studies)
     assert accuracy.readme_table(studies) in (ROOT / "README.md").read_text()
+    assert adapt.table(adapted) in (ROOT / "docs/adapting.md").read_text()
+    assert one_call.table(one_call.committed()) in (ROOT / "docs/speed.md").read_text()

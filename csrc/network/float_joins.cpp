@@ -13,15 +13,7 @@ namespace {
 class FloatJoin : public Step {
  public:
   FloatJoin(bool product, Activation activation) : product_(product), activation_(activation) {}
-  Value output(const std::vector<Value>& inputs) const override {
-    check_step(inputs.size() == 2, "two values are joined");
-    const Value &a = inputs[0], &b = inputs[1];
-    check_step(a.type == Int8Output::float32 && b.type == Int8Output::float32, "what is joined must be float32");
-    const bool one_pixel = b.height == 1 && b.width == 1;
-    check_step(a.channels == b.channels && (one_pixel || (a.height == b.height && a.width == b.width)),
-               "what is joined has another size");
-    return a;
-  }
+  Value output(const std::vector<Value>& inputs) const override { return joined(inputs, Int8Output::float32); }
   Run prepare(const std::vector<Value>& inputs, const Value& output, int64_t batch, int) const override {
     const Value y = output;
     const bool alike = inputs[1].height == y.height && inputs[1].width == y.width;

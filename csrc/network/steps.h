@@ -31,6 +31,17 @@ inline void check_residual(const Value& added, const Value& sum) {
              "a residual has not the size of what it is added to");
 }
 
+// The output of a function of two values alike; the second may be one pixel that stands for all of its image.
+inline Value joined(const std::vector<Value>& inputs, Int8Output type) {
+  check_step(inputs.size() == 2, "two values are joined");
+  const Value &a = inputs[0], &b = inputs[1];
+  check_step(a.type == type && b.type == type, "what is joined is of another type");
+  const bool one_pixel = b.height == 1 && b.width == 1;
+  check_step(a.channels == b.channels && (one_pixel || (a.height == b.height && a.width == b.width)),
+             "what is joined has another size");
+  return a;
+}
+
 inline int64_t multiply_adds_of(const Shape& shape) {
   const int64_t own = shape.in_channels / shape.p * shape.kernel_height * shape.kernel_width;
   return shape.batch * shape.out_height * shape.out_width * shape.out_channels *

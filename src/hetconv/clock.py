@@ -108,4 +108,4 @@ def _calls_in_a_sample(timer: Timer, sample_ms: float, longest_seconds: float) -
         milliseconds = timer(1)
         if time.perf_counter() - begin > longest_seconds:
             break
-    return max(1, round(sample_ms / max(milliseconds, 1e-3))) if milliseconds == milliseconds else 1
+    return max(1, round(sample_ms / max(milliseconds, 1e-3))) if not math.isnan(milliseconds) else 1

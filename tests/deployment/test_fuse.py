@@ -39,6 +39,8 @@ JOINED = {
     "relu6": lambda x, conv, norm: F.relu6(norm(conv(x)), True),
     "hardtanh": lambda x, conv, norm: F.hardtanh(norm(conv(x)), 0.0, 6.0),
     "clamp": lambda x, conv, norm: norm(conv(x)).clamp(0, 6),
+    "clamp by name": lambda x, conv, norm: torch.clamp(norm(conv(x)), max=6, min=0),
+    "clamp from below": lambda x, conv, norm: norm(conv(x)).clamp(min=0),
     "add": lambda x, conv, norm: torch.add(x, norm(conv(x))),
     "method": lambda x, conv, norm: norm(conv(x)).add(x).relu(),
     "iadd": lambda x, conv, norm: F.relu_(operator.iadd(norm(conv(x)), x)),

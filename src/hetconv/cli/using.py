@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hetconv.cli.arguments import say, set_threads
 from hetconv.cli.options import NETWORKS, DataSet, ImageSize, Threads, TrainedClasses, TrainedVariant, TrainedWidth
+
+if TYPE_CHECKING:
+    from hetconv.lab.inference import Opened
 
 File = Annotated[
     Path, typer.Argument(metavar="FILE", help="A deployed file, an ONNX file, a checkpoint, or a state dict.")
@@ -27,13 +30,10 @@ def evaluate_command(
     threads: Threads = None,
 ) -> None:
     """Show the accuracy of a trained network on the held-out images of a data set."""
-    from hetconv.lab.inference import evaluate, open_network
+    from hetconv.lab.inference import evaluate
     from hetconv.lab.train import load_data
 
-    set_threads(threads)
-    opened = open_network(
-        file.expanduser(), model, variant=variant, num_classes=num_classes, width=width, threads=threads or 1
-    )
+    opened = _opened(file, model, variant, num_classes, width, threads)
     say(evaluate(opened.network, load_data(data, image_size=image_size)))
 
 
@@ -55,13 +55,26 @@ def predict_command(
     threads: Threads = None,
 ) -> None:
     """Show what a trained network sees in image files, prepared as those of an image folder are."""
-    from hetconv.lab.inference import IMAGE_SIZE, class_names, open_network, predict
+    from hetconv.lab.inference import IMAGE_SIZE, class_names, predict
 
-    set_threads(threads)
-    opened = open_network(
-        file.expanduser(), model, variant=variant, num_classes=num_classes, width=width, threads=threads or 1
-    )
+    opened = _opened(file, model, variant, num_classes, width, threads)
     given = [] if names is None else class_names(names.expanduser())
     size = opened.image_size if image_size is None else image_size
     for prediction in predict(opened.network, images, IMAGE_SIZE if size is None else size, top, given):
         say(prediction)
+
+
+def _opened(
+    file: Path,
+    model: str | None,
+    variant: str | None,
+    num_classes: int | None,
+    width: float | None,
+    threads: int | None,
+) -> Opened:
+    from hetconv.lab.inference import open_network
+
+    set_threads(threads)
+    return open_network(
+        file.expanduser(), model, variant=variant, num_classes=num_classes, width=width, threads=threads or 1
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,20 +87,24 @@ class AllNative(Chooser):
 
 
 def call_is_faster(one_call: Callable[[], Any], calls: Callable[[], Any]) -> tuple[bool, Times]:
-    """Whether a network is faster as one native call than as calls of its own, and how long both take."""
-    found = medians(_times({"one": one_call, "many": calls}))
-    native_ms, torch_ms = found["one"], found["many"]
-    return native_ms <= torch_ms, Times(native_ms, torch_ms)
+    """Whether a network is to be one native call and not calls of its own, and how long both take; where chance decides
+    which is faster, it is."""
+    found = _pair(lambda: _times({"one": one_call, "many": calls}).values())
+    return not found.certain or found.native_ms <= found.torch_ms, found
 
 
 def _measure(work: Work) -> Times:
+    return _pair(lambda: _rounds(work, [work.pattern]).values())
+
+
+def _pair(measure: Callable[[], Iterable[list[float]]]) -> Times:
     """Once more where rounds disagree: the machine was busy, or the two are alike."""
     for _ in range(2):
-        native, pytorch = _rounds(work, [work.pattern]).values()
-        certain = agree(native, pytorch)
+        native, other = measure()
+        certain = agree(native, other)
         if certain:
             break
-    return Times(statistics.median(native), statistics.median(pytorch), certain)
+    return Times(statistics.median(native), statistics.median(other), certain)
 
 
 @dataclass(frozen=True)

@@ -63,8 +63,10 @@ def activation(node: Node) -> str | None:
     if name == "hardtanh" and node.target is functional.hardtanh:
         found = arguments(node)
         return RELU6 if (found["min_val"], found["max_val"]) == (0, 6) else None
-    if name in ("clamp", "clip") and tuple(node.args[1:]) == (0, 6) and not node.kwargs:
-        return RELU6
+    if name in ("clamp", "clip"):
+        given = dict(zip(("min", "max"), node.args[1:], strict=False)) | node.kwargs
+        bounds = given.get("min"), given.get("max")
+        return RELU6 if bounds == (0, 6) else RELU if bounds == (0, None) else None
     if name == "gelu" and (len(node.args) > 1 or node.kwargs.get("approximate", "none") != "none"):
         return None
     return name if name in ACTIVATIONS else None
