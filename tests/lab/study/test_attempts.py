@@ -86,6 +86,32 @@ def test_of_many_at_once_one_begins_each_attempt(folder: RunFolder) -> None:
         begun[0].give_up("the disk is full")
 
 
+@pytest.mark.parametrize("step", ["link", "rename", "flush"])
+def test_who_begins_while_the_run_ends_and_is_settled_begins_nothing(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    first = claim(folder)
+    stored(first, "weights")
+
+    def after_the_end(original):
+        def call(*args, **kwargs):
+            monkeypatch.undo()
+            monkeypatch.setattr(Attempt, "owns", lambda self: True)  # it looked before the other one began
+            assert first.publish(DONE)
+            folder.settle()
+            return original(*args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(Watcher, "is_abandoned", lambda self, attempt: True)
+    owner, name = {"link": (os, "link"), "rename": (Path, "rename"), "flush": (attempts, "flush_folder")}[step]
+    monkeypatch.setattr(owner, name, after_the_end(getattr(owner, name)))
+    assert folder.claim(Watcher()) is None
+    assert folder.ended() == DONE
+    assert folder.checkpoint.read_text() == "weights"
+    assert folder.attempts() == []
+
+
 def test_of_many_results_the_first_counts(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even where each of them believes that it owns the run, as between a look and a step."""
     first = claim(folder)

@@ -189,7 +189,7 @@ class RunFolder:
             self.record.replace(self.record.with_name(f"{RECORD}.before"))
 
     def _begin(self, last: Attempt | None) -> Attempt | None:
-        """Make the folder of the attempt after `last`; None if another process was faster."""
+        """Make the folder of the attempt after `last`; None if another process was faster, or has ended the run."""
         begun = Attempt(self, 1 if last is None else last.number + 1, secrets.token_hex(8))
         prepared = temporary_name(begun.folder)
         try:
@@ -202,7 +202,9 @@ class RunFolder:
             flush_folder(begun.folder.parent)
         except OSError as error:
             shutil.rmtree(prepared, ignore_errors=True)
-            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            overtaken = error.errno in (errno.ENOTEMPTY, errno.EEXIST)
+            removed = error.errno == errno.ENOENT and self.has_ended()  # with all attempts, by who settled it
+            if overtaken or removed:
                 return None
             raise cannot_write(begun.folder, error) from error
         for path in [] if last is None else last.folder.glob(TENSORS):
