@@ -71,10 +71,9 @@ class Int8ConvolutionStep : public Step {
   Value output(const std::vector<Value>& inputs) const override {
     check_channels(inputs[0], layer_.in_channels, Int8Output::uint8);
     const int64_t height = layer_.window.out_height(inputs[0].height), width = layer_.window.out_width(inputs[0].width);
-    Value made = uint8_value(layer_.out_channels, height, width);
-    made.type = layer_.to;
-    if (layer_.residual) check_residual(inputs.at(1), uint8_value(made.channels, height, width));
-    return made;
+    const Value made = uint8_value(layer_.out_channels, height, width);
+    if (layer_.residual) check_residual(inputs.at(1), made);
+    return layer_.to == Int8Output::uint8 ? made : float_value(layer_.out_channels, height, width);
   }
 
   Run prepare(const std::vector<Value>& inputs, const Value& output, int64_t batch, int threads) const override {
@@ -83,8 +82,12 @@ class Int8ConvolutionStep : public Step {
                                   instruction_set() + " is chosen now; make it again");
     }
     const Shape shape = placed(shape_, batch, inputs[0], output);
-    return [this, convolution = std::make_shared<Int8Convolution>(shape, threads)](const void* const* in, void* out,
-                                                                                   const Threads& all) {
+    const int64_t pixels = batch * output.height * output.width, block = whole_blocks(output.channels);
+    const bool whole = output.type == Int8Output::uint8 || output.channels == block;  // the kernels store whole blocks
+    const auto blocks = whole ? nullptr : std::make_shared<Aligned>(pixels * block * 4);
+    return [this, pixels, block, blocks, channels = output.channels,
+            convolution = std::make_shared<Int8Convolution>(shape, threads)](const void* const* in, void* out,
+                                                                             const Threads& all) {
       Int8Epilogue epilogue{start_.data(), scale_.data()};
       if (layer_.residual) epilogue.residual = static_cast<const uint8_t*>(in[1]);
       epilogue.residual_scale = layer_.residual_scale;
@@ -93,7 +96,14 @@ class Int8ConvolutionStep : public Step {
       epilogue.least = layer_.least;
       epilogue.most = layer_.most;
       convolution->run(static_cast<const uint8_t*>(in[0]), static_cast<uint8_t>(layer_.in_zero), packed_.data(),
-                       epilogue, out, layer_.to, all);
+                       epilogue, blocks == nullptr ? out : blocks->data(), layer_.to, all);
+      if (blocks == nullptr) return;
+      parallel(all, pixels, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+          std::memcpy(static_cast<float*>(out) + i * channels, blocks->data() + i * block * 4,
+                      static_cast<size_t>(channels) * sizeof(float));
+        }
+      });
     };
   }
 

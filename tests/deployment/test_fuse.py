@@ -138,6 +138,32 @@ def test_a_value_of_another_batch_size_is_no_residual():
     assert deployed.report.convolutions[0].reason == "what is added has another shape or type"
 
 
+def test_a_batch_norm_folds_through_a_max_pool():
+    deployed = deployed_exactly(Written(lambda x, conv, norm: norm(F.max_pool2d(conv(x), 3, 2, 1))))
+    assert calls(deployed) == ["contiguous", CONV, "max_pool2d"]
+    assert deployed.report.convolutions[0].joined == ("batch norm",)
+
+
+def test_a_batch_norm_that_turns_the_order_does_not_fold_through_a_max_pool():
+    model = exact(Written(lambda x, conv, norm: norm(F.max_pool2d(conv(x), 2))))
+    with torch.no_grad():
+        model.norm.weight[1] = -1
+    x = images()
+    deployed = deploy(model, x)
+    assert torch.equal(deployed(x), model(x))
+    (norm,) = deployed.report.norms
+    assert norm.reason == "batch norm not folded: a max pool is between, and a scale is not positive"
+
+
+@pytest.mark.parametrize("function", [
+    lambda x, conv, norm: norm(F.max_pool2d(conv(x), 2)) + F.avg_pool2d(conv(x), 2),
+    lambda x, conv, norm: (lambda pooled: norm(pooled) + pooled)(F.max_pool2d(conv(x), 2)),
+    lambda x, conv, norm: (lambda made: norm(F.max_pool2d(made, 3, 1, 1)) + made)(conv(x)),
+])  # fmt: skip
+def test_a_value_that_others_read_is_not_folded_into(function):
+    assert "batch_norm" in calls(deployed_exactly(Written(function)))
+
+
 def test_statistics_of_the_batch_are_not_folded():
     model = exact(Written(lambda x, conv, norm: norm(conv(x)), norm=nn.BatchNorm2d(4, track_running_stats=False)))
     model.norm.eps = 1e-5

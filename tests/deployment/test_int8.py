@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 
 import pytest
 import torch
@@ -52,7 +53,7 @@ class Residual(nn.Module):
         x = functional.relu(self.norm2(self.conv2(functional.relu(self.norm1(self.conv1(x))))) + x)
         x = functional.relu(self.norm3(self.conv3(x)) + self.norm4(self.beside(x)))
         x = functional.adaptive_avg_pool2d(x, 1).flatten(1)
-        return self.classifier(functional.relu(self.hidden(x)))
+        return self.classifier(functional.relu(self.hidden(x))) * 0.5 - 1
 
 
 class Branches(nn.Module):
@@ -151,7 +152,7 @@ def test_accuracy_is_told(residual):
     made = deploy(residual, images[:1], "int8", images, [(images[:30], labels[:30]), (images[30:], labels[30:])])
     accuracy = made.report.int8.accuracy
     with torch.no_grad():
-        right = float((made(images).argmax(1) == labels).float().mean())
+        right = float((made(images).argmax(1) == labels).double().mean())
     assert (accuracy.images, accuracy.float32, accuracy.int8, accuracy.agreement) == (48, 1.0, right, right)
     assert "accuracy on 48 images: 100.00% in float32" in str(made.report)
 
@@ -216,9 +217,48 @@ class Cumulative(nn.Module):
 
 def test_what_it_does_not_compute_is_named():
     grouped = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=8)).eval()
-    for model, reason in ((grouped, "2 .* is depthwise"), (Cumulative().eval(), "cumsum is no operation")):
+    for model, reason in ((grouped, "no layer of it has a form"), (Cumulative().eval(), "cumsum is no operation")):
         with pytest.raises(UsageError, match=f"does not run in 8 bits: .*{reason}.*; precision='float32' does"):
             deploy(model, calibration(1), "int8", calibration())
+
+
+class Mixed(nn.Module):
+    """Layers and operations without a form of 8 bits between those that have one."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.wide = nn.Conv2d(3, 16, 2, 2), nn.Conv2d(16, 40, 1)
+        self.depthwise, self.narrow = nn.Conv2d(40, 40, 3, padding=1, groups=40), nn.Conv2d(40, 24, 1)
+        self.norm, self.grouped, self.last = nn.BatchNorm2d(24), nn.Conv2d(24, 24, 3, groups=4), nn.Conv2d(48, 12, 1)
+
+    def forward(self, x):
+        x = functional.relu6(self.depthwise(functional.relu6(self.wide(functional.gelu(self.stem(x))))))
+        x = self.norm(functional.max_pool2d(self.narrow(x), 3, 2))
+        a, b = functional.silu(self.grouped(functional.pad(x, (1, 1, 1, 1)))).chunk(2, 1)
+        return self.last(torch.cat([a * 2, x, b + x.mean((2, 3), keepdim=True)[:, :12]], 1))
+
+
+def test_what_has_no_form_of_8_bits_stays_float32(tmp_path):
+    torch.manual_seed(0)
+    model = with_statistics(Mixed(), calibration())
+    made = deploy(model, calibration(2), "int8", calibration())
+    images = torch.randn(3, 3, 20, 16)
+    assert relative_error(made(images), model(images)) < 0.05  # rounding to 8 bits three times
+    in_float32 = {entry.name: entry.reason for entry in made.report.int8.in_float32}
+    assert re.match("kernel_size=.2, 2. is even", in_float32["stem"])
+    assert in_float32["depthwise"].startswith("depthwise")
+    assert in_float32["grouped"].startswith("grouped")
+    assert in_float32["pad"] == "it has no form of 8 bits"
+    assert "chunk" not in in_float32  # of what is float32 already
+    runs_on = {entry.name: entry.runs_on for entry in made.report.convolutions}
+    assert runs_on == {
+        "stem": "native", "wide": "int8", "depthwise": "native", "narrow": "int8", "grouped": "native", "last": "int8"
+    }  # fmt: skip
+    kinds = [step.kind for step in made.network.steps]
+    assert kinds[-1] == "int8_convolution"  # gives float32 itself, as the one that the depthwise layer reads does
+    assert "dequantize" not in kinds[: kinds.index("grouped_convolution", 1)]
+    made.save(tmp_path / "mixed")
+    assert torch.equal(load_deployed(tmp_path / "mixed")(images), made(images))
 
 
 class Excited(nn.Module):

@@ -132,10 +132,12 @@ def test_float_output_is_the_scaled_sum(instruction_set):
     steps = [
         network.quantize(0, Affine(1.0, 9)),
         network.int8_convolution(1, Affine(1.0, 9), weights, bias, Geometry(padding=(1, 1)), None, None, "relu"),
-        network.flatten(2),
     ]
     expected = real_of(x, weights, bias, Geometry(padding=(1, 1)), None).relu()
-    assert torch.equal(Network(64, steps)(x).flatten(1), expected.flatten(1))
+    assert torch.equal(Network(64, steps)(x), expected)
+    assert torch.equal(Network(64, [*steps, network.flatten(2)])(x).flatten(1), expected.flatten(1))
+    twice = [*steps, network.float_affine(2, torch.full((40,), 2.0), torch.zeros(40))]
+    assert torch.equal(Network(64, twice)(x), 2 * expected)
 
 
 def test_the_largest_products_do_not_saturate(instruction_set):

@@ -16,8 +16,7 @@ from hetconv.deployment.before_and_after import before_and_after
 from hetconv.deployment.check import check_whole, trials
 from hetconv.deployment.choose import Chooser
 from hetconv.deployment.deployed import Deployed
-from hetconv.deployment.int8.build import build
-from hetconv.deployment.int8.lower import NotInt8Error
+from hetconv.deployment.int8.build import NotInt8Error, build
 from hetconv.deployment.int8.told import compare_accuracy, int8_report
 from hetconv.deployment.parts import CONVOLUTIONS, Finder, Part, Parts, put_parts
 from hetconv.deployment.record import signatures

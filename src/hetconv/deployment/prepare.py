@@ -9,7 +9,7 @@ from torch.fx import Node
 
 from hetconv.deployment.capture import capture
 from hetconv.deployment.choose import Chooser
-from hetconv.deployment.fold import BATCH_NORM, fold_batch_norms
+from hetconv.deployment.fold import fold_batch_norms
 from hetconv.deployment.layout import make_channels_last
 from hetconv.deployment.linear import make_convolutions
 from hetconv.deployment.lower import lower
@@ -72,8 +72,9 @@ def prepare(captured: Captured, inputs: list[Tensor], chooser: Chooser, linear: 
     linears = make_convolutions(captured) if linear else set()
     sites = find_sites(captured)
     shown = tuple(site for site in sites if site.node not in linears)
-    fold_batch_norms(captured, sites)
-    norms = tuple((module_of(node), _why_kept(node, sites)) for node in captured.graph.nodes if is_batch_norm(node))
+    refused = fold_batch_norms(captured, sites)
+    kept = [node for node in captured.graph.nodes if is_batch_norm(node)]
+    norms = tuple((module_of(node), refused.get(node) or _why_kept(node, sites)) for node in kept)
     lower(captured, sites, chooser)
     reuse_memory(captured)
     make_channels_last(captured, inputs)
@@ -87,7 +88,5 @@ def _dimensions(captured: Captured) -> dict[Node, int]:
 
 
 def _why_kept(norm: Node, sites: list[Site]) -> str:
-    site = next((site for site in sites if site.node is norm.args[0]), None)
-    if site is None:
-        return "no convolution comes directly before"
-    return next((note for note in site.notes if note.startswith(BATCH_NORM)), "it comes after another batch norm")
+    follows = any(site.node is norm.args[0] for site in sites)
+    return "it comes after another batch norm" if follows else "no convolution comes directly before"

@@ -1,9 +1,9 @@
-"""A deployed graph as the steps of one native network in float32."""
+"""A captured graph as the steps of one native network in float32; `int8.lower` writes some of them in 8 bits."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -18,7 +18,7 @@ from hetconv.graph.captured import Captured
 from hetconv.graph.tracing import reason_of
 from hetconv.ops import network
 from hetconv.ops.arguments import Geometry, geometry
-from hetconv.ops.network import Step, Window
+from hetconv.ops.network import NO_SCALE, Affine, Step, Window
 from hetconv.ops.packed import ACTIVATIONS
 from hetconv.pattern import HetPattern
 
@@ -52,12 +52,14 @@ class Known:
         channels: None where only running the network tells.
         flat: whether it is (B, channels).
         one_pixel: whether it is sure to have no more.
+        of: what it stands for if it is u8; None of float32.
     """
 
     number: int
     channels: int | None
     flat: bool = False
     one_pixel: bool = False
+    of: Affine | None = None
 
 
 @dataclass(frozen=True)
@@ -86,10 +88,12 @@ def steps_of(captured: Captured, channels: int | None) -> Steps:
     """
     if len(captured.placeholders) != 1 or channels is None:
         return Steps(0, (), False, False, (("the call", "it takes something else than one batch of images"),))
-    return _Lowering(captured, channels).run()
+    return Lowering(captured, channels).run()
 
 
-class _Lowering:
+class Lowering:
+    """Walks over a graph and writes its steps, all of them in float32."""
+
     def __init__(self, captured: Captured, channels: int) -> None:
         self.captured, self.channels = captured, channels
         self.steps: list[Step] = []
@@ -97,6 +101,7 @@ class _Lowering:
         self.same: dict[Node, Node] = {}
         self.refused: list[tuple[str, str]] = []
         self.unknown: set[Node] = set()
+        self.real: dict[int, Known] = {}
 
     def run(self) -> Steps:
         flat = contiguous = False
@@ -130,7 +135,7 @@ class _Lowering:
             return self._activation(node, kind)
         if is_batch_norm(node):
             return self._batch_norm(node)
-        handler = _OPERATIONS.get(called(node))
+        handler = OPERATIONS.get(called(node))
         if handler is None:
             raise NotAStepError(f"{called(node)} is no operation of the native network")
         return handler(self, node)
@@ -141,27 +146,43 @@ class _Lowering:
             self.refused.append(("output", "the network gives more than one tensor"))
         elif last not in self.unknown:
             value = self.known.get(last)
+            if isinstance(value, Known) and value.of is not None:
+                value = self._float32(last)
             if isinstance(value, Known) and value.number == len(self.steps) > 0:
                 usual = called(last) == "contiguous" and "memory_format" not in last.kwargs
                 return value.flat, usual
             self.refused.append(("output", "it is not what the last step computes"))
         return False, False
 
-    def _add(self, step: Step, channels: int | None, like: Known | None = None, one_pixel: bool = False) -> Known:
+    def _add(
+        self, step: Step, channels: int | None, like: Known | None = None, one_pixel: bool = False,
+        of: Affine | None = None,
+    ) -> Known:  # fmt: skip
         self.steps.append(step)
         flat = like is not None and like.flat
-        return Known(len(self.steps), channels, flat, one_pixel or flat or (like is not None and like.one_pixel))
+        return Known(len(self.steps), channels, flat, one_pixel or flat or (like is not None and like.one_pixel), of)
 
     def _value(self, node: Any) -> Known:
+        """As it was computed, float32 or u8."""
         value = self.known.get(node) if isinstance(node, Node) else None
         if not isinstance(value, Known):
             raise NotAStepError(f"{node} is no value of the network's images")
         return value
 
-    def _images(self, node: Any) -> Known:
+    def _float32(self, node: Any) -> Known:
         value = self._value(node)
+        if value.of is not None and value.number not in self.real:
+            step = network.dequantize(value.number, value.of)
+            self.real[value.number] = self._add(step, value.channels, value, value.one_pixel)
+        return value if value.of is None else self.real[value.number]
+
+    def _preferred(self, node: Any) -> Known:
+        """For steps that compute with float32 and u8 alike."""
+        return self._value(node)
+
+    def _images(self, value: Known) -> Known:
         if value.flat:
-            raise NotAStepError(f"{node} is no batch of images")
+            raise NotAStepError("its input is no batch of images")
         return value
 
     def _constant(self, node: Any) -> Tensor:
@@ -175,12 +196,12 @@ class _Lowering:
 
     def _packed(self, node: Node) -> Known:
         x, weights, bias, residual, numbers = node.args
-        value = self._images(x)
+        value = self._images(self._float32(x))
         pattern = self.captured.packed.get(str(getattr(weights, "target", "")))
         if pattern is None:
             raise NotAStepError("its weights are not packed")
         where, kind = _layer(numbers, pattern)
-        added = None if residual is None else self._images(residual).number
+        added = None if residual is None else self._images(self._float32(residual)).number
         step = network.packed_convolution(
             value.number, pattern, self._constant(weights), self._bias(bias, pattern.out_channels), where, kind, added
         )
@@ -188,7 +209,7 @@ class _Lowering:
 
     def _convolution(self, node: Node) -> Known:
         given = arguments(node)
-        value, weight = self._images(given["input"]), self._constant(given["weight"])
+        value, weight = self._images(self._float32(given["input"])), self._constant(given["weight"])
         kernel = int(weight.shape[2]), int(weight.shape[3])
         where = _geometry(given, kernel)
         bias = self._bias(given["bias"], weight.shape[0])
@@ -197,7 +218,7 @@ class _Lowering:
 
     def _activation(self, node: Node, kind: str) -> Known:
         source = node.args[0]
-        value = self._value(source)
+        value = self._float32(source)
         if value.number == len(self.steps) > 0 and self._is_alone(source):
             joined = network.with_activation(self.steps[-1], kind)
             if joined is not None:
@@ -218,7 +239,7 @@ class _Lowering:
 
     def _batch_norm(self, node: Node) -> Known:
         given = arguments(node)
-        value = self._value(given["input"])
+        value = self._float32(given["input"])
         if given["training"] is not False:
             raise NotAStepError("it uses the statistics of the batch")
         mean, variance = (self._constant(given[key]).double() for key in ("running_mean", "running_var"))
@@ -242,13 +263,13 @@ class _Lowering:
         first, other = node.args
         if not isinstance(self.known.get(first), Known):  # type: ignore[arg-type]
             first, other = other, first
-        value = self._value(first)
+        value = self._float32(first)
         number = self._number(other, value)
         if number is not None:
             one = torch.ones_like(number)
             scale, shift = (number, torch.zeros_like(number)) if product else (one, number)
             return self._add(network.float_affine(value.number, scale, shift), value.channels, value)
-        added = self._value(other)
+        added = self._float32(other)
         if added.flat != value.flat:
             raise NotAStepError("its operands have other dimensions")
         if value.one_pixel and not added.one_pixel:
@@ -256,7 +277,7 @@ class _Lowering:
         return self._add(network.float_join(value.number, added.number, product), value.channels, value)
 
     def _quotient(self, node: Node) -> Known:
-        value = self._value(node.args[0])
+        value = self._float32(node.args[0])
         number = self._number(node.args[1], value)
         if number is None or node.kwargs or len(node.args) != 2:
             raise NotAStepError("it divides by no constant")
@@ -280,33 +301,41 @@ class _Lowering:
         raise NotAStepError(f"a constant of shape {tuple(constant.shape)} is none of channels")
 
     def _max_pool(self, node: Node) -> Known:
-        value, window = self._images(node.args[0]), max_pool_of(node)
+        window = max_pool_of(node)
         if isinstance(window, str):
             raise NotAStepError(f"{window} is no operation of the native network")
-        return self._add(network.max_pool(value.number, window), value.channels)
+        return self._largest(self._images(self._preferred(node.args[0])), window)
+
+    def _largest(self, value: Known, window: Window) -> Known:
+        return self._add(network.max_pool(value.number, window), value.channels, of=value.of)
 
     def _average_pool(self, node: Node) -> Known:
-        value, found = self._images(node.args[0]), average_pool_of(node)
+        found = average_pool_of(node)
         if isinstance(found, str):
             raise NotAStepError(f"{found} is no operation of the native network")
-        window, counts = found
-        return self._add(network.average_pool(value.number, window, count_padding=counts), value.channels)
+        value = self._images(self._preferred(node.args[0]))
+        return self._add(network.average_pool(value.number, found[0], value.of or NO_SCALE, found[1]), value.channels,
+                         of=value.of)  # fmt: skip
 
     def _adaptive_pool(self, node: Node) -> Known:
         size = pair((dict(zip(("input", "output_size"), node.args, strict=False)) | dict(node.kwargs))["output_size"])
-        return self._average(self._images(node.args[0]), size)
+        return self._average(node.args[0], size)
 
-    def _average(self, value: Known, size: tuple[int, int] = (1, 1)) -> Known:
+    def _average(self, node: Any, size: tuple[int, int] = (1, 1)) -> Known:
+        value = self._images(self._value(node))
         if value.one_pixel and size == (1, 1):
             return value
+        if value.of is not None and size == (1, 1):
+            return self._add(network.global_average(value.number, value.of), value.channels, one_pixel=True)
+        value = self._float32(node)
         return self._add(network.adaptive_average(value.number, size), value.channels, one_pixel=size == (1, 1))
 
     def _mean(self, node: Node) -> Known:
-        value, found = self._images(node.args[0]), mean_dims(node)
+        found = mean_dims(node)
         if found is None or found[0] != [2, 3]:
             raise NotAStepError("it is a mean of other dimensions than the image's")
-        mean = self._average(value)
-        return mean if found[1] else Known(mean.number, mean.channels, True, True)
+        mean = self._average(node.args[0])
+        return mean if found[1] else replace(mean, flat=True, one_pixel=True)
 
     def _flatten(self, node: Node) -> Known:
         given = dict(zip(("input", "start_dim", "end_dim"), node.args, strict=False)) | dict(node.kwargs)
@@ -320,9 +349,9 @@ class _Lowering:
                 raise NotAStepError("it is no flattening")
             return self._renamed(node, node.args[0], value)
         if value.one_pixel and wanted in (None, value.channels):
-            return self._renamed(node, node.args[0], Known(value.number, value.channels, True, True))
-        made = self._add(network.flatten(value.number, wanted), wanted)
-        return Known(made.number, wanted, True, True)
+            return self._renamed(node, node.args[0], replace(value, flat=True))
+        made = self._add(network.flatten(value.number, wanted), wanted, of=value.of)
+        return replace(made, flat=True, one_pixel=True)
 
     def _reshape(self, node: Node) -> Known:
         """To (batch, numbers), or (batch, numbers) to images of one pixel."""
@@ -335,7 +364,7 @@ class _Lowering:
         if batch and value.flat and whole[2:] == [1, 1] and isinstance(whole[1], int):
             channels = value.channels if value.channels is not None or whole[1] == -1 else whole[1]
             if whole[1] in (-1, channels):
-                return self._renamed(node, node.args[0], Known(value.number, channels, False, True))
+                return self._renamed(node, node.args[0], replace(value, channels=channels, flat=False))
         raise NotAStepError("it gives another form than (batch, numbers)")
 
     def _concatenate(self, node: Node) -> Known:
@@ -343,14 +372,16 @@ class _Lowering:
         parts = node.args[0]
         if not isinstance(parts, list | tuple):
             raise NotAStepError("it is of an unknown number of tensors")
-        values = [self._value(part) for part in parts]
+        return self._concatenated([self._float32(part) for part in parts], dim)
+
+    def _concatenated(self, values: list[Known], dim: Any) -> Known:
         flat = values[0].flat
         if any(value.flat != flat for value in values) or dim not in ((1, -1) if flat else (1, -3)):
             raise NotAStepError("only channels are concatenated")
         counts = [value.channels for value in values]
         channels = None if None in counts else sum(count for count in counts if count is not None)
-        made = self._add(network.concatenate([value.number for value in values]), channels, values[0])
-        return Known(made.number, channels, flat, all(value.one_pixel for value in values))
+        made = self._add(network.concatenate([value.number for value in values]), channels, values[0], of=values[0].of)
+        return replace(made, one_pixel=all(value.one_pixel for value in values))
 
     def _take(self, node: Node) -> Any:
         source = self.known.get(node.args[0])  # type: ignore[arg-type]
@@ -376,13 +407,17 @@ class _Lowering:
         return self._size(value, asked) if isinstance(asked, int) else Sizes(value)
 
     def _slice(self, node: Node) -> Known:
-        value, part = self._images(node.args[0]), part_of(node)
+        part = part_of(node)
         if part is None:
             raise NotAStepError("this part of a tensor is no operation of the native network")
+        all_channels = part.begin == 0 and part.end is None
+        if all_channels and part.stride == (1, 1):
+            return self._renamed(node, node.args[0], self._images(self._value(node.args[0])))
+        value = self._images(self._preferred(node.args[0]) if all_channels else self._float32(node.args[0]))
         if part.stride != (1, 1):
-            value = self._add(network.max_pool(value.number, Window((1, 1), Geometry(part.stride))), value.channels)
-        if part.begin == 0 and part.end is None:
-            return self._renamed(node, node.args[0], value) if part.stride == (1, 1) else value
+            value = self._largest(value, Window((1, 1), Geometry(part.stride)))
+        if all_channels:
+            return value
         if value.channels is None:
             raise NotAStepError("how many channels there are is not known")
         return self._channels(value, part.begin, min(value.channels, part.end or value.channels))
@@ -395,7 +430,7 @@ class _Lowering:
     def _pieces(self, node: Node) -> Pieces:
         names = ("input", "chunks" if called(node) == "chunk" else "split_size_or_sections", "dim")
         given = dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
-        value, parts = self._images(node.args[0]), given.get(names[1], given.get("split_size"))
+        value, parts = self._images(self._float32(node.args[0])), given.get(names[1], given.get("split_size"))
         if given.get("dim", 0) not in (1, -3) or value.channels is None:
             raise NotAStepError("only channels are split")
         if isinstance(parts, int):
@@ -407,16 +442,27 @@ class _Lowering:
         return Pieces(tuple(self._channels(value, at, at + one) for at, one in zip(begins, parts, strict=True)))
 
     def _pad(self, node: Node) -> Known:
-        value, sides = self._images(node.args[0]), zero_sides(node)
+        sides = zero_sides(node)
         if sides is None:
             raise NotAStepError("only zeros are padded")
         left, right, top, bottom, before, after = sides
-        if any(sides[:4]):
+        around = any(sides[:4])
+        value = self._images(self._float32(node.args[0]) if around else self._preferred(node.args[0]))
+        if around:
             value = self._add(network.pad_image(value.number, top, bottom, left, right), value.channels)
         if before or after:
             channels = None if value.channels is None else before + value.channels + after
-            value = self._add(network.pad_channels(value.number, before, after), channels)
+            step = network.pad_channels(value.number, before, after, value.of or NO_SCALE)
+            value = self._add(step, channels, of=value.of)
         return value
+
+    def _squeeze(self, node: Node) -> Known:
+        given = dict(zip(("input", "dim"), node.args, strict=False)) | dict(node.kwargs)
+        dims = given.get("dim")
+        value = self._value(node.args[0])
+        if not isinstance(dims, list | tuple) or sorted(d % 4 for d in dims) != [2, 3] or not value.one_pixel:
+            raise NotAStepError("it squeezes something else than an image of one pixel")
+        return self._flattened(node, value, None)
 
     def _layout(self, node: Node) -> Known:
         return self._renamed(node, node.args[0], self._value(node.args[0]))
@@ -442,27 +488,28 @@ def _geometry(given: Mapping[str, Any], kernel: tuple[int, int]) -> Geometry:
     return Geometry(pair(given["stride"]), pair(padding), pair(given["dilation"]))
 
 
-_OPERATIONS: dict[str, Callable[[_Lowering, Node], Any]] = {
-    "het_conv2d_packed": _Lowering._packed,
-    "conv2d": _Lowering._convolution,
-    "max_pool2d": _Lowering._max_pool,
-    "avg_pool2d": _Lowering._average_pool,
-    "adaptive_avg_pool2d": _Lowering._adaptive_pool,
-    "mean": _Lowering._mean,
-    "flatten": _Lowering._flatten,
-    "reshape": _Lowering._reshape,
-    "add": _Lowering._sum,
-    "add_": _Lowering._sum,
-    "mul": _Lowering._product,
-    "div": _Lowering._quotient,
-    "truediv": _Lowering._quotient,
-    "getitem": _Lowering._take,
-    "getattr": _Lowering._shape,
-    "size": _Lowering._shape,
-    "chunk": _Lowering._pieces,
-    "split": _Lowering._pieces,
-    "pad": _Lowering._pad,
-    "cat": _Lowering._concatenate,
-    "concat": _Lowering._concatenate,
-    "contiguous": _Lowering._layout,
+OPERATIONS: dict[str, Callable[[Lowering, Node], Any]] = {
+    "het_conv2d_packed": Lowering._packed,
+    "conv2d": Lowering._convolution,
+    "max_pool2d": Lowering._max_pool,
+    "avg_pool2d": Lowering._average_pool,
+    "adaptive_avg_pool2d": Lowering._adaptive_pool,
+    "mean": Lowering._mean,
+    "flatten": Lowering._flatten,
+    "reshape": Lowering._reshape,
+    "squeeze": Lowering._squeeze,
+    "add": Lowering._sum,
+    "add_": Lowering._sum,
+    "mul": Lowering._product,
+    "div": Lowering._quotient,
+    "truediv": Lowering._quotient,
+    "getitem": Lowering._take,
+    "getattr": Lowering._shape,
+    "size": Lowering._shape,
+    "chunk": Lowering._pieces,
+    "split": Lowering._pieces,
+    "pad": Lowering._pad,
+    "cat": Lowering._concatenate,
+    "concat": Lowering._concatenate,
+    "contiguous": Lowering._layout,
 }

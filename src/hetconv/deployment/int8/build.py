@@ -12,7 +12,7 @@ from torch.fx import Node
 
 from hetconv.deployment import record
 from hetconv.deployment.fold import fold_batch_norms
-from hetconv.deployment.int8.lower import Fused, Lowered, Lowering, NotInt8Error, chain_nodes, find_layers
+from hetconv.deployment.int8.lower import Int8Lowering, Layers, chain_nodes, find_layers
 from hetconv.deployment.int8.network import Int8Network
 from hetconv.deployment.int8.ranges import METHODS, Method, Observed, affine_of, observe
 from hetconv.deployment.prepare import captured_values
@@ -32,12 +32,16 @@ LARGEST_ERROR = 0.5
 """Of the outputs, relative to their own size: more is no rounding."""
 
 
+class NotInt8Error(UsageError):
+    """A network cannot run in 8 bits as a whole; the message names the operation and the reason."""
+
+
 @dataclass(frozen=True)
 class Built:
-    """A network in 8 bits, and how it came about."""
+    """A network in 8 bits, and how it came about; what stays in float32, and why."""
 
     network: Int8Network
-    lowered: Lowered
+    in_float32: Mapping[str, str]
     sites: tuple[Site, ...]
     choices: tuple[Int8Choice, ...]
     notes: tuple[str, ...]
@@ -58,8 +62,6 @@ def build(model: nn.Module, args: tuple[Any, ...], calibration: Tensor | None) -
     batches = _batches(example, calibration)
     captured, sites = _graph(model, args)
     layers = find_layers(captured, sites)
-    if not layers:
-        raise NotInt8Error("it has no convolution")
     observed = observe(captured, _watched(captured, layers), batches)
     made = Choices(captured, layers, observed, batches)
     for name in METHODS:
@@ -74,9 +76,9 @@ def build(model: nn.Module, args: tuple[Any, ...], calibration: Tensor | None) -
     notes = tuple(
         f"{node.name} is constant on the calibration images" for node in observed if observed[node].is_constant
     )
-    lowered, network = made.networks[best]
-    size = sum(4 * (fused.spatial.numel() + fused.pointwise.numel()) for fused in layers.values())
-    return Built(network, lowered, tuple(sites), tuple(made.networks), notes, sum(map(len, batches)), size)
+    in_float32, network = made.networks[best]
+    size = sum(4 * (fused.spatial.numel() + fused.pointwise.numel()) for fused in layers.in_int8.values())
+    return Built(network, in_float32, tuple(sites), tuple(made.networks), notes, sum(map(len, batches)), size)
 
 
 def _graph(model: nn.Module, args: tuple[Any, ...]) -> tuple[Captured, list[Site]]:
@@ -121,9 +123,9 @@ def _batches(example: Tensor, calibration: Any) -> list[Tensor]:
     return [batch.detach().cpu().float() for batch in calibration.split(BATCH)]
 
 
-def _watched(captured: Captured, layers: Mapping[Node, Fused]) -> list[Node]:
+def _watched(captured: Captured, layers: Layers) -> list[Node]:
     """The values that may be u8: all floating ones but weights and what is inside of a layer."""
-    inner = {node for fused in layers.values() for node in chain_nodes(fused)}
+    inner = {node for fused in layers.in_int8.values() for node in chain_nodes(fused)}
     found = []
     for node in captured.graph.nodes:
         shapes = shapes_of(node)
@@ -137,23 +139,28 @@ class Choices:
     """Networks with one or the other choice of ranges, and the error of each."""
 
     def __init__(
-        self, captured: Captured, layers: dict[Node, Fused], observed: Mapping[Node, Observed],
+        self, captured: Captured, layers: Layers, observed: Mapping[Node, Observed],
         batches: Sequence[Tensor],
     ) -> None:  # fmt: skip
         self.captured, self.layers, self.observed = captured, layers, observed
         self.images = torch.cat(list(batches))[:MEASURED]
         with torch.no_grad():
             self.right = evaluate(captured, [self.images])
-        self.networks: dict[Int8Choice, tuple[Lowered, Int8Network]] = {}
+        self.networks: dict[Int8Choice, tuple[dict[str, str], Int8Network]] = {}
 
     def add(self, ranges: str, corrected: bool) -> None:
         method = METHODS[ranges]
-        lowering = Lowering(self.captured, self.layers, self._affines(method), self.observed if corrected else None)
-        lowered = lowering.run()
-        flat = self.right.dim() == 2
-        network = Int8Network(int(self.images.shape[1]), lowered.steps, flat, self._only_size())
+        channels = int(self.images.shape[1])
+        observed = self.observed if corrected else None
+        lowering = Int8Lowering(self.captured, channels, self.layers, self._affines(method), observed)
+        found = lowering.run()
+        if found.refused:
+            raise NotInt8Error(": ".join(found.refused[0]))
+        if lowering.in_int8 == 0:
+            raise NotInt8Error("no layer of it has a form of 8 bits")
+        network = Int8Network(channels, found.steps, found.flat, self._only_size())
         error = float((network(self.images).double() - self.right.double()).norm() / self.right.double().norm())
-        self.networks[Int8Choice(ranges, corrected, error)] = (lowered, network)
+        self.networks[Int8Choice(ranges, corrected, error)] = (lowering.in_float32, network)
 
     @property
     def best(self) -> Int8Choice:

@@ -47,7 +47,7 @@ def compare_accuracy(model: nn.Module, network: nn.Module, test: Iterable[tuple[
 
 
 def int8_report(built: Built, args: tuple[Any, ...], accuracy: Int8Accuracy | None) -> DeployReport:
-    in_float32 = built.lowered.in_float32
+    in_float32 = built.in_float32
     convolutions = tuple(
         DeployedConvolution(
             site.name,
