@@ -1,9 +1,11 @@
 """One network, dense and with HetConv layers, in float32 and in 8 bits, in every runtime here: timed in turns.
 
 python benchmarks/int8_networks.py out.json --model vgg16_cifar --input 3,32,32 --p 4,8 --rounds 40
+python benchmarks/int8_networks.py out.json --model airbench_cifar --data cifar10:~/data --weights dense=A het-p4=B
 
-Weights are as they are made, batch-norm statistics those of random images: times do not depend on them. Each output is
-compared with the float network's before anything is timed. OpenVINO and nncf are left out where they are not installed.
+Without `--weights`, weights are as they are made and batch-norm statistics those of random images: times do not depend
+on them. With them, ranges are taken from training images, and each network is evaluated on the test images. Each output
+is compared with the float network's before anything is timed. OpenVINO and nncf are left out where they are not there.
 oneDNN and MLAS use AMX where the processor has it; ONEDNN_MAX_CPU_ISA=AVX512_CORE_VNNI takes it from OpenVINO.
 """
 
@@ -14,7 +16,7 @@ import importlib.metadata
 import json
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,8 +29,12 @@ from hetconv.cost.circumstances import circumstances
 from hetconv.deployment import deploy
 from hetconv.export import export_onnx
 from hetconv.lab.models import create_model
+from hetconv.lab.train import Data, load_data
+from hetconv.weights import load_weights
 
 LARGEST_ERROR = 0.25
+RUNTIMES = ("hetconv deploy", "ONNX Runtime", "OpenVINO")
+PACKAGES = ("torch", "onnxruntime", "openvino", "nncf")
 Call = Callable[[Tensor], Any]
 
 
@@ -39,6 +45,14 @@ def network(name: str, variant: str, images: Tensor) -> nn.Module:
         for _ in range(5):
             model(images)
     return model.eval()
+
+
+def trained(name: str, named: str, data: Data) -> tuple[str, nn.Module]:
+    """Of `variant=file`: the variant and its network."""
+    variant, _, file = named.partition("=")
+    model = create_model(name, variant, data.num_classes)
+    load_weights(Path(file), model)
+    return variant, model.eval()
 
 
 def onnx_runtime(path: Path, threads: int) -> Call:
@@ -113,6 +127,39 @@ def candidates(
             yield runtime, f"{variant} {precision}", partial(make, model, exported)
 
 
+def table(record: Mapping[str, Any]) -> str:
+    """Milliseconds of every network in every runtime, and its accuracy where that was measured, as Markdown."""
+    rows = {(row["network"], row["runtime"]): row for row in record["rows"]}
+    networks = sorted({network for network, _ in rows}, key=lambda name: ("int8" in name, "het" in name, name))
+    runtimes = [name for name in RUNTIMES if any(runtime == name for _, runtime in rows)]
+    unit = "ms (accuracy, %)" if any("accuracy" in row for row in rows.values()) else "ms"
+    lines = [f"| {unit} | " + " | ".join(runtimes) + " |", "|---" * (1 + len(runtimes)) + "|"]
+    lines += [
+        f"| {network} | " + " | ".join(_cell(rows.get((network, runtime))) for runtime in runtimes) + " |"
+        for network in networks
+    ]
+    versions = ", ".join(f"{name} {record['versions'][name]}" for name in PACKAGES if name in record["versions"])
+    threads = f"{record['threads']} thread{'s' if record['threads'] > 1 else ''}"
+    where = f"{record['processor']}, {threads}, batch 1, {record['date']}; {versions}."
+    return "\n".join([*lines, "", where, ""])
+
+
+def _cell(row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return "–"
+    accuracy = f" ({100 * row['accuracy']:.2f})" if "accuracy" in row else ""
+    return f"{row['median_ms']:.2f}{accuracy}"
+
+
+def accuracy_of(call: Call, data: Data) -> float:
+    """On the test images, one after another: what was exported may take no more at once."""
+    right = 0
+    for images, labels in data.test_loader(500):
+        answers = [int(torch.as_tensor(call(image.contiguous())).argmax()) for image in images.split(1)]
+        right += int((torch.tensor(answers) == labels).sum())
+    return right / data.test_images
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
@@ -122,15 +169,22 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--images", type=int, default=64, help="that ranges are taken from")
+    parser.add_argument("--data", help="that the networks of --weights were trained on")
+    parser.add_argument("--weights", nargs="+", help="variant=file for each network")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     size = tuple(int(length) for length in given.input.split(","))
     images = torch.randn(given.images, *size, generator=torch.Generator().manual_seed(0))
     names = ["dense", *(f"het-p{p}" for p in given.p.split(","))]
-    variants = {variant: network(given.model, variant, images) for variant in names}
+    data = None if given.data is None else load_data(given.data)
+    if data is None:
+        variants = {variant: network(given.model, variant, images) for variant in names}
+    else:
+        images = data.first_images(given.images)
+        variants = dict(trained(given.model, named, data) for named in given.weights)
     x = images[:1].contiguous()
     calls: dict[tuple[str, str], Call] = {}
-    errors, refused = {}, {}
+    errors, accuracies, refused = {}, {}, {}
     with tempfile.TemporaryDirectory() as scratch, torch.inference_mode():
         for runtime, what, make in candidates(variants, images, given.threads, Path(scratch)):
             expected = variants[what.split()[0]](x)
@@ -140,6 +194,8 @@ def main() -> None:
                 error = float((torch.as_tensor(call(x)) - expected).norm() / expected.norm())
                 if not error <= LARGEST_ERROR:
                     raise ValueError(f"outputs are off by {error:.2g}")
+                if data is not None:
+                    accuracies[runtime, what] = {"accuracy": accuracy_of(call, data)}
             except Exception as problem:  # whatever somebody else's flow does
                 refused[f"{runtime} {what}"] = f"{type(problem).__name__}: {' '.join(str(problem).split())[:200]}"
                 print(f"{runtime} {what}: {refused[f'{runtime} {what}']}")
@@ -149,12 +205,12 @@ def main() -> None:
         times = times_in_turns({key: wall(call, x) for key, call in calls.items()}, given.rounds)
     rows = [
         {"runtime": runtime, "network": what, "median_ms": statistics.median(values), "least_ms": min(values),
-         "error": errors[runtime, what]}
+         "error": errors[runtime, what], **accuracies.get((runtime, what), {})}
         for (runtime, what), values in times.items()
     ]  # fmt: skip
     where = circumstances(torch.device("cpu"), "float32 and int8", "channels_last", 1, given.threads)
     versions = dict(where.versions)
-    for package in ("onnxruntime", "openvino", "nncf"):
+    for package in PACKAGES[1:]:
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

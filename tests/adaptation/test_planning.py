@@ -16,7 +16,7 @@ from hetconv.adaptation.statistics import output_error
 from hetconv.adaptation.targets import DeployTarget
 from hetconv.cost import LatencyReport
 from hetconv.cost.circumstances import circumstances
-from hetconv.deployment.choose import FormTimes, Work, form_times
+from hetconv.deployment.choose import FormTimes, Work, form_times, int8_times
 from hetconv.errors import DamagedFileError, UsageError
 from hetconv.ops import native
 from hetconv.ops.arguments import geometry
@@ -210,12 +210,18 @@ class TestDeployTarget:
             return FormTimes(tuple(10.0 / pattern.p for pattern in patterns), 7.0)
 
         def latency(models, example, *, memory_format):
+            asked.extend(model.report.int8 is not None for model in models.values())
             words = {name: " ".join(e.layer for e in model.report.convolutions) for name, model in models.items()}
             times = {name: 30.0 - 4.5 * text.count("het P4") for name, text in words.items()}
             found = {name: Latency(ms, ms, ms, 1, memory_format) for name, ms in times.items()}
             return LatencyReport(found, circumstances(torch.device("cpu"), "float32", memory_format, len(example), 1))
 
+        def int8_times(work, patterns):
+            asked.append(work)
+            return tuple(10.0 / pattern.p for pattern in patterns)
+
         monkeypatch.setattr("hetconv.adaptation.targets.form_times", form_times)
+        monkeypatch.setattr("hetconv.adaptation.targets.int8_times", int8_times)
         monkeypatch.setattr("hetconv.adaptation.targets.latency", latency)
         return asked
 
@@ -234,6 +240,18 @@ class TestDeployTarget:
         assert found.measured_ms == 25.5  # one of the layers that are called once
         assert found.circumstances is not None
 
+    def test_a_plan_for_8_bits_is_measured_in_8_bits(self, asked):
+        images, model = smooth_images(16), branches()
+        model.left.padding_mode = "zeros"
+        found = plan(model, images[:1], images=[images[:8], images[8:]], speedup=1.15, parts=(1, 4), target="int8")
+        assert found.is_met
+        assert found.measured_ms == 25.5  # one of the layers that are called once
+        assert found.target == "int8"
+        assert next(layer.times_ms for layer in found.layers if layer.name == "last") == {1: 20.0, 4: 5.0}
+        networks = [one for one in asked if isinstance(one, bool)]
+        assert networks
+        assert all(networks)
+
 
 def test_each_pattern_of_a_layer_is_run(monkeypatch):
     """What is timed of each form computes the layer; the clock is made up."""
@@ -251,3 +269,4 @@ def test_each_pattern_of_a_layer_is_run(monkeypatch):
     work = Work(HetPattern(8, 16, 3, 1), geometry(2, 1, 1, (3, 3)), (2, 8, 9, 9), True, "relu")
     assert form_times(work, [replace(work.pattern, p=p) for p in (1, 2, 4)]) == FormTimes((0, 1, 2), 3)
     assert len(called) == 4
+    assert int8_times(work, [replace(work.pattern, p=p) for p in (1, 2, 4)]) == (0, 1, 2)

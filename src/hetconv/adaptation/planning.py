@@ -51,7 +51,8 @@ def plan(
         images: normalized inputs for the losses, some dozens at least; no labels.
         speedup: how many times faster than the original on the same target; or
         budget_ms: milliseconds for the example.
-        target: "deploy", this machine's CPU by `hetconv.deploy`.
+        target: this machine's CPU by `hetconv.deploy`, in float32 ("deploy") or in 8 bits ("int8", with ranges of the
+            first 512 images); the original runs in the same.
         parts: the P to choose from.
         told: called with what is being done.
 
@@ -63,7 +64,7 @@ def plan(
     """
     check_asked(speedup, budget_ms, parts)
     model = unwrap(model)
-    place = target_of(target) if isinstance(target, str) else target
+    place = target_of(target, images) if isinstance(target, str) else target
     options, others = _options(model, parts)
     told(f"timing {len(options)} layers")
     times = place.layer_times(model, example, options)

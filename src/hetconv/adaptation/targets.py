@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 from hetconv.cost import latency
 from hetconv.deployment import deploy
-from hetconv.deployment.choose import FormTimes, Work, form_times
+from hetconv.deployment.choose import FormTimes, Work, form_times, int8_times
 from hetconv.deployment.works import works_of
 from hetconv.errors import UsageError
 from hetconv.records import Circumstances
@@ -74,8 +75,39 @@ class DeployTarget:
         return self._circumstances
 
 
-def target_of(name: str) -> Target:
+class Int8Target(DeployTarget):
+    """This machine's CPU, by `hetconv.deploy(…, precision="int8")`.
+
+    Args:
+        calibration: images that ranges are taken from.
+    """
+
+    def __init__(self, calibration: Tensor) -> None:
+        super().__init__()
+        self.calibration = calibration
+        self._found: dict[tuple[Work, tuple[int, ...]], dict[int, float]] = {}
+
+    def _times(self, work: Work, parts: tuple[int, ...]) -> dict[int, float]:
+        if (work, parts) not in self._found:
+            all_parts = (1, *parts)
+            times = int8_times(work, [replace(work.pattern, p=p) for p in all_parts])
+            self._found[work, parts] = dict(zip(all_parts, times, strict=True))
+        return self._found[work, parts]
+
+    def prepare(self, model: nn.Module, example: Tensor) -> nn.Module:
+        return deploy(model, example, "int8", self.calibration, timed=False)
+
+
+TARGETS = ("deploy", "int8")
+CALIBRATED = 512
+"""Images that ranges are taken from, at most."""
+
+
+def target_of(name: str, images: Tensor | Sequence[Tensor]) -> Target:
     """Raises UsageError for a target that is not known."""
-    if name != "deploy":
-        raise UsageError(f"target={name!r} must be 'deploy': plans for other runtimes are not built yet")
-    return DeployTarget()
+    if name not in TARGETS:
+        raise UsageError(f"target={name!r} must be one of {', '.join(TARGETS)}")
+    if name == "deploy":
+        return DeployTarget()
+    every = images if isinstance(images, Tensor) else torch.cat(list(images))
+    return Int8Target(every[:CALIBRATED])

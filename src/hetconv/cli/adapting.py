@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -44,6 +44,9 @@ def adapt(
     mixed_precision: Annotated[
         MixedPrecision | None, typer.Option(help="Of the distillation; the network's own without.")
     ] = None,
+    precision: Annotated[
+        Literal["float32", "int8"], typer.Option(help="Of both networks that are timed, and of the deployed file.")
+    ] = "float32",
     batch_size: TimedBatch = 1,
     seed: Seed = 0,
     num_classes: TrainedClasses = None,
@@ -70,7 +73,7 @@ def adapt(
     tuning = replace(tuning_of(weights, epochs), **changes) if epochs else None
     wanted = Adaptation(
         model, speedup, budget_ms, tuning, images=images, plan_images=min(images, 500), batch_size=batch_size,
-        parts=numbers("p", parts), seed=seed,
+        parts=numbers("p", parts), seed=seed, target="int8" if precision == "int8" else "deploy",
     )  # fmt: skip
     console = Console(stderr=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch.nn import functional
 from hetconv.clock import Name, agree, medians, times_in_turns, wall
 from hetconv.ops.arguments import Geometry
 from hetconv.ops.native import choose_algorithm, pack_weights
+from hetconv.ops.network import Affine, Int8Weights, Network, global_average, int8_convolution, quantize
 from hetconv.ops.packed import het_conv2d_packed, layer_numbers
 from hetconv.pattern import HetPattern
 
@@ -120,6 +122,30 @@ def form_times(work: Work, patterns: Sequence[HetPattern]) -> FormTimes:
     """The standard convolution of a layer on PyTorch's kernels, and layers of these patterns in its place."""
     *native_ms, torch_ms = medians(_rounds(work, patterns)).values()
     return FormTimes(tuple(native_ms), torch_ms)
+
+
+def int8_times(work: Work, patterns: Sequence[HetPattern]) -> tuple[float, ...]:
+    """Milliseconds of layers of these patterns in 8 bits, each with what brings images to 8 bits and back: that is the
+    same for all of them. A residual and other activations than relu are left out, for the same reason."""
+    x = torch.randn(work.input_shape, generator=torch.Generator().manual_seed(0))
+    x = x.contiguous(memory_format=torch.channels_last)
+    layers = {number: partial(_int8_layer(work, pattern), x) for number, pattern in enumerate(patterns)}
+    return tuple(medians(_times(layers)).values())
+
+
+def _int8_layer(work: Work, pattern: HetPattern) -> Network:
+    generator = torch.Generator().manual_seed(0)
+    spatial, pointwise = (
+        torch.randn(shape, generator=generator) for shape in (pattern.spatial_shape, pattern.pointwise_shape)
+    )
+    scale = torch.full((pattern.out_channels,), 4 / 127)
+    weights, bias, of = Int8Weights.of(pattern, spatial, pointwise, scale), torch.zeros(len(scale)), Affine(1 / 32, 128)
+    steps = [
+        quantize(0, of),
+        int8_convolution(1, of, weights, bias, work.where, of, None, "relu" if work.activation == "relu" else None),
+        global_average(2, of),
+    ]
+    return Network(pattern.in_channels, steps)
 
 
 def _rounds(work: Work, patterns: Sequence[HetPattern]) -> dict[int, list[float]]:

@@ -6,12 +6,25 @@ import pytest
 import torch
 from torch import nn
 
-from hetconv import HetConv2d
+from hetconv import HetConv2d, deploy, load_deployed
 from hetconv.errors import UsageError
-from hetconv.lab.adapting.course import CHECKPOINT, PLAN, RECORD, REFITTED, REPORT, TUNING, Adaptation, adapt, tuning_of
+from hetconv.lab.adapting.course import (
+    CHECKPOINT,
+    DEPLOYED,
+    PLAN,
+    RECORD,
+    REFITTED,
+    REPORT,
+    TUNING,
+    Adaptation,
+    adapt,
+    tuning_of,
+)
+from hetconv.lab.inference import evaluate
 from hetconv.lab.results import Epoch
 from hetconv.lab.train import Progress, Recipe, load_data
 from hetconv.lab.train.checkpoint import load_checkpoint, save_checkpoint
+from hetconv.ops import native
 
 WANTED = Adaptation("tiny", speedup=1.5, recipe=replace(TUNING, epochs=2, batch_size=50), images=64, plan_images=32)
 FINISHED = ["original", "converted", "refitted", "tuned, 2 epochs"]
@@ -54,6 +67,22 @@ class Machine:
 
     def circumstances(self):
         return None
+
+
+@pytest.mark.skipif(native.why_not_loaded() is not None, reason="no native kernels")
+def test_in_8_bits_the_deployed_network_is_evaluated_too(data, tmp_path):
+    class Int8(Machine):
+        def prepare(self, model, example):
+            return deploy(model, example, "int8", data.first_images(32), timed=False)
+
+        def network_times(self, prepared, example):
+            return {name: 3.0 if network is prepared["original"] else 1.5 for name, network in prepared.items()}
+
+    course = adapt(network(), data, replace(WANTED, recipe=None, target="int8"), tmp_path, target=Int8())
+    assert [step.name for step in course.steps] == ["original", "converted", "refitted", "in 8 bits"]
+    deployed = load_deployed(tmp_path / DEPLOYED)
+    assert deployed.report.int8 is not None
+    assert course.steps[-1].accuracy == evaluate(deployed, data).share
 
 
 class Stop(Progress):

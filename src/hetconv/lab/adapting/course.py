@@ -18,7 +18,7 @@ from hetconv.adaptation.passes import inference
 from hetconv.adaptation.plan import Plan
 from hetconv.adaptation.planning import PARTS, check_asked, plan
 from hetconv.adaptation.refit import refit_
-from hetconv.adaptation.targets import Target, target_of
+from hetconv.adaptation.targets import CALIBRATED, Target, target_of
 from hetconv.convert import convert_
 from hetconv.errors import DamagedFileError, UsageError
 from hetconv.files import write_atomically
@@ -52,6 +52,7 @@ class Adaptation:
         plan_images: the first of them, that the plan's losses are of.
         batch_size: of the example that times are measured with.
         seed: of the distillation.
+        target: as for `plan`.
     """
 
     name: str
@@ -110,11 +111,11 @@ def adapt(
     """
     if not (out / PLAN).exists():
         check_asked(wanted.speedup, wanted.budget_ms, wanted.parts)
-    place = target_of(wanted.target) if target is None else target
     identity = _identity(model, data, wanted)
     example = torch.randn(wanted.batch_size, *data.input_size, generator=torch.Generator().manual_seed(0))
     course = _Runner(model.eval() if not model.training else copy.deepcopy(model).eval(), data, wanted, out, identity)
     course.check_folder()
+    place = target_of(wanted.target, course.images(min(wanted.images, CALIBRATED))) if target is None else target
     chosen = course.plan(example, place, told)
     if not chosen.is_met:
         raise UsageError(f"{chosen.verdict}; the plan is in {out / PLAN}")
@@ -151,7 +152,7 @@ class _Runner:
             return Plan.load(path)
         begin = time.perf_counter()
         found = plan(
-            self.model, example, images=self._images(self.wanted.plan_images), speedup=self.wanted.speedup,
+            self.model, example, images=self.images(self.wanted.plan_images), speedup=self.wanted.speedup,
             budget_ms=self.wanted.budget_ms, target=target, parts=self.wanted.parts, told=told,
         )  # fmt: skip
         found.save(path)
@@ -167,7 +168,7 @@ class _Runner:
         self._add("converted", network, 0.0)
         begin = time.perf_counter()
         report = refit_(
-            network, self.model, self._images(self.wanted.images),
+            network, self.model, self.images(self.wanted.images),
             told=lambda layer: told(f"{layer.name}: residual {layer.residual_before:.3f} → {layer.residual_after:.3f}"),
         )  # fmt: skip
         seconds = time.perf_counter() - begin
@@ -195,6 +196,8 @@ class _Runner:
         told("deploying and measuring")
         prepared = {"original": target.prepare(self.model, example), "adapted": target.prepare(network, example)}
         times = target.network_times(prepared, example)
+        if self.wanted.target == "int8":
+            self._add("in 8 bits", prepared["adapted"], 0.0)
         self._save(replace(self.record, original_ms=times["original"], adapted_ms=times["adapted"]))
         save = getattr(prepared["adapted"], "save", None)
         if save is not None:
@@ -208,7 +211,7 @@ class _Runner:
             convert_(network, chosen)
         return network
 
-    def _images(self, count: int) -> Tensor:
+    def images(self, count: int) -> Tensor:
         """Training images without labels; of shards, which are read as they lie, augmented ones."""
         count = min(count, self.data.train_images)
         if isinstance(self.data.train, ShardSplit):
