@@ -1,9 +1,9 @@
-"""Write the page on accuracy, its pictures and README's table from the records of the CIFAR-10 studies.
+"""Write the page on accuracy and its pictures from the records of the CIFAR-10 studies.
 
 python benchmarks/accuracy.py
 
 It reads benchmarks/results/<study>/study-results.json, which `hetconv study report <study> --out <folder>` makes of the
-runs' records, and writes docs/accuracy.md, docs/images/accuracy-*.png and the table between README's two marks.
+runs' records, and writes docs/accuracy.md and docs/images/accuracy-*.png.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import mean
 
-from pages import RESULTS, ROOT, write_table
+from pages import RESULTS, ROOT
 
 from hetconv.lab.published import VGG16_CIFAR10
 from hetconv.lab.report.figures import (
@@ -59,17 +59,6 @@ def page(studies: Sequence[StudyResults]) -> str:
     for study in studies:
         lines += _study(study)
     return "\n".join([*lines, *_published()])
-
-
-def readme_table(studies: Sequence[StudyResults]) -> str:
-    """README's table: accuracy beside the time of the deployed network."""
-    (results,) = studies[0].networks
-    rows = [row for row in summarize(results) if row.runs_done]
-    lines = _table(
-        ("CIFAR-10, 94 % class", "accuracy %", "to dense, points", "seeds", "MACs, M", "deployed, ms", "speed-up"),
-        ((_name(row), *_accuracy(results, row), *_cost(row)) for row in rows),
-    )
-    return "\n".join([*lines, "", f"{circumstances_text(results.circumstances)}. [All rows](docs/accuracy.md).", ""])
 
 
 def _study(study: StudyResults) -> Iterable[str]:
@@ -157,7 +146,6 @@ def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterable[str
 def main() -> None:
     studies = found()
     (ROOT / "docs/accuracy.md").write_text(page(studies), encoding="utf-8")
-    write_table(ROOT / "README.md", "accuracy", readme_table(studies))
     for study in studies:
         for chart in CHARTS:
             drawn = chart(study.networks[0])

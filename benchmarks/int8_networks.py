@@ -6,6 +6,7 @@ python benchmarks/int8_networks.py out.json --model airbench_cifar --data cifar1
 Without `--weights`, weights are as they are made and batch-norm statistics those of random images: times do not depend
 on them. With them, ranges are taken from training images, and each network is evaluated on the test images. Each output
 is compared with the float network's before anything is timed. OpenVINO and nncf are left out where they are not there.
+The tables in docs/speed.md and README are written of the records benchmarks/results/int8-networks-*.json.
 oneDNN and MLAS use AMX where the processor has it; ONEDNN_MAX_CPU_ISA=AVX512_CORE_VNNI takes it from OpenVINO.
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
+import os
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pages import RESULTS, ROOT, write_table
 from torch import Tensor, nn
 
 from hetconv.clock import times_in_turns, wall
@@ -140,8 +143,21 @@ def table(record: Mapping[str, Any]) -> str:
     ]
     versions = ", ".join(f"{name} {record['versions'][name]}" for name in PACKAGES if name in record["versions"])
     threads = f"{record['threads']} thread{'s' if record['threads'] > 1 else ''}"
-    where = f"{record['processor']}, {threads}, batch 1, {record['date']}; {versions}."
+    isa = record.get("onednn_max_cpu_isa")
+    limited = "" if isa is None else f"; OpenVINO limited to {isa}"
+    where = f"{record['processor']}, {threads}, batch 1, {record['date']}; {versions}{limited}."
     return "\n".join([*lines, "", where, ""])
+
+
+def committed() -> list[dict[str, Any]]:
+    """The records, that of trained networks first."""
+    records = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("int8-networks-*.json"))]
+    return sorted(records, key=lambda record: all("accuracy" not in row for row in record["rows"]))
+
+
+def tables() -> str:
+    titled = ((f"`{one['model']}`, images of {'×'.join(map(str, one['input']))}", table(one)) for one in committed())
+    return "\n".join(f"{title}:\n\n{found}" for title, found in titled)
 
 
 def _cell(row: Mapping[str, Any] | None) -> str:
@@ -217,8 +233,11 @@ def main() -> None:
             continue
     record = {"model": given.model, "input": size, "processor": where.processor, "threads": given.threads,
               "date": where.date, "versions": versions, "rounds": given.rounds,
+              "onednn_max_cpu_isa": os.environ.get("ONEDNN_MAX_CPU_ISA"),
               "rows": rows, "refused": refused}  # fmt: skip
     given.out.write_text(json.dumps(record, indent=1))
+    write_table(ROOT / "docs/speed.md", "8 bits", tables())
+    write_table(ROOT / "README.md", "trained", table(committed()[0]))
     for row in sorted(rows, key=lambda row: row["median_ms"]):  # type: ignore[arg-type,return-value]
         name, off = f"{row['runtime']:16} {row['network']:16}", f"off by {row['error']:.1e}"
         print(f"{name} {row['median_ms']:8.3f} ms (least {row['least_ms']:.3f}), {off}")

@@ -64,12 +64,14 @@ def test_tables_of_measurements_are_those_of_the_records(monkeypatch: pytest.Mon
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     import accuracy
     import adapt
+    import int8_networks
     import one_call
 
     studies = accuracy.found()
     adapted = json.loads((ROOT / "benchmarks/results/adapt-cifar10-94.json").read_text())["found"]
     assert studies
     assert (ROOT / "docs/accuracy.md").read_text() == accuracy.page(studies)
-    assert accuracy.readme_table(studies) in (ROOT / "README.md").read_text()
+    assert int8_networks.table(int8_networks.committed()[0]) in (ROOT / "README.md").read_text()
+    assert int8_networks.tables() in (ROOT / "docs/speed.md").read_text()
     assert adapt.table(adapted) in (ROOT / "docs/adapting.md").read_text()
     assert one_call.table(one_call.committed()) in (ROOT / "docs/speed.md").read_text()

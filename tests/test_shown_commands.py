@@ -41,7 +41,7 @@ TINY = {
     "deploy": "--width 0.5 --input 3,32,32",
     "evaluate": "--image-size 32",
     "predict": "--image-size 32",
-    "quantize": "--calibration-images 16",
+    "quantize": "--calibration-images 16 --image-size 32",
 }
 """What is put behind the shown options of a command; the last of an option is the one that counts."""
 INSTEAD = {
@@ -135,7 +135,7 @@ def folder(tmp_path, monkeypatch):
     for module in ("hetconv.cost.latency", "hetconv.deployment.before_and_after"):
         monkeypatch.setattr(sys.modules[module], "times_in_turns", once)
     monkeypatch.setattr("hetconv.lab.bench.bench_in_turns", lambda several, told: tuple(map(benched, several)))
-    monkeypatch.setattr("hetconv.lab.adapting.course.target_of", lambda name: MadeUp())
+    monkeypatch.setattr("hetconv.lab.adapting.course.target_of", lambda *_: MadeUp())
     monkeypatch.setattr(torchvision.models, "resnet18", small_resnet)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
