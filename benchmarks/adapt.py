@@ -185,7 +185,7 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--dense", type=Path, nargs="+", required=True, help="one checkpoint a seed")
     parser.add_argument("--epochs", type=int, required=True, help="of each tuning: a third of the network's own")
-    parser.add_argument("--lr", type=float, help="of each tuning; a fifth of the network's own without")
+    parser.add_argument("--lr", type=float, help="of each tuning; half of the network's own without")
     parser.add_argument("--batch-size", type=int, default=1, help="of the batch that is timed")
     parser.add_argument("--folder", type=Path, required=True)
     args = parser.parse_args()

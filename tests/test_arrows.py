@@ -46,7 +46,7 @@ CORE = {
         "tensor_file",
         *LAYER,
     },
-    "adaptation": {"convert", "cost", "deployment", "ops", "plain_text", "records", "wrappers", *LAYER},
+    "adaptation": {"clock", "convert", "cost", "deployment", "ops", "plain_text", "records", "wrappers", *LAYER},
 }
 """Which parts of the core a part of it may know. None knows the lab."""
 LAB = {

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from hetconv.cost import latency
+from hetconv.clock import LONGEST_SECONDS, ROUNDS, calmer_times, medians, times_in_turns, wall
+from hetconv.cost.circumstances import circumstances
 from hetconv.deployment import deploy
 from hetconv.deployment.choose import FormTimes, Work, form_times, int8_times
 from hetconv.deployment.works import works_of
@@ -42,6 +44,8 @@ class Target(Protocol):
 class DeployTarget:
     """This machine's CPU, by `hetconv.deploy`."""
 
+    precision = "float32"
+
     def __init__(self) -> None:
         self._forms: dict[tuple[Work, tuple[int, ...]], FormTimes] = {}
         self._circumstances: Circumstances | None = None
@@ -67,9 +71,10 @@ class DeployTarget:
         return deploy(model, example, timed=False)
 
     def network_times(self, prepared: Mapping[str, nn.Module], example: Tensor) -> dict[str, float]:
-        report = latency(prepared, example, memory_format="channels_last")
-        self._circumstances = report.circumstances
-        return {name: found.median_ms for name, found in report.latencies.items()}
+        found = calm_medians(prepared, example)
+        threads = torch.get_num_threads()
+        self._circumstances = circumstances(example.device, self.precision, "channels_last", example.shape[0], threads)
+        return found
 
     def circumstances(self) -> Circumstances | None:
         return self._circumstances
@@ -81,6 +86,8 @@ class Int8Target(DeployTarget):
     Args:
         calibration: images that ranges are taken from.
     """
+
+    precision = "int8"
 
     def __init__(self, calibration: Tensor) -> None:
         super().__init__()
@@ -96,6 +103,15 @@ class Int8Target(DeployTarget):
 
     def prepare(self, model: nn.Module, example: Tensor) -> nn.Module:
         return deploy(model, example, "int8", self.calibration, timed=False)
+
+
+def calm_medians(prepared: Mapping[str, nn.Module], example: Tensor) -> dict[str, float]:
+    """Milliseconds of each network, measured in turns, and once more where the machine was busy."""
+    x = example.contiguous(memory_format=torch.channels_last)
+    timers = {name: wall(network, x) for name, network in prepared.items()}
+    with torch.inference_mode():
+        times, _ = calmer_times(partial(times_in_turns, timers, ROUNDS, longest_seconds=LONGEST_SECONDS))
+    return medians(times)
 
 
 TARGETS = ("deploy", "int8")

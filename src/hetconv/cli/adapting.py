@@ -36,7 +36,7 @@ def adapt(
     images: Annotated[int, typer.Option(min=2, help="Training images that least squares looks at.")] = 2000,
     parts: Annotated[str, typer.Option("--p", help="Values of P to choose from.")] = "1,2,4,8,16,32",
     lr: Annotated[
-        float | None, typer.Option(help="Of the distillation, at its highest; a fifth of the network's own without.")
+        float | None, typer.Option(help="Of the distillation, at its highest; half of the network's own without.")
     ] = None,
     train_batch_size: Annotated[
         int | None, typer.Option(min=1, help="Of the distillation; the network's own without.")

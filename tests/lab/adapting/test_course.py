@@ -165,13 +165,13 @@ def test_a_budget_out_of_reach_is_one_line_and_keeps_the_plan(data, tmp_path):
     assert not (tmp_path / REFITTED).exists()
 
 
-def test_a_network_is_tuned_as_it_was_trained_at_a_fifth_of_the_rate(tmp_path):
+def test_a_network_is_tuned_as_it_was_trained_at_half_the_rate(tmp_path):
     own = Recipe(epochs=100, batch_size=256, learning_rate=0.5, weight_decay=1e-3, schedule="step", step_epochs=(50,))
     known = {**vars(own), "step_epochs": [50]}
     save_checkpoint(tmp_path / "trained.safetensors", network(), None, {"recipe": known}, ())
     found = tuning_of(tmp_path / "trained.safetensors", 30)
     assert found == Recipe(
-        epochs=30, batch_size=256, learning_rate=0.1, weight_decay=1e-3, schedule="cosine", warmup_epochs=0.5
+        epochs=30, batch_size=256, learning_rate=0.25, weight_decay=1e-3, schedule="cosine", warmup_epochs=0.5
     )
 
 

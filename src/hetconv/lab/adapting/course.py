@@ -36,7 +36,7 @@ PLAN, REFITTED, CHECKPOINT, DEPLOYED = (
 RECORD, REPORT = "adaptation.json", "report.md"
 TUNING = Recipe(epochs=10, batch_size=128, learning_rate=0.02, schedule="cosine", warmup_epochs=0.5)
 """How a refitted network is tuned whose own training is not known: a rate that does not forget where it begins."""
-RATE_SHARE = 0.2
+RATE_SHARE = 0.5
 """Of the rate that the network was trained with, where that is known."""
 
 
@@ -70,7 +70,7 @@ class Adaptation:
 
 
 def tuning_of(weights: Path, epochs: int) -> Recipe:
-    """How to tune a network: as it was trained, at a fifth of the rate, if its file is a checkpoint that says so."""
+    """How to tune a network: as it was trained, at half the rate, if its file is a checkpoint that says so."""
     warmup = min(TUNING.warmup_epochs, epochs / 10)
     own, rate = TUNING, TUNING.learning_rate
     with contextlib.suppress(
