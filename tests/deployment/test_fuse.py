@@ -58,11 +58,44 @@ def test_joins(function):
     assert not deployed.report.norms
 
 
-def test_silu_joins():
-    model, x = exact(Written(lambda x, conv, norm: F.silu(norm(conv(x))))), images()
+def gated(gate, turned):
+    def function(x, conv, norm):
+        y = norm(conv(x))
+        return gate(y) * y if turned else y * gate(y)
+
+    return function
+
+
+@pytest.mark.parametrize(
+    "function",
+    [lambda x, conv, norm: F.silu(norm(conv(x))), gated(torch.sigmoid, False), gated(lambda y: y.sigmoid(), True)],
+    ids=["silu", "x sigmoid(x)", "sigmoid(x) x"],
+)
+def test_silu_joins(function):
+    model, x = exact(Written(function)), images()
     deployed = deploy(model, x)
     assert calls(deployed) == ["contiguous", CONV]
     torch.testing.assert_close(deployed(x), model(x), rtol=4e-7, atol=1e-30)  # exp is within 2 ulp
+
+
+def test_hardswish_joins_in_both_ways_of_writing_it():
+    for function in (lambda x, conv, norm: F.hardswish(norm(conv(x))), gated(F.hardsigmoid, False)):
+        model, x = exact(Written(function)), images()
+        deployed = deploy(model, x)
+        assert calls(deployed) == ["contiguous", CONV]
+        torch.testing.assert_close(deployed(x), model(x), rtol=4e-7, atol=1e-6)  # a division more or less
+
+
+def test_a_gate_that_others_read_or_that_is_of_another_value_is_none():
+    def read_twice(x, conv, norm):
+        gate = torch.sigmoid(conv(x))
+        return conv(x) * gate + gate
+
+    for function in (read_twice, lambda x, conv, norm: conv(x) * torch.sigmoid(x)):
+        model, x = exact(Written(function)), images()
+        deployed = deploy(model, x)
+        assert "mul" in calls(deployed)
+        torch.testing.assert_close(deployed(x), model(x), rtol=4e-7, atol=1e-6)
 
 
 def used_twice(x, conv, norm):

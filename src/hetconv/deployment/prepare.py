@@ -16,7 +16,13 @@ from hetconv.deployment.lower import lower
 from hetconv.deployment.reuse import reuse_memory
 from hetconv.deployment.shapes import find_shapes, shapes_of
 from hetconv.deployment.signature import Signature
-from hetconv.deployment.simplify import check_allowed, drop_identities, fold_constants, fold_dimensions
+from hetconv.deployment.simplify import (
+    check_allowed,
+    drop_identities,
+    fold_constants,
+    fold_dimensions,
+    name_activations,
+)
 from hetconv.deployment.sites import Site, find_sites, module_of
 from hetconv.foreign import describe_error
 from hetconv.graph.calls import is_batch_norm
@@ -51,6 +57,7 @@ def captured_values(module: nn.Module, signature: Signature, whole: bool) -> Cap
         raise CaptureError(f"{effect}, which the network's code may read")
     fold_constants(captured)
     drop_identities(captured)
+    name_activations(captured)
     check_allowed(captured)
     return captured
 

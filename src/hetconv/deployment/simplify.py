@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch.fx import Node
+from torch.nn import functional
 
 from hetconv.graph.allowed import ATTRIBUTES, METHODS, describe, name_of
 from hetconv.graph.calls import arguments, called
@@ -13,6 +14,7 @@ from hetconv.graph.captured import Captured, call
 from hetconv.graph.tracing import CaptureError
 from hetconv.graph.values import views_of
 
+_GATED = {"sigmoid": functional.silu, "hardsigmoid": functional.hardswish}
 _DROPOUTS = ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout")
 
 
@@ -43,6 +45,30 @@ def drop_identities(captured: Captured) -> None:
             node.replace_all_uses_with(node.args[0])
             captured.graph.erase_node(node)
     captured.drop_unused()
+
+
+def name_activations(captured: Captured) -> None:
+    """Write x · sigmoid(x) as silu, and x · hardsigmoid(x) as hardswish: as one call, which may join a convolution."""
+    for node in list(captured.graph.nodes):
+        gate = _gate_of(node)
+        if gate is not None:
+            with captured.graph.inserting_before(node):
+                named = captured.graph.call_function(_GATED[called(gate)], (gate.args[0],))
+            named.meta = dict(node.meta)
+            node.replace_all_uses_with(named)
+            captured.graph.erase_node(node)
+            captured.graph.erase_node(gate)
+
+
+def _gate_of(node: Node) -> Node | None:
+    """The sigmoid of a product of a value with its own sigmoid, which nobody else reads."""
+    if called(node) != "mul" or len(node.args) != 2 or node.kwargs:
+        return None
+    for value, gate in (node.args, node.args[::-1]):
+        is_gate = isinstance(gate, Node) and called(gate) in _GATED and len(gate.users) == 1
+        if is_gate and gate.args == (value,) and not set(gate.kwargs) - {"inplace"}:  # type: ignore[union-attr]
+            return gate  # type: ignore[return-value]
+    return None
 
 
 def fold_dimensions(captured: Captured, dimensions: dict[Node, int]) -> None:
