@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from hetconv.lab.report.table import summarize
-from hetconv.lab.report.wording import further, headline, notes, times_as_fast
+from hetconv.lab.report.wording import advice, further, headline, notes, times_as_fast
 from hetconv.lab.results import Results
 
 from .example import example, run
@@ -25,6 +25,27 @@ def test_the_first_hetconv_variant_is_set_against_dense() -> None:
 )
 def test_speed_in_words(ratio: float, words: str) -> None:
     assert times_as_fast(ratio, "dense") == words
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "speedup", "words"),
+    [
+        (0.980, 2.0, "Worth it: 50% of the time is saved, and the accuracy is kept."),
+        (0.981, 4.0, "Worth it: 75% of the time is saved, and the accuracy is kept."),
+        (0.969, 2.0, "Worth it where 1.1 points of accuracy matter less than 50% of the time."),
+        (0.950, 1.25, "At a price: 3.0 points of accuracy are lost for 20% of the time; a smaller P or more training"),
+        (0.905, 2.0, "Not worth it as it is: 7.5 points of accuracy are lost; train longer"),
+        (0.990, 1.02, "Not worth it here: het-p4 is not faster."),
+        (0.990, 0.50, "Not worth it here: het-p4 is not faster."),
+        (None, 2.0, ""),
+        (0.980, None, ""),
+    ],
+)
+def test_advice_follows_the_numbers(accuracy: float | None, speedup: float | None, words: str) -> None:
+    dense, row = (next(row for row in summarize(example()) if row.variant == name) for name in ("dense", "het-p4"))
+    found = advice(replace(row, accuracy=accuracy, speedup_measured=speedup), replace(dense, accuracy=0.98))
+    assert found.startswith(words)
+    assert bool(found) == bool(words)
 
 
 def test_nothing_finished_yet() -> None:

@@ -14,6 +14,11 @@ from hetconv.records import Circumstances
 DEFAULT = "het-p4"
 FEW_SEEDS = {1: "One seed is", 2: "Two seeds are", 3: "Three seeds are", 4: "Four seeds are"}
 
+SMALLEST_GAIN = 0.05
+EQUAL_POINTS = 0.3
+PRICE_POINTS = (1.5, 5.0)
+"""Of accuracy lost: up to the first it is a choice, up to the second a price, beyond it a failure."""
+
 
 @dataclass(frozen=True)
 class Note:
@@ -37,10 +42,10 @@ def headline(results: Results) -> str:
 
 
 def further(results: Results) -> str:
-    """Who is fastest and who is most accurate, and how far the number of seeds carries."""
+    """Whether to use it; who is fastest and who is most accurate, and how far the number of seeds carries."""
     rows = summarize(results)
     decimals = accuracy_decimals(results.settings.test_images)
-    sentences = []
+    sentences = [text for text in (advice(_subject(rows), dense_row(rows)),) if text]
     accuracies = [(row.accuracy, row) for row in rows if row.accuracy is not None]
     if len(accuracies) > 1:
         best = max(accuracies, key=lambda pair: pair[0])[1]
@@ -54,6 +59,26 @@ def further(results: Results) -> str:
     if seeds in FEW_SEEDS:
         sentences.append(f"{FEW_SEEDS[seeds]} too few to tell a small difference in accuracy from chance.")
     return " ".join(sentences)
+
+
+def advice(row: Row | None, dense: Row | None) -> str:
+    """Whether to use a variant in the place of the dense network, in words that follow the numbers."""
+    if row is None or dense is None or None in (row.accuracy, dense.accuracy, row.speedup_measured):
+        return ""
+    assert row.accuracy is not None
+    assert dense.accuracy is not None
+    assert row.speedup_measured is not None
+    lost, saved = 100 * (dense.accuracy - row.accuracy), 1 - 1 / row.speedup_measured
+    points = f"{lost:.1f} points of accuracy"
+    if saved < SMALLEST_GAIN:
+        return f"Not worth it here: {row.variant} is not faster."
+    if lost <= EQUAL_POINTS:
+        return f"Worth it: {saved:.0%} of the time is saved, and the accuracy is kept."
+    if lost <= PRICE_POINTS[0]:
+        return f"Worth it where {points} matter less than {saved:.0%} of the time."
+    if lost <= PRICE_POINTS[1]:
+        return f"At a price: {points} are lost for {saved:.0%} of the time; a smaller P or more training loses less."
+    return f"Not worth it as it is: {points} are lost; train longer, or take a smaller P."
 
 
 def notes(results: Results) -> tuple[Note, ...]:
