@@ -145,6 +145,7 @@ def bench_command(
     out: Annotated[Path, typer.Option(help="Folder for bench.json, bench.md and bench.png.")] = Path("runs/bench"),
     variants: Annotated[str, typer.Option("--variant", help="Comma-separated specs, beside dense.")] = "het-p4",
     runtimes: Annotated[str, typer.Option(help=f"Comma-separated, of {', '.join(RUNTIMES)}; all without.")] = "",
+    precisions: Annotated[str, typer.Option("--precision", help="float32, int8 or both: float32,int8.")] = "float32",
     input_size: InputSize = None,
     num_classes: Classes = 10,
     width: Width = 1.0,
@@ -166,7 +167,7 @@ def bench_command(
     chosen = tuple(runtimes.split(",")) if runtimes else RUNNERS
     progress = Console(stderr=True)
     settings = [
-        Bench(model, names, size, num_classes, width, batch_size, count, rounds, chosen)
+        Bench(model, names, size, num_classes, width, batch_size, count, rounds, chosen, tuple(precisions.split(",")))
         for count in thread_counts(threads)
     ]
     stems = {one.threads: "bench" if len(settings) == 1 else f"bench-threads-{one.threads}" for one in settings}

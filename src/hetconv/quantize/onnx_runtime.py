@@ -15,10 +15,12 @@ PACKAGES = ("onnx", "onnxruntime")
 SUFFIXES = (".onnx",)
 
 
-def quantize(model: Path, calibration: Array, folder: Path) -> Path:
+def quantize(model: Path, calibration: Array, folder: Path, reduce_range: bool = True) -> Path:
     """Write the quantized model into a folder.
 
-    Weights have 7 bits: where a processor has no VNNI instructions, sums of two 8-bit products would overflow.
+    Args:
+        reduce_range: whether weights have 7 bits: where a processor has no VNNI instructions, sums of two 8-bit
+            products would overflow.
     """
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
@@ -30,7 +32,7 @@ def quantize(model: Path, calibration: Array, folder: Path) -> Path:
             warnings.simplefilter("ignore")
             quantize_static(
                 model, out, _reader(model, calibration), quant_format=QuantFormat.QDQ, per_channel=True,
-                reduce_range=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+                reduce_range=reduce_range, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
             )  # fmt: skip
     finally:
         logging.root.setLevel(level)

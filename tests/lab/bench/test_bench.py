@@ -38,6 +38,33 @@ def test_every_runtime_runs_every_variant(results):
         assert entry.error < 1e-4
 
 
+def test_both_precisions_are_measured_where_the_runtime_has_them():
+    network = {"model": "vgg16_cifar", "input_size": (3, 32, 32), "width": 0.125, "rounds": 2}
+    runtimes = ("deployed", "torch_eager", "onnx_runtime")
+    found = bench(Bench(variants=("het-p4",), runtimes=runtimes, precisions=("float32", "int8"), **network))
+    assert found.variants == ("het-p4", "het-p4 int8")
+    assert found.macs["het-p4"] == found.macs["het-p4 int8"]
+    entries = {(entry.runtime, entry.variant): entry for entry in found.entries}
+    assert entries["PyTorch", "het-p4 int8"].reason == "it is not measured in int8"
+    for runtime in ("hetconv deployed", "ONNX Runtime"):
+        exact, rounded = entries[runtime, "het-p4"], entries[runtime, "het-p4 int8"]
+        assert (exact.reason, rounded.reason) == (None, None)
+        assert exact.error < 1e-4 < rounded.error < 0.25
+        assert rounded.latency.median_ms > 0
+
+
+def test_a_precision_that_is_not_known_is_refused():
+    with pytest.raises(UsageError, match="precision='int4' must be of float32, int8"):
+        Bench("resnet20_cifar", precisions=("int4",))
+
+
+def test_an_int8_output_that_is_far_off_is_a_line(monkeypatch):
+    monkeypatch.setattr(module, "LARGEST_INT8_ERROR", 0.0)
+    (entry,) = bench(Bench(variants=("het-p4",), runtimes=("deployed",), precisions=("int8",), **SMALL)).entries
+    assert entry.latency is None
+    assert "hetconv deployed in 8 bits differs by" in entry.reason
+
+
 def test_an_onnx_process_holds_no_torch(results):
     """What is measured is the runtime: its process is smaller than PyTorch's, which holds all of hetconv."""
     peaks = {entry.runtime: entry.peak_bytes for entry in results.entries}
@@ -214,7 +241,7 @@ def test_networks_are_the_same_in_every_process(tmp_path):
 
 @pytest.mark.parametrize("name", ["onnx_runtime_native", "open_vino", "ncnn_runtime"])
 def test_other_runtimes_where_they_are(name):
-    reason = registry.find_runner(name).why_not()
+    reason = registry.find_runner(name).why_not("float32")
     if reason is not None:
         pytest.skip(reason)
     settings = Bench("vgg16_cifar", ("dense",), (3, 32, 32), width=0.125, rounds=1, runtimes=(name,))

@@ -28,6 +28,8 @@ from hetconv.lab.bench.registry import RUNNERS, Runner, find_runner
 from hetconv.lab.results import BenchEntry, BenchResults
 from hetconv.records import Circumstances, Latency
 
+PRECISIONS = ("float32", "int8")
+LARGEST_INT8_ERROR = 0.25
 SAMPLE_MS = 30.0
 SETTLE_SECONDS = 0.15
 """Several threads wait for work by spinning when theirs is done, some for a tenth of a second; then they sleep."""
@@ -44,6 +46,7 @@ class Bench:
         threads: of every runtime.
         rounds: timed turns; in each, every runtime runs every variant for about 30 ms.
         runtimes: names of `RUNNERS`.
+        precisions: of `PRECISIONS`, each with every variant.
 
     Raises:
         UsageError: a number is out of its range, or a runtime is not known.
@@ -58,6 +61,7 @@ class Bench:
     threads: int = 1
     rounds: int = 20
     runtimes: tuple[str, ...] = RUNNERS
+    precisions: tuple[str, ...] = ("float32",)
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "threads", "rounds"):
@@ -67,12 +71,14 @@ class Bench:
             raise UsageError(f"variants={','.join(self.variants)!r} must name at least one variant, and each once")
         for runtime in self.runtimes:
             find_runner(runtime)
+        if not self.precisions or not set(self.precisions) <= set(PRECISIONS):
+            raise UsageError(f"precision={','.join(self.precisions)!r} must be of {', '.join(PRECISIONS)}")
 
     def networks(self) -> dict[str, Network]:
-        return {
-            variant: Network(self.model, variant, self.input_size, self.num_classes, self.width, self.batch_size)
-            for variant in self.variants
-        }
+        """By their titles."""
+        given = self.input_size, self.num_classes, self.width, self.batch_size
+        found = [Network(self.model, variant, *given, one) for one in self.precisions for variant in self.variants]
+        return {network.title: network for network in found}
 
 
 def bench(settings: Bench, notice: Callable[[str], None] = SAY_NOTHING) -> BenchResults:
@@ -102,12 +108,12 @@ def bench_in_turns(several: Sequence[Bench], notice: Callable[[str], None] = SAY
         made: dict[Network, _Made] = {}
         started = []
         for at, settings in enumerate(several):
-            for variant, network in settings.networks().items():
-                folder = Path(scratch) / f"{at}-{variant}"
+            for title, network in settings.networks().items():
+                folder = Path(scratch) / f"{at}-{title}"
                 made[network] = made[network].again(folder) if network in made else _Made.of(network, folder)
                 for name in settings.runtimes:
                     runner = find_runner(name)
-                    notice(f"{runner.title}, {variant}, {settings.threads} thread(s): preparing and starting")
+                    notice(f"{runner.title}, {title}, {settings.threads} thread(s): preparing and starting")
                     entry, worker = _started(runner, network, folder, made[network].expected, settings.threads)
                     started.append((at, entry, worker))
                     if worker is not None:
@@ -158,8 +164,8 @@ def _results(settings: Bench, macs: dict[Network, int], entries: list[BenchEntry
         settings.input_size,
         settings.num_classes,
         settings.width,
-        settings.variants,
-        {variant: macs[network] for variant, network in settings.networks().items()},
+        tuple(settings.networks()),
+        {title: macs[network] for title, network in settings.networks().items()},
         _circumstances(settings),
         tuple(replace(entry, runtime=titles[entry.runtime]) for entry in ordered),
     )
@@ -169,23 +175,38 @@ def _started(
     runner: Runner, network: Network, folder: Path, expected: Reference, threads: int
 ) -> tuple[BenchEntry, Worker | None]:
     """A runtime that runs the network and has been compared; without one, an entry that says why."""
-    reason = runner.why_not()
+    reason = runner.why_not(network.precision)
     if reason is not None:
-        return BenchEntry(runner.name, network.variant, reason), None
+        return BenchEntry(runner.name, network.title, reason), None
     worker = None
     try:
         remark = prepared(runner, folder, threads)
         worker = Worker(runner, folder, threads)
         output = worker.output
-        (checked,) = compare(runner.title, lambda _: output, [network.example()], [expected])
-    except Exception as error:  # whatever somebody else's runtime does
+        error = _error(runner.title, output, network, expected)
+    except Exception as problem:  # whatever somebody else's runtime does
         if worker is not None:
             worker.close()
-        return BenchEntry(runner.name, network.variant, describe_error(error)), None
-    entry = BenchEntry(
-        runner.name, network.variant, None, remark, None, worker.cold_start_ms, worker.peak_bytes, checked.error
-    )
+        return BenchEntry(runner.name, network.title, describe_error(problem)), None
+    entry = BenchEntry(runner.name, network.title, None, remark, None, worker.cold_start_ms, worker.peak_bytes, error)
     return entry, worker
+
+
+def _error(title: str, output: np.ndarray, network: Network, expected: Reference) -> float:
+    """How far the first output is off, which may be a quarter of its size in 8 bits.
+
+    Raises:
+        HetconvError: it is further off.
+    """
+    if network.precision == "float32":
+        return compare(title, lambda _: output, [network.example()], [expected])[0].error
+    right = expected.exact[0].double()
+    if tuple(output.shape) != tuple(right.shape):
+        raise HetconvError(f"{title} returns {output.shape}, the model {tuple(right.shape)}")
+    error = float((torch.tensor(output).double() - right).norm() / right.norm())
+    if not error <= LARGEST_INT8_ERROR:
+        raise HetconvError(f"{title} in 8 bits differs by {error:.0%} of the output")
+    return error
 
 
 def _timed(running: dict[int, Worker], rounds: int, settle_seconds: float) -> tuple[dict[int, Latency], dict[int, str]]:

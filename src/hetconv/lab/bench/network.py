@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from hetconv.lab.models import create_model
 from hetconv.tensor_file import read_tensors
 
+CALIBRATED = 32
 FILE, WEIGHTS = "network.json", "weights.safetensors"
 
 
@@ -27,6 +28,12 @@ class Network:
     num_classes: int = 10
     width: float = 1.0
     batch_size: int = 1
+    precision: str = "float32"
+
+    @property
+    def title(self) -> str:
+        """How tables name it."""
+        return self.variant if self.precision == "float32" else f"{self.variant} {self.precision}"
 
     def create(self) -> nn.Module:
         """The network in evaluation mode, its weights and batch-norm statistics drawn from a fixed seed."""
@@ -43,6 +50,10 @@ class Network:
     def example(self) -> Tensor:
         """(B, C, H, W), float32"""
         return torch.randn(self.batch_size, *self.input_size, generator=torch.Generator().manual_seed(1))
+
+    def calibration(self) -> Tensor:
+        """Images that ranges of 8 bits are taken from."""
+        return torch.randn(CALIBRATED, *self.input_size, generator=torch.Generator().manual_seed(2))
 
     def save(self, model: nn.Module, folder: Path) -> None:
         """Write what `load` reads."""

@@ -4,6 +4,7 @@ It has:
 
     TITLE                          how the table names it
     PACKAGES                       {package: oldest version that it works with}
+    PRECISIONS                     those that it runs; float32 alone without
     prepare(folder, threads)       write into the folder what the runtime loads; returns a remark for the table.
                                    The folder holds what `Network.save` wrote. It runs in a process of its own, too,
                                    and may import hetconv.
@@ -54,8 +55,10 @@ class Runner:
     def packages(self) -> dict[str, str]:
         return dict(self.module.PACKAGES)
 
-    def why_not(self) -> str | None:
+    def why_not(self, precision: str) -> str | None:
         """Why it cannot be measured here; None if it can."""
+        if precision not in getattr(self.module, "PRECISIONS", ("float32",)):
+            return f"it is not measured in {precision}"
         reasons = (why_not(package, oldest) for package, oldest in self.packages.items())
         return next((reason for reason in reasons if reason is not None), None)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 TITLE = "hetconv deployed"
 PACKAGES = {"torch": "2.11"}
+PRECISIONS = ("float32", "int8")
 FILE = "deployed.safetensors"
 
 
@@ -22,7 +23,13 @@ def prepare(folder: Path, threads: int) -> str:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        deploy(model, network.example(), timed=False).save(folder / FILE)
+        int8 = network.precision == "int8"
+        made = (
+            deploy(model, network.example(), "int8", network.calibration(), timed=False)
+            if int8
+            else deploy(model, network.example(), timed=False)
+        )
+        made.save(folder / FILE)
     finally:
         torch.set_num_threads(before)
     return ""

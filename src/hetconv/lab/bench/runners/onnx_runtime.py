@@ -8,13 +8,23 @@ from typing import Any
 
 TITLE = "ONNX Runtime"
 PACKAGES = {"onnxruntime": "1.18", "onnx": "1.16", "onnxscript": "0.5"}
+PRECISIONS = ("float32", "int8")
 FILE = "onnx_runtime.onnx"
 
 
 def prepare(folder: Path, threads: int) -> str:
     from hetconv.lab.bench.forms import fastest_form
+    from hetconv.lab.bench.network import Network
+    from hetconv.ops import native
+    from hetconv.quantize.onnx_runtime import quantize
 
-    return fastest_form(folder, FILE, lambda at, count: load(at, count, alone=False), threads)
+    remark = fastest_form(folder, FILE, lambda at, count: load(at, count, alone=False), threads)
+    network = Network.load(folder)[0]
+    if network.precision == "int8":
+        has_vnni = "vnni" in native.instruction_set()
+        made = quantize(folder / FILE, network.calibration().numpy(), folder, reduce_range=not has_vnni)
+        made.replace(folder / FILE)
+    return remark
 
 
 def load(folder: Path, threads: int, alone: bool = True) -> Callable[[Any], Any]:

@@ -8,13 +8,25 @@ from typing import Any
 
 TITLE = "OpenVINO"
 PACKAGES = {"openvino": "2024.0", "onnx": "1.16", "onnxscript": "0.5"}
+PRECISIONS = ("float32", "int8")
 FILE = "open_vino.onnx"
 
 
 def prepare(folder: Path, threads: int) -> str:
+    from hetconv.errors import HetconvError
     from hetconv.lab.bench.forms import fastest_form
+    from hetconv.lab.bench.network import Network
+    from hetconv.quantize.open_vino import quantize
+    from hetconv.runtimes import why_not
 
-    return fastest_form(folder, FILE, load, threads)
+    remark = fastest_form(folder, FILE, load, threads)
+    network = Network.load(folder)[0]
+    if network.precision == "int8":
+        reason = why_not("nncf", "2.10")
+        if reason is not None:
+            raise HetconvError(reason)
+        quantize(folder / FILE, network.calibration().numpy(), folder)
+    return remark
 
 
 def load(folder: Path, threads: int) -> Callable[[Any], Any]:
@@ -23,7 +35,9 @@ def load(folder: Path, threads: int) -> Callable[[Any], Any]:
 
     settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     core = openvino.Core()
-    request = core.compile_model(core.read_model(folder / FILE), "CPU", settings).create_infer_request()
+    quantized = folder / "quantized.xml"
+    model = core.read_model(quantized if quantized.exists() else folder / FILE)
+    request = core.compile_model(model, "CPU", settings).create_infer_request()
 
     def run(x: Any) -> Any:
         (output,) = request.infer([x], share_inputs=True).values()
