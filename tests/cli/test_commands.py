@@ -92,10 +92,11 @@ def test_a_checkpoint_says_width_classes_variant_and_input_size(
     path = tmp_path / "checkpoint.safetensors"
     model = create_model("resnet20_cifar", "het-p8", 7, width=0.5)
     identity = {
-        "network": title("resnet20_cifar", 0.5), "variants": ["het-p8"], "num_classes": 7, "input_size": [3, 24, 40]
+        "network": title("resnet20_cifar", 0.5), "variants": ["het-p8"], "num_classes": 7, "input_size": [3, 24, 40],
+        "class_names": list("abcdefg"),
     }  # fmt: skip
     save_checkpoint(path, model, None, identity, ())
-    assert Trained.of(path) == Trained("resnet20_cifar", 0.5, "het-p8", 7, (3, 24, 40))
+    assert Trained.of(path) == Trained("resnet20_cifar", 0.5, "het-p8", 7, (3, 24, 40), tuple("abcdefg"))
     out = str(tmp_path / "out.onnx")
     assert run(["export", "resnet20_cifar", "--weights", str(path), "--out", out, "--form", "dense"]) == 0
     read = capsys.readouterr()

@@ -40,10 +40,19 @@ def test_loaded_is_the_same(tmp_path, monkeypatch, native_too):
     loaded = load_deployed(str(tmp_path / "a"))
     assert torch.equal(loaded(x), deployed(x))
     assert loaded.report == deployed.report
+    assert (loaded.class_names, loaded.image_size) == ((), None)
     loaded.save(tmp_path / "b")
     (header, first), (again, second) = content(tmp_path / "a"), content(tmp_path / "b")
     assert header == again
     assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def test_classes_and_image_size_are_in_the_file(saved):
+    deployed, path = saved
+    deployed.class_names, deployed.image_size = ("a", "b"), 96
+    deployed.save(path)
+    loaded = load_deployed(path)
+    assert (loaded.class_names, loaded.image_size) == (("a", "b"), 96)
 
 
 def content(path):

@@ -1,5 +1,7 @@
 """Every file of a trained network is opened, evaluated and asked about pictures."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from PIL import Image
@@ -103,6 +105,26 @@ def pictures(tmp_path):
     for file, colour in zip(found, ((0, 255, 0), (0, 0, 255)), strict=True):
         Image.new("RGB", (40, 30), colour).save(file)
     return found
+
+
+@pytest.mark.skipif(native.why_not_loaded() is not None, reason="no native kernels")
+def test_a_network_of_an_image_folder_knows_its_classes_and_image_size(tmp_path, capsys):
+    """From training to the deployed file, in float32 and 8 bits."""
+    photos = Path(__file__).parent.parent / "photos"
+    train = ["train", "resnet20_cifar", "--variant", "het-p2", "--width", "0.25", "--data", f"imagefolder:{photos}"]
+    tiny = ["--epochs", "1", "--train-limit", "8", "--batch-size", "4", "--image-size", "32", "--threads", "1"]
+    assert run([*train, *tiny, "--out", str(tmp_path / "runs")]) == 0
+    checkpoint = next(tmp_path.glob("runs/**/checkpoint.safetensors"))
+    names = tuple(sorted(folder.name for folder in (photos / "val").iterdir()))
+    for options in ([], ["--precision", "int8", "--data", f"imagefolder:{photos}"]):
+        out = tmp_path / "deployed.safetensors"
+        assert run(["deploy", "resnet20_cifar", "--weights", str(checkpoint), "--out", str(out), *options]) == 0
+        opened = open_network(out)
+        assert (opened.class_names, opened.image_size) == (names, 32)
+        capsys.readouterr()
+        assert run(["predict", str(out), str(next((photos / "val" / names[0]).iterdir())), "--top", "9"]) == 0
+        said = capsys.readouterr().out
+        assert all(name in said for name in names)
 
 
 def test_pictures_get_their_likeliest_classes(pictures, tmp_path):

@@ -65,13 +65,14 @@ def deploy(
 
     check_output(out, *([] if weights is None else [weights]))
     set_threads(threads)
-    network, own_size = trained_network(model, weights, variant, num_classes, width)
-    size = own_size if input_size is None else sizes_of(input_size)
+    network, own = trained_network(model, weights, variant, num_classes, width)
+    size = own.input_size if input_size is None else sizes_of(input_size)
     if precision == "float32" and data is None:
         deployed = deploy_network(network, example_of(batch_size, size))
     else:
         calibration, test = calibration_of(data, calibration_images, size)
         deployed = deploy_network(network, example_of(batch_size, size), precision, calibration, test)
+    deployed.class_names, deployed.image_size = own.class_names, size[-1]
     deployed.save(out)
     say(deployed.report)
     say(f"deployed: {out}")
@@ -113,8 +114,8 @@ def export(
     from hetconv.lab.named import trained_network
 
     check_output(out, *([] if weights is None else [weights]))
-    network, own_size = trained_network(model, weights, variant, num_classes, width)
-    size = own_size if input_size is None else sizes_of(input_size)
+    network, own = trained_network(model, weights, variant, num_classes, width)
+    size = own.input_size if input_size is None else sizes_of(input_size)
     say(export_onnx(network, example_of(batch_size, size), out, form, threads=threads, runtime=runtime))
     tell_if_random(model, weights)
 

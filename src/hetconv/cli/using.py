@@ -43,10 +43,13 @@ def predict_command(
     top: Annotated[int, typer.Option(min=1, help="How many classes are shown.")] = 5,
     names: Annotated[
         Path | None,
-        typer.Option("--class-names", help="A text file, one name a line; or a folder with a folder for each class."),
+        typer.Option(
+            "--class-names",
+            help="A text file, one name a line; or a folder with a folder for each class. The network's own without.",
+        ),
     ] = None,
     image_size: Annotated[
-        int | None, typer.Option(min=8, max=16384, help="Height and width, in pixels; the checkpoint's, or 224.")
+        int | None, typer.Option(min=8, max=16384, help="Height and width, in pixels; the file's own, or 224.")
     ] = None,
     model: NetworkName = None,
     variant: TrainedVariant = None,
@@ -58,7 +61,7 @@ def predict_command(
     from hetconv.lab.inference import IMAGE_SIZE, class_names, predict
 
     opened = _opened(file, model, variant, num_classes, width, threads)
-    given = [] if names is None else class_names(names.expanduser())
+    given = opened.class_names if names is None else class_names(names.expanduser())
     size = opened.image_size if image_size is None else image_size
     for prediction in predict(opened.network, images, IMAGE_SIZE if size is None else size, top, given):
         say(prediction)

@@ -23,10 +23,15 @@ class Deployed(nn.Module):
         network: the captured graph; or, if the original could not be captured whole, its Python code around the
             graphs of its parts.
         report: what became of each convolution.
+        class_names: of a classifier, in order, if they are known; kept in the file, as is
+        image_size: the height and width of the images that it was trained on, if that is known.
     """
 
-    def __init__(self, network: nn.Module, report: DeployReport) -> None:
+    def __init__(
+        self, network: nn.Module, report: DeployReport, class_names: tuple[str, ...] = (), image_size: int | None = None
+    ) -> None:
         super().__init__()
+        self.class_names, self.image_size = class_names, image_size
         self.network, self.report = network.requires_grad_(False), report
         super().train(False)
 

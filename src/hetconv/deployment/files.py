@@ -41,6 +41,8 @@ class Header(Record):
     parts: tuple[SavedPart, ...]
     report: DeployReport
     int8: SavedInt8 | None = None
+    class_names: tuple[str, ...] = ()
+    image_size: int | None = None
 
 
 def save_deployed(deployed: Deployed, path: Path) -> None:
@@ -64,7 +66,8 @@ def save_deployed(deployed: Deployed, path: Path) -> None:
     if isinstance(deployed.network, Int8Network):
         int8, values = save_int8(deployed.network)
         tensors |= {name: value.contiguous().clone() for name, value in values.items()}
-    header = TypeAdapter(Header).dump_json(Header(FORMAT, tuple(parts), deployed.report, int8)).decode()
+    found = Header(FORMAT, tuple(parts), deployed.report, int8, tuple(deployed.class_names), deployed.image_size)
+    header = TypeAdapter(Header).dump_json(found).decode()
     write_atomically(path, save(tensors, metadata={_HEADER: header, _CHECKSUM: _checksum(header, tensors)}))
 
 
@@ -95,12 +98,16 @@ def load_deployed(path: Path | str, model: nn.Module | None = None) -> Deployed:
         raise DamagedFileError(path, "it holds no graph")
     try:
         if header.int8 is not None:
-            return Deployed(load_int8(header.int8, tensors), header.report)
+            return _deployed(load_int8(header.int8, tensors), header)
         with torch.inference_mode(False), torch.no_grad():
             parts = [load_part(part, tensors) for part in header.parts]
     except (GraphError, KeyError, IndexError, UsageError, TypeError, ValueError, RuntimeError) as error:
         raise DamagedFileError(path, f"its graph cannot be read: {error}") from error
-    return Deployed(_network(path, parts, tensors, model), header.report)
+    return _deployed(_network(path, parts, tensors, model), header)
+
+
+def _deployed(network: nn.Module, header: Header) -> Deployed:
+    return Deployed(network, header.report, header.class_names, header.image_size)
 
 
 def _network(

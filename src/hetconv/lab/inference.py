@@ -28,11 +28,12 @@ Network = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Opened:
-    """A network that takes images (B, C, H, W) and gives (B, classes); `image_size` is what it was trained on, where
-    its file says so."""
+    """A network that takes images (B, C, H, W) and gives (B, classes); the size of the images that it was trained on
+    and the names of its classes, where its file says so."""
 
     network: Network
     image_size: int | None = None
+    class_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,12 +90,13 @@ def open_network(
     except (NotSafetensorsError, OSError) as error:
         raise UsageError(f"{path} is neither an ONNX file (.onnx) nor a safetensors file ({error})") from error
     if deployed:
-        return Opened(load_deployed(path))
+        network = load_deployed(path)
+        return Opened(network, network.image_size, network.class_names)
     trained = Trained.of(path)
     if model is None and (trained is None or not starts_random(trained.network)):
         raise UsageError(f"{path} does not say whose weights it holds; give the network with --model")
-    network, size = trained_network(model or trained.network, path, variant, num_classes, width)  # type: ignore[union-attr]
-    return Opened(network, None if trained is None else size[-1])
+    made, own = trained_network(model or trained.network, path, variant, num_classes, width)  # type: ignore[union-attr]
+    return Opened(made, None if trained is None else own.input_size[-1], own.class_names)
 
 
 def evaluate(network: Network, data: Data) -> Accuracy:

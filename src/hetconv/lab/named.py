@@ -19,8 +19,8 @@ def trained_network(
     variant: str | None = None,
     num_classes: int | None = None,
     width: float | None = None,
-) -> tuple[nn.Module, tuple[int, int, int]]:
-    """A named network with the weights of a file, in evaluation mode, and the size of its input.
+) -> tuple[nn.Module, Trained]:
+    """A named network with the weights of a file, in evaluation mode, and what the file says of it.
 
     What is None is as the file says, where it is a checkpoint of a network of this name; else it is dense, with 10
     classes and width 1.
@@ -39,4 +39,4 @@ def trained_network(
     ).eval()
     if weights is not None:
         load_weights(weights, network)
-    return network, own.input_size
+    return network, own

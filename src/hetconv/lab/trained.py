@@ -16,13 +16,15 @@ _TIMES = " × "
 
 @dataclass(frozen=True)
 class Trained:
-    """A network of a checkpoint, in the words of `create_model`, and one example's (channels, height, width)."""
+    """A network of a checkpoint, in the words of `create_model`; one example's (channels, height, width); the names of
+    the classes, if its data had any."""
 
     network: str
     width: float
     variant: str
     num_classes: int
     input_size: tuple[int, int, int]
+    class_names: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, path: Path) -> Self | None:
@@ -31,7 +33,8 @@ class Trained:
             identity = json.loads(read_metadata(path)[METADATA])["identity"]
             network, width = network_and_width(identity["network"])
             (variant,) = identity["variants"]
-            return cls(network, width, variant, int(identity["num_classes"]), tuple(identity["input_size"]))
+            names = tuple(map(str, identity.get("class_names", ())))
+            return cls(network, width, variant, int(identity["num_classes"]), tuple(identity["input_size"]), names)
         except (OSError, NotSafetensorsError, KeyError, TypeError, ValueError):
             return None
 

@@ -20,6 +20,7 @@ from hetconv.adaptation.planning import PARTS, check_asked, plan
 from hetconv.adaptation.refit import refit_
 from hetconv.adaptation.targets import CALIBRATED, Target, target_of
 from hetconv.convert import convert_
+from hetconv.deployment import Deployed
 from hetconv.errors import DamagedFileError, UsageError
 from hetconv.files import write_atomically
 from hetconv.lab.adapting.course_record import Course, Step
@@ -199,9 +200,10 @@ class _Runner:
         if self.wanted.target == "int8":
             self._add("in 8 bits", prepared["adapted"], 0.0)
         self._save(replace(self.record, original_ms=times["original"], adapted_ms=times["adapted"]))
-        save = getattr(prepared["adapted"], "save", None)
-        if save is not None:
-            save(self.out / DEPLOYED)
+        adapted = prepared["adapted"]
+        if isinstance(adapted, Deployed):
+            adapted.class_names, adapted.image_size = self.data.class_names, self.data.input_size[-1]
+            adapted.save(self.out / DEPLOYED)
         write_atomically(self.out / REPORT, course_markdown(self.record, chosen).encode())
         return self.record
 

@@ -123,7 +123,8 @@ class Comparison:
         """What a run's checkpoint must be of to be gone on from, as JSON gives it back."""
         stages = StageSettings() if parse_variant(variant).method is None else self.stages
         settings = replace(self, variants=(variant,), seeds=(seed,), stages=stages).settings(data)
-        return adapter(StudySettings).dump_python(settings, mode="json")  # type: ignore[no-any-return]
+        names = {"class_names": list(data.class_names)} if data.class_names else {}
+        return adapter(StudySettings).dump_python(settings, mode="json") | names  # type: ignore[no-any-return]
 
     def check_classifies(self, data: Data) -> None:
         """Find out before hours of training that a network does not take these images, is no classifier, or cannot be

@@ -30,7 +30,11 @@ DIGITS_TEST_IMAGES = 360
 
 @dataclass(frozen=True)
 class Data:
-    """A data set split into what is trained on and what is held out; images are normalized (B, 3, H, W)."""
+    """A data set split into what is trained on and what is held out; images are normalized (B, 3, H, W).
+
+    Attributes:
+        class_names: of an image folder, in the order of its labels.
+    """
 
     name: str
     num_classes: int
@@ -38,6 +42,7 @@ class Data:
     train: Dataset[Any] | ShardSplit
     test: Dataset[Any] | ShardSplit
     workers: int = 0
+    class_names: tuple[str, ...] = ()
 
     def train_loader(self, batch_size: int, share: Share = ALL) -> DataLoader[Any]:
         """Batches of augmented images in an order drawn from PyTorch's global generator; the last, partial one is
@@ -181,8 +186,9 @@ def _imagefolder(folder: Path, image_size: int, workers: int) -> Data:
     if splits["train"].classes != splits["val"].classes:
         difference = sorted(set(splits["train"].classes) ^ set(splits["val"].classes))
         raise UsageError(f"imagefolder: {folder}/train and /val have different classes: {', '.join(difference[:5])}")
-    classes = len(splits["train"].classes)
-    return Data("imagefolder", classes, (3, image_size, image_size), splits["train"], splits["val"], workers)
+    names = tuple(splits["train"].classes)
+    size = 3, image_size, image_size
+    return Data("imagefolder", len(names), size, splits["train"], splits["val"], workers, names)
 
 
 def _shards(folder: Path, image_size: int, workers: int) -> Data:
