@@ -43,6 +43,7 @@ def test_both_precisions_are_measured_where_the_runtime_has_them():
     runtimes = ("deployed", "torch_eager", "onnx_runtime")
     found = bench(Bench(variants=("het-p4",), runtimes=runtimes, precisions=("float32", "int8"), **network))
     assert found.variants == ("het-p4", "het-p4 int8")
+    assert found.circumstances.dtype == "float32 and int8"
     assert found.macs["het-p4"] == found.macs["het-p4 int8"]
     entries = {(entry.runtime, entry.variant): entry for entry in found.entries}
     assert entries["PyTorch", "het-p4 int8"].reason == "it is not measured in int8"

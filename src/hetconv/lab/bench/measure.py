@@ -235,7 +235,11 @@ def _timed(running: dict[int, Worker], rounds: int, settle_seconds: float) -> tu
 
 def _circumstances(settings: Bench) -> Circumstances:
     found = circumstances(
-        torch.device("cpu"), "float32", "each runtime's own format", settings.batch_size, settings.threads
+        torch.device("cpu"),
+        " and ".join(settings.precisions),
+        "each runtime's own format",
+        settings.batch_size,
+        settings.threads,
     )
     packages = {package for name in settings.runtimes for package in find_runner(name).packages}
     versions = {}
