@@ -68,7 +68,8 @@ def _study(study: StudyResults) -> Iterable[str]:
     yield from [f"## {study.title}", "", f"Recipe: {study.recipe_source}. {NOTES.get(study.name, '')}".rstrip(), ""]
     yield f"{done} of {asked} runs are done. This command does the rest, on any machine:"
     yield from ["", "```sh", _command(study), "```", ""]
-    for verdict in sorted(verdicts(study), key=lambda verdict: ORDER[verdict.state]):
+    judged = [verdict for verdict in verdicts(study) if verdict.claim.relation != "cheaper"]
+    for verdict in sorted(judged, key=lambda verdict: ORDER[verdict.state]):
         yield f"- **{verdict.text}**: {verdict.claim.text}. {verdict.words}. Source: {verdict.claim.source}."
     yield ""
     titles = ("variant", "accuracy %", "to dense, points", "seeds", "MACs, M", "deployed, ms", "speed-up")
@@ -81,7 +82,8 @@ def _study(study: StudyResults) -> Iterable[str]:
         "Accuracy: mean ± standard deviation over seeds; difference: paired by seed, 95 % interval. Times: one",
     ]
     yield f"interleaved run, {circumstances_text(results.circumstances)}."
-    yield from ["Seconds of training are as they came, beside other work and with pauses: they compare nothing.", ""]
+    yield "Seconds of training are as they came, beside other work and with pauses: they compare nothing, and no claim on"
+    yield from ["the time of training is judged.", ""]
     for chart in CHARTS:
         drawn = chart(results)
         if drawn.figure is not None:
