@@ -82,8 +82,8 @@ def _study(study: StudyResults) -> Iterable[str]:
         "Accuracy: mean ± standard deviation over seeds; difference: paired by seed, 95 % interval. Times: one",
     ]
     yield f"interleaved run, {circumstances_text(results.circumstances)}."
-    yield "Seconds of training are as they came, beside other work and with pauses: they compare nothing, and no claim on"
-    yield from ["the time of training is judged.", ""]
+    yield "Seconds of training are as they came, beside other work and with pauses: they compare nothing, and no claim"
+    yield from ["on the time of training is judged.", ""]
     for chart in CHARTS:
         drawn = chart(results)
         if drawn.figure is not None:
