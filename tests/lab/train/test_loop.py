@@ -1,3 +1,4 @@
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -197,6 +198,16 @@ def test_mixed_precision_trains(data: Data, precision: str) -> None:
     epochs = train(network(), data, replace(RECIPE, mixed_precision=precision), 0)
     assert epochs[-1].train_loss < epochs[0].train_loss
     assert len(train(network(), data, replace(RECIPE, epochs=1), 0)) == 1
+
+
+@pytest.mark.parametrize("progress", [Progress(), StopAfter(1)], ids=["whole", "stopped"])
+def test_after_mixed_precision_the_network_computes_in_its_own(data: Data, progress: Progress) -> None:
+    model, twin, x = network(), network().eval(), torch.randn(4, 3, 32, 32)
+    with contextlib.suppress(StoppedError):
+        train(model, data, replace(RECIPE, mixed_precision="bf16"), 0, progress=progress)
+    twin.load_state_dict(model.state_dict())
+    assert "forward" not in vars(model)
+    assert torch.equal(model.eval()(x), twin(x))
 
 
 AIRBENCH = Recipe(

@@ -25,7 +25,7 @@ from hetconv.lab.train.data import Data
 from hetconv.lab.train.lookahead import Lookahead
 from hetconv.lab.train.objective import Objective
 from hetconv.lab.train.pace import Pace
-from hetconv.lab.train.processes import accelerator_of
+from hetconv.lab.train.processes import accelerator_of, own_forward
 from hetconv.lab.train.recipe import Recipe
 from hetconv.lab.train.share import Share
 from hetconv.lab.train.sync_norm import synchronized
@@ -114,32 +114,33 @@ def train(
         epochs = _as_main(optimizer, epochs)
     for path in damaged:
         set_aside(path)  # or the next checkpoint would make it the one before
-    prepared, optimizer = accelerator.prepare(model, optimizer)
-    test = data.test_loader(EVALUATION_BATCH, share)
-    pace = Pace()
-    for epoch in range(len(epochs), recipe.epochs):
-        set_seed((seed * 100_003 + epoch) % 2**32)
-        begin = time.perf_counter()
-        if before_epoch is not None:
-            before_epoch(epoch)
-        batches = data.of_epoch(recipe.augmentation, seed, epoch).train_loader(batch_size, share)
-        train_loss = _train_epoch(accelerator, prepared, optimizer, batches, recipe, objective, epoch, progress)
-        _check_finite(train_loss, epoch, recipe)
-        validation_loss, accuracy = evaluate(accelerator, prepared, test)
-        _check_finite(validation_loss, epoch, recipe)
-        seconds = time.perf_counter() - begin
-        rate = recipe.learning_rate_at(epoch + 1)
-        views = None
-        if recipe.test_views and epoch + 1 == recipe.epochs:
-            views = evaluate(accelerator, prepared, test, of_views=True)[1]
-        found = Epoch(epoch + 1, rate, train_loss, validation_loss, accuracy, seconds, views)
-        epochs = (*epochs, found)
-        due = pace.is_due() or len(epochs) == recipe.epochs
-        if kept is not None and due and progress.may_store():
-            with pace.storing():
-                save_checkpoint(kept, accelerator.unwrap_model(prepared), optimizer, identity or {}, epochs)
-                progress.stored(found)
-        progress.epoch(found)
+    with own_forward(model):
+        prepared, optimizer = accelerator.prepare(model, optimizer)
+        test = data.test_loader(EVALUATION_BATCH, share)
+        pace = Pace()
+        for epoch in range(len(epochs), recipe.epochs):
+            set_seed((seed * 100_003 + epoch) % 2**32)
+            begin = time.perf_counter()
+            if before_epoch is not None:
+                before_epoch(epoch)
+            batches = data.of_epoch(recipe.augmentation, seed, epoch).train_loader(batch_size, share)
+            train_loss = _train_epoch(accelerator, prepared, optimizer, batches, recipe, objective, epoch, progress)
+            _check_finite(train_loss, epoch, recipe)
+            validation_loss, accuracy = evaluate(accelerator, prepared, test)
+            _check_finite(validation_loss, epoch, recipe)
+            seconds = time.perf_counter() - begin
+            rate = recipe.learning_rate_at(epoch + 1)
+            views = None
+            if recipe.test_views and epoch + 1 == recipe.epochs:
+                views = evaluate(accelerator, prepared, test, of_views=True)[1]
+            found = Epoch(epoch + 1, rate, train_loss, validation_loss, accuracy, seconds, views)
+            epochs = (*epochs, found)
+            due = pace.is_due() or len(epochs) == recipe.epochs
+            if kept is not None and due and progress.may_store():
+                with pace.storing():
+                    save_checkpoint(kept, accelerator.unwrap_model(prepared), optimizer, identity or {}, epochs)
+                    progress.stored(found)
+            progress.epoch(found)
     return epochs
 
 
