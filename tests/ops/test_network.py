@@ -424,6 +424,14 @@ def test_activations(float_set, name):
     assert bool(((got - right).abs() <= allowed).logical_or(right.isnan()).all())
 
 
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations_give_no_subnormal_numbers(float_set, name):
+    """A layer that reads such numbers takes several times as long."""
+    x = torch.linspace(-300, 0, 4096).view(1, 16, 1, -1)
+    made = Network(16, [network.float_affine(0, torch.ones(1), torch.zeros(1), name)])(x).abs()
+    assert not bool(((made > 0) & (made < torch.finfo(torch.float32).tiny)).any())
+
+
 def test_float_channels(float_set):
     x = whole(2, 21, 4, 3)
     assert torch.equal(Network(21, [network.slice_channels(0, 3, 20)])(x), x[:, 3:20])
