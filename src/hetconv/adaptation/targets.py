@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from hetconv.clock import LONGEST_SECONDS, ROUNDS, calmer_times, medians, times_in_turns, wall
 from hetconv.cost.circumstances import circumstances
 from hetconv.deployment import deploy
-from hetconv.deployment.choose import FormTimes, Work, form_times, int8_times
+from hetconv.deployment.choose import Work, form_times, int8_times
 from hetconv.deployment.works import works_of
 from hetconv.errors import UsageError
 from hetconv.records import Circumstances
@@ -47,7 +47,7 @@ class DeployTarget:
     precision = "float32"
 
     def __init__(self) -> None:
-        self._forms: dict[tuple[Work, tuple[int, ...]], FormTimes] = {}
+        self._found: dict[tuple[Work, tuple[int, ...]], dict[int, float]] = {}
         self._circumstances: Circumstances | None = None
 
     def layer_times(self, model: nn.Module, example: Tensor, parts: Mapping[str, Sequence[int]]) -> Times:
@@ -61,11 +61,14 @@ class DeployTarget:
 
     def _times(self, work: Work, parts: tuple[int, ...]) -> dict[int, float]:
         """Each distinct layer is measured once."""
-        if (work, parts) not in self._forms:
-            self._forms[work, parts] = form_times(work, [replace(work.pattern, p=p) for p in (1, *parts)])
-        forms = self._forms[work, parts]
-        native = dict(zip((1, *parts), forms.native_ms, strict=True))
-        return native | {1: min(native[1], forms.torch_ms)}
+        if (work, parts) not in self._found:
+            self._found[work, parts] = dict(zip((1, *parts), self._measured(work, (1, *parts)), strict=True))
+        return self._found[work, parts]
+
+    def _measured(self, work: Work, parts: tuple[int, ...]) -> tuple[float, ...]:
+        """Milliseconds with each P, of which the first is 1."""
+        forms = form_times(work, [replace(work.pattern, p=p) for p in parts])
+        return min(forms.native_ms[0], forms.torch_ms), *forms.native_ms[1:]
 
     def prepare(self, model: nn.Module, example: Tensor) -> nn.Module:
         return deploy(model, example, timed=False)
@@ -92,14 +95,9 @@ class Int8Target(DeployTarget):
     def __init__(self, calibration: Tensor) -> None:
         super().__init__()
         self.calibration = calibration
-        self._found: dict[tuple[Work, tuple[int, ...]], dict[int, float]] = {}
 
-    def _times(self, work: Work, parts: tuple[int, ...]) -> dict[int, float]:
-        if (work, parts) not in self._found:
-            all_parts = (1, *parts)
-            times = int8_times(work, [replace(work.pattern, p=p) for p in all_parts])
-            self._found[work, parts] = dict(zip(all_parts, times, strict=True))
-        return self._found[work, parts]
+    def _measured(self, work: Work, parts: tuple[int, ...]) -> tuple[float, ...]:
+        return int8_times(work, [replace(work.pattern, p=p) for p in parts])
 
     def prepare(self, model: nn.Module, example: Tensor) -> nn.Module:
         return deploy(model, example, "int8", self.calibration, timed=False)
