@@ -38,11 +38,14 @@ if sysconfig.get_platform().endswith("x86_64"):
     AVX512 = [*(f"-mavx512{part}" for part in ("f", "bw", "dq", "vl")), "-mfma", *QUIET]
     AVX2 = ["-mavx2", "-mfma", *QUIET]
     KERNEL_FLAGS = {"avx512": AVX512, "avx2": AVX2, **KERNEL_FLAGS}  # AVX-512 takes longest to compile: first
-    INT8_FLAGS |= {"avx512_vnni": [*AVX512, "-mavx512vnni"], "avx512": AVX512}
+    VNNI = [*AVX512, "-mavx512vnni"]
+    AMX = [*VNNI, "-mavx512vbmi", "-mamx-tile", "-mamx-int8"]
+    INT8_FLAGS |= {"avx512_amx": AMX, "avx512_vnni": VNNI, "avx512": AVX512}
     INT8_FLAGS |= {"avx2_vnni": [*AVX2, "-mavxvnni"], "avx2": AVX2}
 
 KERNELS = ["dispatch", "algorithm", "plan", "pack", "strip", "tiles", "winograd", "prepared", "convolve", "weight_grad"]
-KERNELS += ["fingerprint", "checked", "packed_weights", "older_libstdcxx", "int8/plan", "int8/pack", "int8/convolution"]
+KERNELS += ["fingerprint", "checked", "packed_weights", "older_libstdcxx", "int8/plan", "int8/pack", "int8/amx"]
+KERNELS += ["int8/convolution"]
 KERNELS += [
     f"network/{name}"
     for name in ("network", "byte_maps", "convolutions", "grouped", "joins", "float_joins", "pools", "window")

@@ -1,4 +1,12 @@
 // Which instruction set the kernels run on: the best the processor has, unless one is chosen.
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 #include <atomic>
 #include <cstring>
 
@@ -17,16 +25,37 @@ struct Candidate {
 
 const Candidate candidates[] = {
 #if defined(__x86_64__)
-    {"avx512_vnni", &kernels_avx512, &int8_kernels_avx512_vnni}, {"avx512", &kernels_avx512, &int8_kernels_avx512},
-    {"avx2_vnni", &kernels_avx2, &int8_kernels_avx2_vnni},       {"avx2", &kernels_avx2, &int8_kernels_avx2},
+    {"avx512_amx", &kernels_avx512, &int8_kernels_avx512_amx},
+    {"avx512_vnni", &kernels_avx512, &int8_kernels_avx512_vnni},
+    {"avx512", &kernels_avx512, &int8_kernels_avx512},
+    {"avx2_vnni", &kernels_avx2, &int8_kernels_avx2_vnni},
+    {"avx2", &kernels_avx2, &int8_kernels_avx2},
 #endif
     {"portable", &kernels_portable, &int8_kernels_portable},
 };
+
+#if defined(__x86_64__)
+// Linux gives a process the AMX registers when it asks for them, once; other systems are not asked.
+bool amx_permitted() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  constexpr unsigned kTile = 1u << 24, kInt8 = 1u << 25;
+  if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) || (edx & kTile) == 0 || (edx & kInt8) == 0) return false;
+#if defined(__linux__)
+  constexpr int kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+#endif
 
 bool supports(const Candidate& candidate) {
 #if defined(__x86_64__)
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  if (candidate.int8 == &int8_kernels_avx512_amx) {
+    return avx512 && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi") && amx_permitted();
+  }
   if (candidate.int8 == &int8_kernels_avx512_vnni) return avx512 && __builtin_cpu_supports("avx512vnni");
   if (candidate.int8 == &int8_kernels_avx512) return avx512;
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");

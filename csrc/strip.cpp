@@ -125,14 +125,14 @@ void Sums::add(int64_t at, bool spatial) {
   ++(spatial ? partial_.back().spatial : partial_.back().pointwise);
 }
 
+int64_t Strips::tap(const Tap& tap) const {
+  return (tap.row - row_.least) / row_.in_step * width_ + (tap.column - column_.least) / column_.in_step;
+}
+
 Sums Strips::sums(const Phase& phase) const {
   Sums made(phase.chunks, plan_.terms);
   std::vector<int64_t> taps;
-  for (const Tap& tap : phase.taps) {
-    const int64_t row = (tap.row - row_.least) / row_.in_step;
-    const int64_t column = (tap.column - column_.least) / column_.in_step;
-    taps.push_back((row * width_ + column) * pixel_);
-  }
+  for (const Tap& at : phase.taps) taps.push_back(tap(at) * pixel_);
   const int64_t chunks = plan_.winograd ? 0 : plan_.channels / plan_.p, step = plan_.shifted ? plan_.p : 1;
   for (int64_t chunk = 0; chunk < chunks; ++chunk) {
     const int64_t at = place(chunk * step);

@@ -70,6 +70,9 @@ class Strips {
   int64_t places_in_row() const { return extent_.columns; }
   int64_t pixel() const { return pixel_; }
   int64_t row() const { return width_ * pixel_; }
+  int64_t strip_pixels() const { return extent_.maps * height_ * width_; }  // with their padding
+  int64_t column_step() const { return column_.step; }                      // from an output's pixel to the next one's
+  int64_t tap(const Tap& tap) const;                                        // pixels from an output's first one
 
  private:
   struct Extent {

@@ -15,16 +15,21 @@ Strides packed_strides(int64_t height, int64_t width, int64_t pixel) {
   return {height * width * pixel, width * pixel, pixel};
 }
 
-// Four bytes as the strips see them.
-float quad_of(uint8_t byte) { return std::bit_cast<float>(0x01010101u * byte); }
-
 }  // namespace
 
-Int8Convolution::Int8Convolution(const Shape& shape, int threads)
-    : plan_(plan_int8(shape)),
+void copy_quads(const Strips& strips, const Int8Input& x, const Strides& strides, int64_t strip, float* to) {
+  if (x.factor == 0) return strips.copy({x.data, strides}, strip, to, std::bit_cast<float>(0x01010101u * x.zero));
+  strips.copy({x.data, strides}, strip, to);
+  int8_kernels().quantize_to_quads(to, strips.elements(), x.factor, x.zero);
+}
+
+Int8Convolution::Int8Convolution(const Shape& shape, bool from_float, int threads)
+    : amx_(uses_amx(shape) ? std::make_unique<const AmxConvolution>(shape, from_float, threads) : nullptr),
+      plan_(plan_int8(shape)),
       strips_(plan_, threads),
       sums_(strips_.sums(plan_.phases[0])),
-      in_(packed_strides(shape.in_height, shape.in_width, whole_blocks(shape.in_channels) / 4)) {
+      in_(packed_strides(shape.in_height, shape.in_width,
+                         from_float ? shape.in_channels : whole_blocks(shape.in_channels) / 4)) {
   const Strides out = packed_strides(shape.out_height, shape.out_width, plan_.filters);
   for (int64_t strip = 0; strip < strips_.count(); ++strip) {
     std::vector<Pixel> pixels = strips_.pixels(strip, plan_.phases[0], out);
@@ -40,10 +45,10 @@ Int8Convolution::Int8Convolution(const Shape& shape, int threads)
   }
 }
 
-void Int8Convolution::run(const uint8_t* x, uint8_t padding, const void* packed, const Int8Epilogue& epilogue, void* y,
+void Int8Convolution::run(const Int8Input& x, const void* packed, const Int8Epilogue& epilogue, void* y,
                           Int8Output type, const Threads& threads) const {
+  if (amx_ != nullptr) return amx_->run(x, packed, epilogue, y, type, threads);
   const Int8Kernels& kernels = int8_kernels();
-  const Input input{x, in_};
   const int64_t units = static_cast<int64_t>(plan_.blocks.size()), chunk = kInt8Vectors * kernels.lanes * kernels.words;
   const int64_t block_weights = plan_.phases[0].chunks * chunk;
   const Tiles tiles{type == Int8Output::uint8 ? kernels.to_uint8 : kernels.to_float32, kernels.max_pixels, chunk};
@@ -51,7 +56,7 @@ void Int8Convolution::run(const uint8_t* x, uint8_t padding, const void* packed,
     static thread_local Scratch scratch;
     float* const data = scratch.get(strips_.elements());
     for (int64_t strip = begin / units; strip * units < end; ++strip) {
-      strips_.copy(input, strip, data, quad_of(padding));
+      copy_quads(strips_, x, in_, strip, data);
       const Place& place = places_[static_cast<size_t>(strip)];
       const std::vector<Pixel>& pixels = tables_[place.table];
       Int8Epilogue shifted = epilogue;

@@ -36,6 +36,15 @@ struct Int8Epilogue {
   float least = 0, most = 255;
 };
 
+// What a layer reads: u8 in blocks, or images of float32 in their channels' natural order, which are then quantized as
+// they are read: clamp(nearest(x · factor) + zero, 0, 255). Only a layer of P = 1 and few channels reads float32.
+struct Int8Input {
+  const void* data;
+  uint8_t zero;      // what stands for 0, and is around the images
+  float factor = 0;  // of float32
+};
+constexpr int64_t kMostFloatChannels = 16;
+
 enum class Int8Output : int32_t { uint8, float32 };
 
 // The instruction set's products in the time of one: "avx512_vnni", "avx2_vnni", or what the float32 kernels are named.

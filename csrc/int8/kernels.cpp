@@ -2,6 +2,7 @@
 // reason that ../kernels.cpp tells.
 #include "kernels.h"
 
+#include "amx_tile.h"
 #include "memory.h"
 #include "peak.h"
 #include "tile.h"
@@ -35,7 +36,13 @@ constexpr Int8Kernels make_kernels() {
   kernels.words = kWords;
   kernels.max_pixels = kPixels;
   kernels.multiply_adds = &int8_multiply_adds_in_registers;
+#if defined(__AMX_INT8__)
+  kernels.multiply_adds = &amx_multiply_adds;
+  kernels.amx = &amx_tiles;
+  kernels.amx_deal = &amx_deal;
+#endif
   kernels.quantize = &quantize_blocks;
+  kernels.quantize_to_quads = &quantize_to_quads;
   kernels.add = &add_quads;
   kernels.max = &max_bytes;
   kernels.sum = &sum_bytes;

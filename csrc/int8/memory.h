@@ -23,6 +23,18 @@ void quantize_blocks(const float* from, uint8_t* to, int64_t count, float scale,
   }
 }
 
+// In place, each number to a quad of which it is the first byte; up to whole vectors of them.
+void quantize_to_quads(float* all, int64_t count, float scale, int32_t zero) {
+  using Integers = int32_t __attribute__((vector_size(sizeof(Vec))));
+  const Vec factor = set1(scale), shift = set1(static_cast<float>(zero));
+  const Vec least = set1(static_cast<float>(-zero)), most = set1(static_cast<float>(255 - zero));
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const Vec real = round(min(most, max(least, multiply(load(all + i), factor))));
+    const Integers quads = __builtin_convertvector(plus(real, shift), Integers);
+    __builtin_memcpy(all + i, &quads, sizeof quads);
+  }
+}
+
 template <int byte>
 HETCONV_INLINE Vec real_of(const uint8_t* p, Int zero, Vec scale) {
   return multiply(to_float(add(byte_of_quads<byte>(p), zero)), scale);
@@ -49,16 +61,19 @@ void add_quads(const Int8Term& a, const Int8Term& b, const Int8Store& y, int64_t
   }
 }
 
+// A block's; wider than a vector where those are narrow.
+using Bytes = uint8_t __attribute__((vector_size(kBlock)));
+
 // The largest of some pixels, byte by byte.
 void max_bytes(const uint8_t* const* pixels, int64_t count, int64_t bytes, uint8_t* to) {
   for (int64_t at = 0; at < bytes; at += kBlock) {
-    uint8_t most[kBlock];
-    __builtin_memcpy(most, pixels[0] + at, kBlock);
+    Bytes most, other;
+    __builtin_memcpy(&most, pixels[0] + at, kBlock);
     for (int64_t i = 1; i < count; ++i) {
-      const uint8_t* const other = pixels[i] + at;
-      for (int k = 0; k < kBlock; ++k) most[k] = most[k] < other[k] ? other[k] : most[k];
+      __builtin_memcpy(&other, pixels[i] + at, kBlock);
+      most = most < other ? other : most;
     }
-    __builtin_memcpy(to + at, most, kBlock);
+    __builtin_memcpy(to + at, &most, kBlock);
   }
 }
 

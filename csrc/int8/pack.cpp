@@ -3,6 +3,7 @@
 #include <cstring>
 #include <vector>
 
+#include "amx.h"
 #include "kernels.h"
 #include "plan.h"
 
@@ -42,9 +43,12 @@ struct Writer {
 
 }  // namespace
 
-int64_t int8_packed_size(const Shape& shape) { return plan_int8(shape).packed_size * 4; }
+int64_t int8_packed_size(const Shape& shape) {
+  return uses_amx(shape) ? amx_packed_size(shape) : plan_int8(shape).packed_size * 4;
+}
 
 void pack_int8(const Shape& shape, const int8_t* weights, void* packed) {
+  if (uses_amx(shape)) return amx_pack(shape, weights, static_cast<char*>(packed));
   const Plan plan = plan_int8(shape);
   const Phase& phase = plan.phases[0];
   const int64_t lanes = int8_kernels().lanes, words = int8_kernels().words;

@@ -48,6 +48,9 @@ const Int8Layer& checked(const Int8Layer& layer) {
   if (layer.p < 1 || 16 % layer.p != 0) throw std::invalid_argument("p must divide 16");
   if (layer.in_channels < 1 || layer.out_channels < 1) throw std::invalid_argument("a convolution has no channels");
   const bool stored = layer.to == Int8Output::float32 || (is_byte(layer.least) && is_byte(layer.most));
+  const bool reads = layer.in_factor == 0 || (layer.p == 1 && layer.in_channels <= kMostFloatChannels);
+  if (!std::isfinite(layer.in_factor)) throw std::invalid_argument("a tensor's range explodes");
+  if (!reads) throw std::invalid_argument("only a layer of p = 1 and few channels reads float32");
   if (!stored || !is_byte(layer.zero) || !is_byte(layer.in_zero)) throw std::invalid_argument("a zero is no u8");
   return layer;
 }
@@ -69,7 +72,7 @@ class Int8ConvolutionStep : public Step {
   }
 
   Value output(const std::vector<Value>& inputs) const override {
-    check_channels(inputs[0], layer_.in_channels, Int8Output::uint8);
+    check_channels(inputs[0], layer_.in_channels, from_float() ? Int8Output::float32 : Int8Output::uint8);
     const int64_t height = layer_.window.out_height(inputs[0].height), width = layer_.window.out_width(inputs[0].width);
     const Value made = uint8_value(layer_.out_channels, height, width);
     if (layer_.residual) check_residual(inputs.at(1), made);
@@ -86,8 +89,8 @@ class Int8ConvolutionStep : public Step {
     const bool whole = output.type == Int8Output::uint8 || output.channels == block;  // the kernels store whole blocks
     const auto blocks = whole ? nullptr : std::make_shared<Aligned>(pixels * block * 4);
     return [this, pixels, block, blocks, channels = output.channels,
-            convolution = std::make_shared<Int8Convolution>(shape, threads)](const void* const* in, void* out,
-                                                                             const Threads& all) {
+            convolution = std::make_shared<Int8Convolution>(shape, from_float(), threads)](
+               const void* const* in, void* out, const Threads& all) {
       Int8Epilogue epilogue{start_.data(), scale_.data()};
       if (layer_.residual) epilogue.residual = static_cast<const uint8_t*>(in[1]);
       epilogue.residual_scale = layer_.residual_scale;
@@ -95,8 +98,8 @@ class Int8ConvolutionStep : public Step {
       epilogue.zero = layer_.zero;
       epilogue.least = layer_.least;
       epilogue.most = layer_.most;
-      convolution->run(static_cast<const uint8_t*>(in[0]), static_cast<uint8_t>(layer_.in_zero), packed_.data(),
-                       epilogue, blocks == nullptr ? out : blocks->data(), layer_.to, all);
+      convolution->run({in[0], static_cast<uint8_t>(layer_.in_zero), layer_.in_factor}, packed_.data(), epilogue,
+                       blocks == nullptr ? out : blocks->data(), layer_.to, all);
       if (blocks == nullptr) return;
       parallel(all, pixels, [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) {
@@ -108,8 +111,11 @@ class Int8ConvolutionStep : public Step {
   }
 
   int64_t bytes() const override { return packed_.bytes(); }
+  bool wants_finite() const override { return from_float(); }
 
  private:
+  bool from_float() const { return layer_.in_factor != 0; }
+
   // That no sum leaves int32, and no output is rounded where it would.
   void check() const {
     if (!fits_pattern(shape_, layer_.weights)) throw std::invalid_argument("weights are where this p has none");

@@ -71,6 +71,7 @@ struct Int8Layer {
   int64_t in_channels, out_channels, p;  // P divides 16
   Window window;
   int32_t in_zero;
+  float in_factor;  // of images of float32, which it quantizes; 0 of u8
   Int8Output to;
   bool residual;  // the second input is added
   float residual_scale;

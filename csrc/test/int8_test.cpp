@@ -55,8 +55,8 @@ int64_t between(int64_t least, int64_t most) {
 Shape random_shape() {
   Shape shape{};
   shape.p = pick({1, 2, 4, 8, 16});
-  shape.in_channels = pick({1, 3, 16, 20, 40, 64, 70, 128, 192});
-  shape.out_channels = pick({1, 5, 16, 33, 64, 65, 128});
+  shape.in_channels = pick({1, 3, 16, 20, 40, 64, 70, 128, 192, 256});
+  shape.out_channels = pick({1, 5, 16, 33, 64, 65, 128, 192, 256});
   shape.batch = pick({1, 2, 3});
   shape.in_height = pick({1, 2, 4, 7, 9, 30});
   shape.in_width = pick({1, 2, 4, 7, 13, 31});
@@ -83,6 +83,7 @@ Shape random_shape() {
 struct Case {
   Shape shape;
   Buffer<uint8_t> x, residual;
+  Buffer<float> images;  // of float32: the same numbers
   Buffer<int8_t> weights;
   Buffer<int32_t> start;
   Buffer<float> scale;
@@ -93,6 +94,8 @@ struct Case {
   explicit Case(const Shape& s, bool far)
       : shape(s),
         x(s.batch * s.in_height * s.in_width * whole_blocks(s.in_channels), 0),
+        images(s.p == 1 && s.in_channels <= kMostFloatChannels ? s.batch * s.in_height * s.in_width * s.in_channels : 0,
+               0),
         residual(s.batch * s.out_height * s.out_width * whole_blocks(s.out_channels), 0),
         weights(s.out_channels * s.in_channels * s.kernel_height * s.kernel_width, 0),
         start(whole_blocks(s.out_channels), 0),
@@ -112,6 +115,12 @@ struct Case {
       start[n] = static_cast<int32_t>(between(-100000, 100000));
       scale[n] = static_cast<float>(between(1, 1000)) / 1e7f;
     }
+    for (int64_t i = 0; i < images.size; ++i) {
+      const int64_t at = i / s.in_channels * whole_blocks(s.in_channels) + byte_of(i % s.in_channels);
+      const float distance = static_cast<float>(x[at] - padding);
+      const float beyond = x[at] == 0 ? -1000.0f : x[at] == 255 ? 1000.0f : 0.25f;
+      images[i] = (distance + beyond) * 0.5f;
+    }
     epilogue = {start.data, scale.data};
     if (pick({0, 1}) != 0) {
       epilogue.residual = residual.data;
@@ -121,6 +130,12 @@ struct Case {
     epilogue.zero = static_cast<int32_t>(pick({0, 0, 11, 128}));
     epilogue.least = static_cast<float>(pick({0, epilogue.zero}));
     epilogue.most = static_cast<float>(pick({255, 255, 200}));
+  }
+
+  bool from_float() const { return images.size > 0; }
+  Int8Input input() const {
+    if (!from_float()) return {x.data, padding};
+    return {images.data, padding, 2.0f};
   }
 
   int32_t sum(int64_t b, int64_t row, int64_t column, int64_t n) const {
@@ -172,12 +187,12 @@ void check(const Case& c, const std::vector<float>& reals, const char* set, cons
   pack_int8(c.shape, c.weights.data, packed.data);
   Buffer<uint8_t> bytes(c.outputs, 99);
   Buffer<float> floats(c.outputs, NAN);
-  const Int8Convolution layer(c.shape, threads.count);
-  layer.run(c.x.data, c.padding, packed.data, c.epilogue, bytes.data, Int8Output::uint8, threads);
+  const Int8Convolution layer(c.shape, c.from_float(), threads.count);
+  layer.run(c.input(), packed.data, c.epilogue, bytes.data, Int8Output::uint8, threads);
   Int8Epilogue real_epilogue = c.epilogue;
   real_epilogue.least = -1e30f;
   real_epilogue.most = 1e30f;
-  layer.run(c.x.data, c.padding, packed.data, real_epilogue, floats.data, Int8Output::float32, threads);
+  layer.run(c.input(), packed.data, real_epilogue, floats.data, Int8Output::float32, threads);
   int64_t wrong = 0;
   for (size_t i = 0; i < reals.size(); ++i) {
     const int64_t pixel = static_cast<int64_t>(i) / c.shape.out_channels,
@@ -211,7 +226,7 @@ int main(int argc, char** argv) {
     if (!fits_pattern(shape, c.weights.data)) std::printf("fits_pattern refuses a pattern\n"), ++failures;
     std::vector<float> reals;
     for_each_output(c, [&](int64_t, int64_t, float real) { reals.push_back(real); });
-    for (const char* set : {"avx512_vnni", "avx512", "avx2_vnni", "avx2", "portable"}) {
+    for (const char* set : {"avx512_amx", "avx512_vnni", "avx512", "avx2_vnni", "avx2", "portable"}) {
       if (choose_instruction_set(set)) check(c, reals, set, kThreads[run % 3]);
     }
     ++run;

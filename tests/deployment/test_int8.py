@@ -13,6 +13,7 @@ from hetconv import HetConv2d, deploy
 from hetconv.deployment import load_deployed
 from hetconv.deployment.int8 import ranges
 from hetconv.deployment.int8.ranges import Observed, affine_of
+from hetconv.deployment.report import Int8Choice
 from hetconv.errors import HetconvError, UsageError
 from hetconv.lab import create_model
 from hetconv.ops import native
@@ -81,11 +82,30 @@ def test_a_residual_network_runs_wholly_in_8_bits(residual):
     images = torch.randn(5, 3, 16, 16)
     assert relative_error(made(images), residual(images)) < 0.05  # rounding to 8 bits in six layers
     report = made.report.int8
-    assert [entry.name for entry in report.in_float32] == ["stem", "linear_1"]
-    assert {entry.runs_on for entry in made.report.convolutions} == {"native", "int8"}
+    assert [entry.name for entry in report.in_float32] == ["linear_1"]
+    assert {entry.runs_on for entry in made.report.convolutions} == {"int8"}
     assert made.report.count("residual") == 2
-    assert report.chosen.error == min(choice.error for choice in report.choices)
     assert "biases corrected" in str(made.report)
+
+
+def test_the_first_layer_is_of_8_bits_where_that_costs_little():
+    def chosen(*errors, first):
+        rest = [Int8Choice(str(number), True, False, error) for number, error in enumerate(errors)]
+        return Int8Choice.best([*rest, Int8Choice("0", True, True, first)])
+
+    assert not chosen(0.03, 0.02, first=0.0221).first_layer  # more than a tenth
+    assert chosen(0.03, 0.02, first=0.0219).first_layer
+    assert chosen(0.003, 0.002, first=0.0099).first_layer  # small anyhow
+    assert not chosen(0.003, 0.002, first=0.0101).first_layer
+    assert chosen(math.nan, 0.02, first=math.nan) == Int8Choice("1", True, False, 0.02)
+
+
+def test_a_first_layer_that_8_bits_would_cost_accuracy_stays_float32(residual, monkeypatch):
+    monkeypatch.setattr("hetconv.deployment.report.SMALL_ERROR", 0.0)
+    monkeypatch.setattr("hetconv.deployment.report.HARMLESS", 0.0)
+    report = deploy(residual, calibration(2), "int8", calibration()).report
+    assert [entry.name for entry in report.int8.in_float32] == ["stem", "linear_1"]
+    assert {entry.runs_on for entry in report.convolutions} == {"native", "int8"}
 
 
 def test_takes_any_batch_and_image_size(residual):
@@ -120,7 +140,7 @@ def test_every_instruction_set_gives_the_same_bits(residual):
     images, results = torch.randn(3, 3, 16, 16), []
     best = native.instruction_set()
     made = deploy(residual, calibration(2), "int8", calibration())
-    for name in ("avx512_vnni", "avx512", "avx2_vnni", "avx2", "portable"):
+    for name in ("avx512_amx", "avx512_vnni", "avx512", "avx2_vnni", "avx2", "portable"):
         try:
             native.choose_instruction_set(name)
         except UsageError:
@@ -280,7 +300,7 @@ def test_activations_by_table_and_products(tmp_path):
     model = Excited().eval()
     made = deploy(model, calibration(2), "int8", calibration())
     kinds = [step.kind for step in made.network.steps]
-    assert kinds.count("table") == 6
+    assert kinds.count("table") == 7
     assert kinds.count("product") == 1
     images = torch.randn(3, 3, 16, 16)
     assert relative_error(made(images), model(images)) < 0.05  # rounding to 8 bits ten times

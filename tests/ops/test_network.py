@@ -63,6 +63,7 @@ LAYERS = [
     Layer(HetPattern(70, 33, 1, 1), Geometry((2, 2)), residual_zero=2),
     Layer(HetPattern(1, 1, 3, 1), batch=1, size=(1, 1)),
     Layer(HetPattern(512, 64, 3, 4), size=(2, 2), batch=1),
+    Layer(HetPattern(256, 192, 3, 16), size=(9, 20), residual_zero=4),
 ]
 
 
@@ -138,6 +139,19 @@ def test_float_output_is_the_scaled_sum(instruction_set):
     assert torch.equal(Network(64, [*steps, network.flatten(2)])(x).flatten(1), expected.flatten(1))
     twice = [*steps, network.float_affine(2, torch.full((40,), 2.0), torch.zeros(40))]
     assert torch.equal(Network(64, twice)(x), 2 * expected)
+
+
+@pytest.mark.parametrize(("channels", "zero"), [(3, 0), (1, 128), (16, 255)])
+def test_a_layer_quantizes_the_images_that_it_reads(instruction_set, channels, zero):
+    torch.manual_seed(0)
+    of, to = Affine(0.03, zero), Affine(0.05)
+    weights, bias = weights_of(HetPattern(channels, 70, 3, 1)), torch.randn(70)
+    made = {"bias": bias, "where": Geometry((2, 2), (1, 1)), "to": to, "activation": "relu"}
+    quantized = [network.quantize(0, of), network.int8_convolution(1, of, weights, **made)]
+    as_read = [network.int8_convolution(0, of, weights, **made, from_float=True)]
+    x = torch.randn(2, channels, 13, 9) * 5  # some are clamped
+    want, got = (Network(channels, [*steps, network.dequantize(len(steps), to)])(x) for steps in (quantized, as_read))
+    assert torch.equal(got, want)
 
 
 def test_the_largest_products_do_not_saturate(instruction_set):
@@ -289,6 +303,16 @@ def test_refusals_say_why():
         made(torch.zeros(64, 4, 4))
     with pytest.raises(UsageError, match="NaN or infinity"):
         made(torch.full((1, 64, 4, 4), math.nan))
+    for pattern in (HetPattern(17, 8, 3, 1), HetPattern(16, 8, 3, 2)):
+        step = network.int8_convolution(
+            0, Affine(1.0), weights_of(pattern), torch.zeros(8), PADDED, None, from_float=True
+        )
+        with pytest.raises(UsageError, match="only a layer of p = 1 and few channels reads float32"):
+            Network(pattern.in_channels, [step])
+    few = HetPattern(3, 8, 3, 1)
+    step = network.int8_convolution(0, Affine(1.0), weights_of(few), torch.zeros(8), PADDED, None, from_float=True)
+    with pytest.raises(UsageError, match="NaN or infinity"):
+        Network(3, [step])(torch.full((1, 3, 4, 4), math.nan))
     small = Network(64, [quantize, network.max_pool(1, Window((3, 3), Geometry())), back])
     with pytest.raises(UsageError, match="smaller than the network's windows"):
         small(torch.zeros(1, 64, 2, 2))

@@ -9,6 +9,10 @@ from hetconv.clock import CALM_SPREAD
 from hetconv.plain_text import by_reason, table
 from hetconv.records import Circumstances, Record
 
+SMALL_ERROR, HARMLESS = 0.01, 1.1
+"""The first layer is of 8 bits where the outputs' relative error is then small, or at most HARMLESS times the least
+one. Networks of 94 % on CIFAR-10 lose 0.03 points at an error of 0.009."""
+
 
 @dataclass(frozen=True)
 class DeployedConvolution(Record):
@@ -78,11 +82,20 @@ class PlannedPart(Record):
 
 @dataclass(frozen=True)
 class Int8Choice(Record):
-    """One way to choose u8's ranges: its name, whether biases were corrected, and the outputs' relative error."""
+    """One way to choose u8's ranges: its name, whether biases were corrected, whether the first layer is of 8 bits
+    too, and the outputs' relative error."""
 
     ranges: str
     corrected: bool
+    first_layer: bool
     error: float
+
+    @staticmethod
+    def best(choices: Iterable[Int8Choice]) -> Int8Choice:
+        """The one of least error, but the first layer in 8 bits where that adds little; a NaN is worse than all."""
+        ordered = sorted(choices, key=lambda choice: (choice.error != choice.error, choice.error))
+        harmless = max(SMALL_ERROR, HARMLESS * ordered[0].error)
+        return next((c for c in ordered if c.first_layer and c.error <= harmless), ordered[0])
 
 
 @dataclass(frozen=True)
@@ -118,7 +131,7 @@ class Int8Report(Record):
 
     @property
     def chosen(self) -> Int8Choice:
-        return min(self.choices, key=lambda choice: choice.error)
+        return Int8Choice.best(self.choices)
 
 
 @dataclass(frozen=True)
@@ -247,10 +260,16 @@ class DeployReport(Record):
             f"8 bits, ranges from {self.int8.images} images; errors of the choices ({len(self.int8.choices)}):",
         )
         rows = [
-            (c.ranges, "yes" if c.corrected else "no", f"{c.error:.4f}", "taken" if c == self.int8.chosen else "")
+            (
+                c.ranges,
+                "yes" if c.corrected else "no",
+                "8 bits" if c.first_layer else "float32",
+                f"{c.error:.4f}",
+                "taken" if c == self.int8.chosen else "",
+            )
             for c in self.int8.choices
         ]
-        yield from table(("ranges", "biases corrected", "relative error", ""), rows)
+        yield from table(("ranges", "biases corrected", "first layer", "relative error", ""), rows)
         yield from ("", *_left("layers that stay float32", self.int8.in_float32))
         yield from ("", *(f"note: {note}" for note in self.int8.notes))
         megabytes = (self.int8.weight_bytes / 1e6, self.int8.float32_weight_bytes / 1e6)

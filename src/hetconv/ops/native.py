@@ -18,7 +18,7 @@ from hetconv.ops.arguments import Geometry
 from hetconv.pattern import HetPattern
 
 InstructionSet = Literal["avx512", "avx2", "portable"]
-Int8InstructionSet = Literal["avx512_vnni", "avx512", "avx2_vnni", "avx2", "portable"]
+Int8InstructionSet = Literal["avx512_amx", "avx512_vnni", "avx512", "avx2_vnni", "avx2", "portable"]
 """With and without VNNI, only the kernels of 8 bits differ."""
 Algorithm = Literal["direct", "winograd"]
 ALGORITHMS: tuple[Algorithm, ...] = ("direct", "winograd")

@@ -124,6 +124,9 @@ def dequantize(value: int, of: Affine) -> Step:
     return Step("dequantize", (value,), (of.zero,), (of.scale,))
 
 
+MOST_FLOAT_CHANNELS = 16
+
+
 def int8_convolution(
     value: int,
     of: Affine,
@@ -133,6 +136,7 @@ def int8_convolution(
     to: Affine | None,
     residual: tuple[int, Affine] | None = None,
     activation: str | None = None,
+    from_float: bool = False,
 ) -> Step:
     """activation(convolution + bias + residual), of 8 bits where `to` says which, else of float32.
 
@@ -141,6 +145,7 @@ def int8_convolution(
         bias: (N), float32.
         residual: a u8 value that is added, and what it stands for.
         activation: relu, relu6 or None.
+        from_float: the value is of float32, and quantized as it is read; for P = 1 and MOST_FLOAT_CHANNELS channels.
 
     Raises:
         UsageError: the bias is too large for 32 bits at the products' scale, or the activation is another one.
@@ -163,7 +168,7 @@ def int8_convolution(
         "int8_convolution",
         (value,) if residual is None else (value, added[0]),
         numbers,
-        (added[1].scale / out_scale, *_clamp(activation, to)),
+        (added[1].scale / out_scale, *_clamp(activation, to), 1 / of.scale if from_float else 0.0),
         (start.to(torch.int32), (product / out_scale).float()),
         weights,
     )
@@ -333,7 +338,7 @@ def flatten(value: int, wanted: int | None = None) -> Step:
 
 
 _COUNTS = {
-    "quantize": (1, 1), "dequantize": (1, 1), "int8_convolution": (17, 3), "float_convolution": (15, 0),
+    "quantize": (1, 1), "dequantize": (1, 1), "int8_convolution": (17, 4), "float_convolution": (15, 0),
     "grouped_convolution": (14, 0), "max_pool": (9, 0), "average_pool": (11, 0), "global_average": (1, 1),
     "adaptive_average": (2, 0), "float_join": (2, 0), "float_affine": (2, 0), "concatenate": (0, 0), "slice": (2, 0),
     "pad_channels": (3, 0), "table": (0, 0), "product": (3, 1), "pad_image": (4, 0), "flatten": (0, 0),

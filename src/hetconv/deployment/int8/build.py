@@ -65,8 +65,9 @@ def build(model: nn.Module, args: tuple[Any, ...], calibration: Tensor | None) -
     observed = observe(captured, _watched(captured, layers), batches)
     made = Choices(captured, layers, observed, batches)
     for name in METHODS:
-        made.add(name, corrected=True)
-    made.add(made.best.ranges, corrected=False)
+        made.add(name, corrected=True, first_layer=False)
+    made.add(made.best.ranges, corrected=False, first_layer=False)
+    made.add(made.best.ranges, corrected=made.best.corrected, first_layer=True)
     best = made.best
     if not best.error <= LARGEST_ERROR:
         raise HetconvError(
@@ -148,11 +149,11 @@ class Choices:
             self.right = evaluate(captured, [self.images])
         self.networks: dict[Int8Choice, tuple[dict[str, str], Int8Network]] = {}
 
-    def add(self, ranges: str, corrected: bool) -> None:
+    def add(self, ranges: str, corrected: bool, first_layer: bool) -> None:
         method = METHODS[ranges]
         channels = int(self.images.shape[1])
         observed = self.observed if corrected else None
-        lowering = Int8Lowering(self.captured, channels, self.layers, self._affines(method), observed)
+        lowering = Int8Lowering(self.captured, channels, self.layers, self._affines(method), observed, first_layer)
         found = lowering.run()
         if found.refused:
             raise NotInt8Error(": ".join(found.refused[0]))
@@ -160,11 +161,11 @@ class Choices:
             raise NotInt8Error("no layer of it has a form of 8 bits")
         network = Int8Network(channels, found.steps, found.flat, self._only_size())
         error = float((network(self.images).double() - self.right.double()).norm() / self.right.double().norm())
-        self.networks[Int8Choice(ranges, corrected, error)] = (lowering.in_float32, network)
+        self.networks[Int8Choice(ranges, corrected, first_layer, error)] = (lowering.in_float32, network)
 
     @property
     def best(self) -> Int8Choice:
-        return min(self.networks, key=lambda choice: (choice.error != choice.error, choice.error))
+        return Int8Choice.best(self.networks)
 
     def _affines(self, method: Method) -> dict[Node, Affine]:
         return {

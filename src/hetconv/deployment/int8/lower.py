@@ -119,14 +119,15 @@ class Int8Lowering(Lowering):
         channels: of the images.
         ranges: what u8 stands for, of each value that may be one.
         observed: of the layers' inputs; with it biases are corrected by the mean of what rounding of weights changes.
+        first_layer: whether layers that read the images are of 8 bits too.
     """
 
     def __init__(
         self, captured: Captured, channels: int, layers: Layers, ranges: Mapping[Node, Affine],
-        observed: Mapping[Node, Observed] | None,
+        observed: Mapping[Node, Observed] | None, first_layer: bool,
     ) -> None:  # fmt: skip
         super().__init__(captured, channels)
-        self.layers, self.ranges, self.observed = layers, ranges, observed
+        self.layers, self.ranges, self.observed, self.first_layer = layers, ranges, observed, first_layer
         self.inner = {node for fused in layers.in_int8.values() for node in chain_nodes(fused)}
         self.last_linear = next((n for n in reversed(captured.graph.nodes) if called(n) == "linear"), None)
         self.uint8: dict[Node, Known] = {}
@@ -168,31 +169,46 @@ class Int8Lowering(Lowering):
         flat = self._value(fused.value).flat
         if flat != (fused.site is None):
             raise NotAStepError("its input has other dimensions than the layer's")
-        pattern, where = fused.layer.pattern, fused.layer.where
         reason = self._why_float32(fused)
-        value = self._uint8(fused.value) if reason is None else self._float32(fused.value)
-        one_pixel = value.one_pixel and where.padding == (0, 0)
         if reason is not None:
             self.in_float32[fused.name] = reason
-            residual = None if fused.residual is None else self._float32(fused.residual).number
-            step = network.float_convolution(
-                value.number, pattern, fused.spatial, fused.pointwise, fused.bias, where, fused.activation, residual
-            )
-            return replace(self._add(step, pattern.out_channels, one_pixel=one_pixel), flat=flat)
-        assert value.of is not None
+            return self._layer_in_float32(fused, flat)
+        return self._layer_in_int8(fused, flat)
+
+    def _layer_in_float32(self, fused: Fused, flat: bool) -> Known:
+        pattern, where = fused.layer.pattern, fused.layer.where
+        value = self._float32(fused.value)
+        residual = None if fused.residual is None else self._float32(fused.residual).number
+        step = network.float_convolution(
+            value.number, pattern, fused.spatial, fused.pointwise, fused.bias, where, fused.activation, residual
+        )
+        one_pixel = value.one_pixel and where.padding == (0, 0)
+        return replace(self._add(step, pattern.out_channels, one_pixel=one_pixel), flat=flat)
+
+    def _layer_in_int8(self, fused: Fused, flat: bool) -> Known:
+        pattern, where = fused.layer.pattern, fused.layer.where
+        value, of = self._value(fused.value), self.ranges[fused.value]
+        quantizes = value.of is None and pattern.p == 1 and pattern.in_channels <= network.MOST_FLOAT_CHANNELS
+        if not quantizes:
+            value = self._uint8(fused.value)
+            assert value.of is not None
+            of = value.of
         added = None if fused.residual is None else _pair(self._uint8(fused.residual))
-        weights = quantized_weights(fused, value.of)
+        weights = quantized_weights(fused, of)
         bias = fused.bias.double()
         if self.observed is not None:
             bias = bias - weight_error(fused, weights) @ self.observed[fused.value].mean
         to = None if self._is_read_in_float32(fused.last) else self.ranges[fused.last]
-        step = network.int8_convolution(value.number, value.of, weights, bias, where, to, added, fused.activation)
+        step = network.int8_convolution(
+            value.number, of, weights, bias, where, to, added, fused.activation, from_float=quantizes
+        )
         self.in_int8 += 1
+        one_pixel = value.one_pixel and where.padding == (0, 0)
         return replace(self._add(step, pattern.out_channels, one_pixel=one_pixel, of=to), flat=flat)
 
     def _why_float32(self, fused: Fused) -> str | None:
-        if self._value(fused.value).number == 0:
-            return "the first layer: its input is the images"
+        if self._value(fused.value).number == 0 and not self.first_layer:
+            return "the first layer, which 8 bits would cost accuracy"
         if called(fused.last) == "linear" and fused.last is self.last_linear:
             return "the classifier: its output is the network's"
         return None

@@ -1,0 +1,268 @@
+#include "amx.h"
+
+#include <algorithm>
+
+#include "../parallel.h"
+#include "../scratch.h"
+#include "kernels.h"
+#include "plan.h"
+
+namespace hetconv {
+namespace {
+
+constexpr int64_t kQuads = kBlock / 4;
+
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// The strips' layer: its channels are quads, whose order does not matter to strips.
+Plan strip_plan(const AmxPlan& plan) {
+  Shape quads = shape_of_quads(plan.shape);
+  quads.in_channels = plan.quads;
+  quads.p = 1;
+  return plan_forward(quads);
+}
+
+// Whole blocks, but of a few channels that have one residue only the quads that hold them.
+int64_t strip_quads(const Shape& shape) {
+  const int64_t few = shape_of_quads(shape).in_channels;
+  return shape.p == 1 && few < kQuads ? few : whole_blocks(shape.in_channels) / 4;
+}
+
+// The channel at a byte of a residue's channels, which are in the order of the pixel's blocks.
+int64_t channel_at(int64_t byte, int64_t residue, int64_t p) {
+  const int64_t quad = byte / 4, of_block = kQuads / p;
+  return quad / of_block * kBlock + byte % 4 * kQuads + quad % of_block * p + residue;
+}
+
+class Packer {
+ public:
+  Packer(const AmxPlan& plan, const int8_t* weights) : plan_(plan), shape_(plan.shape), weights_(weights) {}
+
+  // The filters of a tile have one residue; they are P apart.
+  void pack(char* to) const {
+    const int64_t p = shape_.p;
+    for (int64_t group = 0; group < plan_.groups; ++group) {
+      for (int64_t tile = 0; tile < plan_.group_tiles; ++tile) {
+        const int64_t residue = tile % p;
+        const int64_t first = group * plan_.group_blocks * kBlock + tile / p * kAmxFilters * p + residue;
+        for (const AmxChunk& chunk : plan_.spatial) {
+          write(first, to, [&](int64_t byte, int64_t filter) { return spatial(chunk, byte, residue, filter); });
+          to += kAmxTile;
+        }
+        for (const int64_t chunk : plan_.pointwise) {
+          write(first, to, [&](int64_t byte, int64_t filter) { return pointwise(chunk + byte, filter); });
+          to += kAmxTile;
+        }
+      }
+    }
+  }
+
+ private:
+  const AmxPlan& plan_;
+  const Shape& shape_;
+  const int8_t* weights_;
+
+  template <class WeightAt>
+  void write(int64_t first, char* to, const WeightAt& weight_at) const {
+    for (int64_t byte = 0; byte < kAmxBytes; ++byte) {
+      for (int64_t lane = 0; lane < kAmxFilters; ++lane) {
+        to[byte / 4 * 64 + lane * 4 + byte % 4] = static_cast<char>(weight_at(byte, first + lane * shape_.p));
+      }
+    }
+  }
+
+  int8_t spatial(const AmxChunk& chunk, int64_t byte, int64_t residue, int64_t filter) const {
+    const int64_t at = chunk.byte + byte, column = chunk.column + at / plan_.residue, within = at % plan_.residue;
+    if (column >= shape_.kernel_width || within >= plan_.channels) return 0;
+    const int64_t tap = chunk.row * shape_.kernel_width + column;
+    if (shape_.p > 1 && tap == shape_.kernel_height * shape_.kernel_width / 2) return 0;  // the pointwise part has it
+    return weight(filter, channel_at(within, residue, shape_.p), tap);
+  }
+
+  int8_t pointwise(int64_t byte, int64_t filter) const {
+    const int64_t centre = shape_.kernel_height * shape_.kernel_width / 2;
+    if (plan_.apart) return weight(filter, channel_at(byte, 0, 1), centre);
+    const int64_t residue = byte / plan_.residue, within = byte % plan_.residue;
+    return within < plan_.channels ? weight(filter, channel_at(within, residue, shape_.p), centre) : 0;
+  }
+
+  int8_t weight(int64_t filter, int64_t channel, int64_t tap) const {
+    if (filter >= shape_.out_channels || channel >= shape_.in_channels) return 0;
+    return weights_[(filter * shape_.in_channels + channel) * shape_.kernel_height * shape_.kernel_width + tap];
+  }
+};
+
+// Cuts the pixels of a strip into tiles; a tile ends with a row of the image, or goes on across the padding between.
+std::vector<AmxPixels> tiles_of(const std::vector<Pixel>& pixels, int64_t pixel, int64_t step, int64_t row,
+                                bool across) {
+  std::vector<AmxPixels> tiles;
+  for (size_t i = 0; i < pixels.size();) {
+    AmxPixels tile{pixels[i].input / pixel, {}};
+    std::fill(std::begin(tile.output), std::end(tile.output), -1);
+    const int64_t image_row = pixels[i].place / row;
+    for (; i < pixels.size(); ++i) {
+      const int64_t distance = pixels[i].input / pixel - tile.input;
+      if (distance % step != 0 || distance / step >= kAmxRows) break;
+      if (!across && pixels[i].place / row != image_row) break;
+      tile.output[distance / step] = pixels[i].output;
+    }
+    tiles.push_back(tile);
+  }
+  return tiles;
+}
+
+int64_t rows_of(const std::vector<AmxPixels>& tiles) {
+  int64_t rows = 1;
+  for (const AmxPixels& tile : tiles) {
+    for (int64_t row = rows; row < kAmxRows; ++row) rows = tile.output[row] >= 0 ? row + 1 : rows;
+  }
+  return rows;
+}
+
+// An instruction takes a cycle a row, and 8 at least.
+int64_t cycles(const std::vector<AmxPixels>& tiles) {
+  return static_cast<int64_t>(tiles.size()) * std::max<int64_t>(rows_of(tiles), 8);
+}
+
+}  // namespace
+
+AmxPlan::AmxPlan(const Shape& shape)
+    : shape(shape),
+      quads(strip_quads(shape)),
+      channels(quads * 4 / shape.p),
+      residue(channels < kAmxBytes ? channels : divide_up(channels, kAmxBytes) * kAmxBytes),
+      apart(channels < kAmxBytes),
+      group_blocks(std::max<int64_t>(1, shape.p / 4)),
+      group_tiles(4 * group_blocks),
+      groups(divide_up(whole_blocks(shape.out_channels) / kBlock, group_blocks)) {
+  const int64_t height = shape.kernel_height, width = shape.kernel_width, centre = height * width / 2;
+  for (int64_t row = 0; row < height; ++row) {
+    for (int64_t column = 0; column < width; column += apart ? width : 1) {
+      if (shape.p > 1 && (apart ? height * width == 1 : row * width + column == centre)) continue;
+      const int64_t bytes = apart ? width * residue : residue;
+      for (int64_t byte = 0; byte < bytes; byte += kAmxBytes) spatial.push_back({row, column, byte});
+    }
+  }
+  const int64_t all = apart ? whole_blocks(shape.in_channels) : shape.p * residue;
+  for (int64_t byte = 0; shape.p > 1 && byte < all; byte += kAmxBytes) pointwise.push_back(byte);
+}
+
+bool uses_amx(const Shape& shape) {
+  if (int8_kernels().amx == nullptr) return false;
+  const AmxPlan plan(shape);
+  const Shape quads = shape_of_quads(shape);
+  const int64_t taps = shape.kernel_height * shape.kernel_width;
+  const int64_t vectors =
+      quads.in_channels * (shape.p == 1 ? taps : 1) + (shape.p == 1 ? 0 : (taps - 1) * quads.in_channels / shape.p);
+  // cycles for 16 pixels: of 16 for an instruction, of a half for a vector's
+  return plan.groups * plan.group_tiles * plan.chunks() * 16 < quads.out_channels / 16 * vectors * 8;
+}
+
+int64_t amx_packed_size(const Shape& shape) {
+  const AmxPlan plan(shape);
+  return plan.groups * plan.group_bytes();
+}
+
+void amx_pack(const Shape& shape, const int8_t* weights, char* packed) {
+  const AmxPlan plan(shape);
+  Packer(plan, weights).pack(packed);
+}
+
+AmxConvolution::AmxConvolution(const Shape& shape, bool from_float, int threads)
+    : amx_(shape), plan_(strip_plan(amx_)), strips_(plan_, threads) {
+  const int64_t in_pixel = from_float ? shape.in_channels : whole_blocks(shape.in_channels) / 4;
+  in_ = {shape.in_height * shape.in_width * in_pixel, shape.in_width * in_pixel, in_pixel};
+  std::vector<int64_t> taps(static_cast<size_t>(shape.kernel_height * shape.kernel_width));
+  for (const Tap& tap : plan_.phases[0].taps) taps[static_cast<size_t>(tap.index)] = strips_.tap(tap);
+  const int64_t strip_pixel = strips_.pixel() * 4;
+  const int64_t spatial_pixel = amx_.shape.p == 1 ? strip_pixel : amx_.apart ? amx_.residue : amx_.pixel();
+  for (const AmxChunk& chunk : amx_.spatial) {
+    const int64_t tap = taps[static_cast<size_t>(chunk.row * shape.kernel_width + chunk.column)];
+    at_.push_back(static_cast<int32_t>(tap * spatial_pixel + chunk.byte));
+  }
+  for (const int64_t byte : amx_.pointwise) {
+    at_.push_back(static_cast<int32_t>(taps[taps.size() / 2] * (amx_.apart ? strip_pixel : spatial_pixel) + byte));
+  }
+  const Strides out{shape.out_height * shape.out_width * plan_.filters, shape.out_width * plan_.filters, plan_.filters};
+  for (int64_t strip = 0; strip < strips_.count(); ++strip) {
+    std::vector<Pixel> pixels = strips_.pixels(strip, plan_.phases[0], out);
+    const int64_t shift = pixels.empty() ? 0 : pixels[0].output;
+    for (Pixel& pixel : pixels) pixel.output -= shift;
+    const auto cut = [&](bool across) {
+      return tiles_of(pixels, strips_.pixel(), strips_.column_step(), strips_.places_in_row(), across);
+    };
+    std::vector<AmxPixels> tiles = cut(true), by_row = cut(false);
+    if (cycles(by_row) < cycles(tiles)) tiles = std::move(by_row);
+    const auto same = [&](const Table& table) {
+      return std::equal(table.pixels.begin(), table.pixels.end(), tiles.begin(), tiles.end(),
+                        [](const AmxPixels& a, const AmxPixels& b) {
+                          return a.input == b.input && std::equal(a.output, a.output + kAmxRows, b.output);
+                        });
+    };
+    const auto found = std::find_if(tables_.begin(), tables_.end(), same);
+    places_.push_back({static_cast<size_t>(found - tables_.begin()), shift});
+    if (found == tables_.end()) {
+      const int64_t rows = rows_of(tiles);
+      tables_.push_back({std::move(tiles), rows});
+    }
+  }
+}
+
+void AmxConvolution::run(const Int8Input& x, const void* packed, const Int8Epilogue& epilogue, void* y, Int8Output type,
+                         const Threads& threads) const {
+  const Int8Kernels& kernels = int8_kernels();
+  const int64_t p = amx_.shape.p, blocks = plan_.filters / kBlock;
+  const int64_t strip_pixel = strips_.pixel() * 4, pixels = strips_.strip_pixels();
+  const int64_t dealt_pixel = amx_.apart ? amx_.residue : amx_.pixel();
+  const int64_t image = (pixels * dealt_pixel / kAmxBytes | 1) * kAmxBytes + kAmxBytes * 2;  // of a residue apart
+  // tiles read past the last pixel: rows that are no outputs, and bytes whose weights are zero
+  const int64_t past = (kAmxRows * strips_.column_step() + 1) * std::max(strip_pixel, dealt_pixel) + kAmxBytes;
+  const int64_t strip_bytes = (strips_.elements() * 4 + past + 63) / 64 * 64;
+  const int64_t dealt_bytes = p == 1 ? 0 : ((amx_.apart ? p * image : image) + past + 63) / 64 * 64;
+  const int64_t sum_bytes = kAmxPixelTiles * amx_.group_tiles * kAmxSums * 4;
+  parallel(threads, strips_.count() * amx_.groups, [&](int64_t begin, int64_t end) {
+    static thread_local Scratch scratch;
+    float* const memory = scratch.get((strip_bytes + dealt_bytes + sum_bytes) / 4);
+    uint8_t* const strip_data = reinterpret_cast<uint8_t*>(memory);
+    uint8_t* const dealt = strip_data + strip_bytes;
+    for (int64_t strip = begin / amx_.groups; strip * amx_.groups < end; ++strip) {
+      copy_quads(strips_, x, in_, strip, memory);
+      if (p > 1) {
+        kernels.amx_deal(strip_data, strip_pixel, pixels, plan_.channels / kQuads, p, dealt, dealt_pixel,
+                         amx_.apart ? image : amx_.residue);
+      }
+      const Place& place = places_[static_cast<size_t>(strip)];
+      const Table& table = tables_[place.table];
+      Int8Epilogue shifted = epilogue;
+      if (shifted.residual != nullptr) shifted.residual += place.shift;
+      AmxWork work{};
+      work.spatial = p == 1 ? strip_data : dealt;
+      work.spatial_pixel = p == 1 ? strip_pixel : dealt_pixel;
+      work.residue = p == 1 ? 0 : amx_.apart ? image : amx_.residue;
+      work.pointwise = amx_.apart ? strip_data : dealt;
+      work.pointwise_pixel = amx_.apart ? strip_pixel : dealt_pixel;
+      work.at = at_.data();
+      work.spatial_chunks = static_cast<int32_t>(amx_.spatial.size());
+      work.pointwise_chunks = static_cast<int32_t>(amx_.pointwise.size());
+      work.pixels = table.pixels.data();
+      work.count = static_cast<int64_t>(table.pixels.size());
+      work.rows = table.rows;
+      work.step = strips_.column_step();
+      work.p = p;
+      work.epilogue = &shifted;
+      work.sums = reinterpret_cast<int32_t*>(dealt + dealt_bytes);
+      work.output = type == Int8Output::uint8 ? static_cast<void*>(static_cast<uint8_t*>(y) + place.shift)
+                                              : static_cast<float*>(y) + place.shift;
+      work.type = type;
+      const int64_t last = std::min(end - strip * amx_.groups, amx_.groups);
+      for (int64_t group = std::max(begin - strip * amx_.groups, int64_t{0}); group < last; ++group) {
+        work.weights = static_cast<const char*>(packed) + group * amx_.group_bytes();
+        work.filter = group * amx_.group_blocks * kBlock;
+        work.blocks = std::min(amx_.group_blocks, blocks - group * amx_.group_blocks);
+        kernels.amx(work);
+      }
+    }
+  });
+}
+
+}  // namespace hetconv

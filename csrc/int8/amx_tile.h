@@ -1,0 +1,396 @@
+// 16 pixels × 16 filters of 8 bits in an AMX register: summed there as int32, then stored as every other kernel does.
+#pragma once
+
+#if defined(__AMX_INT8__)
+
+#include "dot.h"
+#include "kernels.h"
+
+namespace hetconv {
+namespace {
+
+struct alignas(64) AmxShape {
+  uint8_t palette = 1, start = 0, reserved[14] = {};
+  uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  uint8_t rows[16] = {};
+};
+
+// Registers 0 to 3 are sums, 4 and 5 pixels, 6 and 7 weights.
+void set_amx_shape(int64_t pixel_rows) {
+  AmxShape shape;
+  for (int i = 0; i < 6; ++i) shape.rows[i] = static_cast<uint8_t>(pixel_rows);
+  shape.rows[6] = shape.rows[7] = 16;
+  asm volatile("" : : "r"(&shape) : "memory");  // GCC 12's intrinsic says that it reads 8 bytes of the 64
+  _tile_loadconfig(&shape);
+}
+
+// Of each register, for every pixel.
+HETCONV_INLINE void start_sums(const int32_t* a, const int32_t* b, const int32_t* c, const int32_t* d) {
+  _tile_loadd(0, a, 0);
+  _tile_loadd(1, b, 0);
+  _tile_loadd(2, c, 0);
+  _tile_loadd(3, d, 0);
+}
+
+// N tiles of pixels × 1 of filters.
+template <int N>
+HETCONV_INLINE void accumulate_pixels(const uint8_t* const (&x)[kAmxPixelTiles], int64_t step, const char*& weights,
+                                      const int32_t* at, int32_t count) {
+  for (; count > 0; --count, ++at, weights += kAmxTile) {
+    _tile_loadd(6, weights, 64);
+    _tile_loadd(4, x[0] + *at, step);
+    _tile_dpbusd(0, 4, 6);
+    if constexpr (N > 1) {
+      _tile_loadd(5, x[1] + *at, step);
+      _tile_dpbusd(1, 5, 6);
+    }
+    if constexpr (N > 2) {
+      _tile_loadd(4, x[2] + *at, step);
+      _tile_dpbusd(2, 4, 6);
+    }
+    if constexpr (N > 3) {
+      _tile_loadd(5, x[3] + *at, step);
+      _tile_dpbusd(3, 5, 6);
+    }
+  }
+}
+
+// 2 × 2; `x` of each tile of filters: its residue's.
+HETCONV_INLINE void accumulate_square(const uint8_t* const (&x)[2][2], int64_t step, const char* weights, int64_t next,
+                                      const int32_t* at, int32_t count) {
+  for (; count > 0; --count, ++at, weights += kAmxTile) {
+    _tile_loadd(6, weights, 64);
+    _tile_loadd(4, x[0][0] + *at, step);
+    _tile_dpbusd(0, 4, 6);
+    _tile_loadd(5, x[0][1] + *at, step);
+    _tile_dpbusd(1, 5, 6);
+    _tile_loadd(7, weights + next, 64);
+    _tile_loadd(4, x[1][0] + *at, step);
+    _tile_dpbusd(2, 4, 7);
+    _tile_loadd(5, x[1][1] + *at, step);
+    _tile_dpbusd(3, 5, 7);
+  }
+}
+
+// One tile of pixels × 4 of filters.
+HETCONV_INLINE void accumulate_filters(const uint8_t* const (&x)[4], int64_t step, const char* weights, int64_t next,
+                                       const int32_t* at, int32_t count) {
+  for (; count > 0; --count, ++at, weights += kAmxTile) {
+    _tile_loadd(6, weights, 64);
+    _tile_loadd(4, x[0] + *at, step);
+    _tile_dpbusd(0, 4, 6);
+    _tile_loadd(7, weights + next, 64);
+    _tile_loadd(5, x[1] + *at, step);
+    _tile_dpbusd(1, 5, 7);
+    _tile_loadd(6, weights + 2 * next, 64);
+    _tile_loadd(4, x[2] + *at, step);
+    _tile_dpbusd(2, 4, 6);
+    _tile_loadd(7, weights + 3 * next, 64);
+    _tile_loadd(5, x[3] + *at, step);
+    _tile_dpbusd(3, 5, 7);
+  }
+}
+
+// Where the filters of a block are in the sums of the group's tiles: four vectors, position 16·q + lane is lane `lane`
+// of vector q. Of P = 8 and 16 a tile's filters are of 2 and 4 blocks, and a vector is made of as many tiles.
+struct AmxOrder {
+  int32_t filters[64] = {};     // the filter of a position
+  uint8_t to_bytes[64] = {};    // of the output: the position that is there, as the vectors are narrowed
+  uint8_t from_bytes[64] = {};  // where in the output a position is
+
+  constexpr explicit AmxOrder(int p) {
+    for (int position = 0; position < 64; ++position) {
+      const int q = position / 16, lane = position % 16, lanes = p == 16 ? 4 : p == 8 ? 8 : 16;  // of a tile
+      const int tile = q * (16 / lanes) + lane / lanes;
+      const int filter = (tile / p * 16 + lane % lanes) * p + tile % p, byte = filter % 16 * 4 + filter / 16;
+      filters[position] = filter;
+      to_bytes[byte] = static_cast<uint8_t>(lane / 4 * 16 + q * 4 + lane % 4);
+      from_bytes[position] = static_cast<uint8_t>(byte);
+    }
+  }
+};
+
+constexpr AmxOrder kAmxOrders[] = {AmxOrder(1), AmxOrder(2), AmxOrder(4), AmxOrder(8), AmxOrder(16)};  // of P = 2^i
+
+// Of a group of filters: what its tiles' sums start with, and scales by position.
+struct AmxEpilogue {
+  alignas(64) int32_t start[16][16];
+  alignas(64) float scale[4][64];
+  const AmxOrder& order;
+
+  explicit AmxEpilogue(const AmxWork& work) : order(kAmxOrders[__builtin_ctzll(static_cast<uint64_t>(work.p))]) {
+    for (int64_t block = 0; block < work.blocks; ++block) {
+      const int64_t first = work.filter + block * 64;
+      for (int position = 0; position < 64; position += 16) {
+        const Int filters = _mm512_loadu_si512(order.filters + position);
+        _mm512_store_ps(scale[block] + position, _mm512_i32gather_ps(filters, work.epilogue->scale + first, 4));
+      }
+    }
+    const int p = static_cast<int>(work.p);
+    for (int tile = 0; tile < (p <= 4 ? 4 : p); ++tile) {
+      for (int lane = 0; lane < 16; ++lane) {
+        const int filter = (tile / p * 16 + lane) * p + tile % p;
+        start[tile][lane] = filter < work.blocks * 64 ? work.epilogue->start[work.filter + filter] : 0;
+      }
+    }
+  }
+};
+
+// `parts` tiles give a vector, which are `kAmxPixelTiles` tiles of sums apart.
+template <int parts>
+HETCONV_INLINE Int sums_of(const int32_t* sums, int64_t block) {
+  constexpr int64_t next = kAmxPixelTiles * kAmxSums;
+  if constexpr (parts == 1) {
+    return _mm512_load_si512(sums);
+  } else if constexpr (parts == 2) {
+    const auto half = [&](int64_t i) {
+      return _mm256_load_si256(reinterpret_cast<const __m256i*>(sums + i * next + block * 8));
+    };
+    return _mm512_inserti64x4(_mm512_castsi256_si512(half(0)), half(1), 1);
+  } else {
+    const auto quarter = [&](int64_t i) {
+      return _mm_load_si128(reinterpret_cast<const __m128i*>(sums + i * next + block * 4));
+    };
+    Int all = _mm512_castsi128_si512(quarter(0));
+    all = _mm512_inserti32x4(all, quarter(1), 1);
+    all = _mm512_inserti32x4(all, quarter(2), 2);
+    return _mm512_inserti32x4(all, quarter(3), 3);
+  }
+}
+
+// A block of filters at one pixel; `sums` are its row of the first tile.
+template <int parts, Int8Output to>
+HETCONV_INLINE void finish_amx(const AmxWork& work, const AmxEpilogue& group, const int32_t* sums, int64_t block,
+                               int64_t output) {
+  const Int8Epilogue& epilogue = *work.epilogue;
+  const int64_t filter = work.filter + block * 64;
+  Vec real[4];
+#pragma GCC unroll 4
+  for (int q = 0; q < 4; ++q) {
+    const Int sum = sums_of<parts>(sums + q * parts * kAmxPixelTiles * kAmxSums, block);
+    real[q] = multiply(to_float(sum), _mm512_load_ps(group.scale[block] + q * 16));
+  }
+  if (epilogue.residual != nullptr) {
+    const Int bytes = _mm512_permutexvar_epi8(_mm512_loadu_si512(group.order.from_bytes),
+                                              _mm512_loadu_si512(epilogue.residual + output + filter));
+    const Int zero = _mm512_set1_epi32(-epilogue.residual_zero);
+    const Vec scale = set1(epilogue.residual_scale);
+    const auto plus_residual = [&](Vec v, __m128i of) {
+      return plus(v, multiply(to_float(add(_mm512_cvtepu8_epi32(of), zero)), scale));
+    };
+    real[0] = plus_residual(real[0], _mm512_castsi512_si128(bytes));
+    real[1] = plus_residual(real[1], _mm512_extracti32x4_epi32(bytes, 1));
+    real[2] = plus_residual(real[2], _mm512_extracti32x4_epi32(bytes, 2));
+    real[3] = plus_residual(real[3], _mm512_extracti32x4_epi32(bytes, 3));
+  }
+  if constexpr (to == Int8Output::uint8) {
+    const Int zero = _mm512_set1_epi16(static_cast<short>(epilogue.zero));
+    const auto pair = [&](Vec a, Vec b) {
+      return _mm512_adds_epi16(_mm512_packs_epi32(_mm512_cvtps_epi32(a), _mm512_cvtps_epi32(b)), zero);
+    };
+    Int bytes = _mm512_packus_epi16(pair(real[0], real[1]), pair(real[2], real[3]));
+    bytes = _mm512_max_epu8(bytes, _mm512_set1_epi8(static_cast<char>(static_cast<int>(epilogue.least))));
+    bytes = _mm512_min_epu8(bytes, _mm512_set1_epi8(static_cast<char>(static_cast<int>(epilogue.most))));
+    _mm512_storeu_si512(static_cast<uint8_t*>(work.output) + output + filter,
+                        _mm512_permutexvar_epi8(_mm512_loadu_si512(group.order.to_bytes), bytes));
+  } else {
+    float* const y = static_cast<float*>(work.output) + output + filter;
+    const Vec least = set1(epilogue.least), most = set1(epilogue.most);
+#pragma GCC unroll 4
+    for (int q = 0; q < 4; ++q) {
+      _mm512_i32scatter_ps(y, _mm512_loadu_si512(group.order.filters + q * 16), min(most, max(least, real[q])), 4);
+    }
+  }
+}
+
+template <int parts, Int8Output to>
+void finish_amx(const AmxWork& work, const AmxEpilogue& group, const AmxPixels* tiles, int64_t count) {
+  for (int64_t tile = 0; tile < count; ++tile) {
+    for (int64_t row = 0; row < work.rows; ++row) {
+      const int64_t output = tiles[tile].output[row];
+      if (output < 0) continue;
+      const int32_t* const sums = work.sums + tile * kAmxSums + row * kAmxFilters;
+      for (int64_t block = 0; block < work.blocks; ++block) finish_amx<parts, to>(work, group, sums, block, output);
+    }
+  }
+}
+
+template <int N>
+HETCONV_INLINE void store_pixels(int32_t* sums) {
+  _tile_stored(0, sums, 64);
+  if constexpr (N > 1) _tile_stored(1, sums + kAmxSums, 64);
+  if constexpr (N > 2) _tile_stored(2, sums + 2 * kAmxSums, 64);
+  if constexpr (N > 3) _tile_stored(3, sums + 3 * kAmxSums, 64);
+}
+
+struct AmxOperands {
+  const AmxWork& work;
+  const AmxPixels* tiles;
+
+  const uint8_t* spatial(int64_t tile, int64_t residue) const {
+    return work.spatial + tiles[tile].input * work.spatial_pixel + residue * work.residue;
+  }
+  const uint8_t* pointwise(int64_t tile) const { return work.pointwise + tiles[tile].input * work.pointwise_pixel; }
+};
+
+template <int N>
+HETCONV_INLINE void amx_pixels(const AmxWork& work, const AmxEpilogue& group, const AmxPixels* tiles,
+                               int64_t group_tiles) {
+  const AmxOperands operands{work, tiles};
+  const int64_t spatial_step = work.step * work.spatial_pixel, pointwise_step = work.step * work.pointwise_pixel;
+  const char* weights = work.weights;
+  for (int64_t filters = 0; filters < group_tiles; ++filters) {
+    const int32_t* const start = group.start[filters];
+    start_sums(start, start, start, start);
+    const uint8_t* x[kAmxPixelTiles] = {};
+    for (int i = 0; i < N; ++i) x[i] = operands.spatial(i, filters % work.p);
+    accumulate_pixels<N>(x, spatial_step, weights, work.at, work.spatial_chunks);
+    for (int i = 0; i < N; ++i) x[i] = operands.pointwise(i);
+    accumulate_pixels<N>(x, pointwise_step, weights, work.at + work.spatial_chunks, work.pointwise_chunks);
+    store_pixels<N>(work.sums + filters * kAmxPixelTiles * kAmxSums);
+  }
+}
+
+HETCONV_INLINE void amx_square(const AmxWork& work, const AmxEpilogue& group, const AmxPixels* tiles,
+                               int64_t group_tiles) {
+  const AmxOperands operands{work, tiles};
+  const int64_t spatial_step = work.step * work.spatial_pixel, pointwise_step = work.step * work.pointwise_pixel;
+  const int64_t next = (work.spatial_chunks + work.pointwise_chunks) * kAmxTile;
+  for (int64_t filters = 0; filters < group_tiles; filters += 2) {
+    const int32_t* const start = group.start[filters];
+    start_sums(start, start, start + 16, start + 16);
+    const uint8_t *spatial[2][2], *pointwise[2][2];
+    for (int f = 0; f < 2; ++f) {
+      for (int i = 0; i < 2; ++i) {
+        spatial[f][i] = operands.spatial(i, (filters + f) % work.p);
+        pointwise[f][i] = operands.pointwise(i);
+      }
+    }
+    const char* const weights = work.weights + filters * next;
+    accumulate_square(spatial, spatial_step, weights, next, work.at, work.spatial_chunks);
+    accumulate_square(pointwise, pointwise_step, weights + work.spatial_chunks * kAmxTile, next,
+                      work.at + work.spatial_chunks, work.pointwise_chunks);
+    int32_t* const sums = work.sums + filters * kAmxPixelTiles * kAmxSums;
+    _tile_stored(0, sums, 64);
+    _tile_stored(1, sums + kAmxSums, 64);
+    _tile_stored(2, sums + kAmxPixelTiles * kAmxSums, 64);
+    _tile_stored(3, sums + (kAmxPixelTiles + 1) * kAmxSums, 64);
+  }
+}
+
+HETCONV_INLINE void amx_filters(const AmxWork& work, const AmxEpilogue& group, const AmxPixels* tiles,
+                                int64_t group_tiles) {
+  const AmxOperands operands{work, tiles};
+  const int64_t spatial_step = work.step * work.spatial_pixel, pointwise_step = work.step * work.pointwise_pixel;
+  const int64_t next = (work.spatial_chunks + work.pointwise_chunks) * kAmxTile;
+  for (int64_t filters = 0; filters < group_tiles; filters += 4) {
+    const int32_t* const start = group.start[filters];
+    start_sums(start, start + 16, start + 32, start + 48);
+    const uint8_t *spatial[4], *pointwise[4];
+    for (int f = 0; f < 4; ++f) {
+      spatial[f] = operands.spatial(0, (filters + f) % work.p);
+      pointwise[f] = operands.pointwise(0);
+    }
+    const char* const weights = work.weights + filters * next;
+    accumulate_filters(spatial, spatial_step, weights, next, work.at, work.spatial_chunks);
+    accumulate_filters(pointwise, pointwise_step, weights + work.spatial_chunks * kAmxTile, next,
+                       work.at + work.spatial_chunks, work.pointwise_chunks);
+    int32_t* const sums = work.sums + filters * kAmxPixelTiles * kAmxSums;
+    _tile_stored(0, sums, 64);
+    _tile_stored(1, sums + kAmxPixelTiles * kAmxSums, 64);
+    _tile_stored(2, sums + 2 * kAmxPixelTiles * kAmxSums, 64);
+    _tile_stored(3, sums + 3 * kAmxPixelTiles * kAmxSums, 64);
+  }
+}
+
+template <int parts, Int8Output to>
+void amx_tiles(const AmxWork& work) {
+  const AmxEpilogue group(work);
+  const int64_t group_tiles = work.p <= 4 ? 4 : work.p;
+  set_amx_shape(work.rows);
+  for (int64_t i = 0; i < work.count; i += kAmxPixelTiles) {
+    const int64_t count = work.count - i < kAmxPixelTiles ? work.count - i : kAmxPixelTiles;
+    const AmxPixels* const tiles = work.pixels + i;
+    switch (count) {
+      case 1:
+        amx_filters(work, group, tiles, group_tiles);
+        break;
+      case 2:
+        amx_square(work, group, tiles, group_tiles);
+        break;
+      case 3:
+        amx_pixels<3>(work, group, tiles, group_tiles);
+        break;
+      default:
+        amx_pixels<4>(work, group, tiles, group_tiles);
+    }
+    finish_amx<parts, to>(work, group, tiles, count);
+  }
+  _tile_release();
+}
+
+template <int parts>
+void amx_tiles(const AmxWork& work) {
+  work.type == Int8Output::uint8 ? amx_tiles<parts, Int8Output::uint8>(work)
+                                 : amx_tiles<parts, Int8Output::float32>(work);
+}
+
+void amx_tiles(const AmxWork& work) {
+  work.p <= 4 ? amx_tiles<1>(work) : work.p == 8 ? amx_tiles<2>(work) : amx_tiles<4>(work);
+}
+
+template <int p>
+HETCONV_INLINE void amx_deal(const uint8_t* from, int64_t from_pixel, int64_t pixels, int64_t blocks, uint8_t* to,
+                             int64_t to_pixel, int64_t residue) {
+  constexpr int64_t part = 64 / p;  // bytes of a block that are of one residue
+  alignas(64) int32_t order[16];
+  for (int i = 0; i < 16; ++i) order[i] = i % (16 / p) * p + i / (16 / p);
+  const Int residues_in_turn = _mm512_load_si512(order);
+  for (; pixels > 0; --pixels, from += from_pixel, to += to_pixel) {
+    for (int64_t block = 0; block < blocks; ++block) {
+      alignas(64) uint8_t dealt[64];
+      _mm512_store_si512(dealt, _mm512_permutexvar_epi32(residues_in_turn, _mm512_loadu_si512(from + block * 64)));
+#pragma GCC unroll 16
+      for (int r = 0; r < p; ++r) __builtin_memcpy(to + r * residue + block * part, dealt + r * part, part);
+    }
+  }
+}
+
+void amx_deal(const uint8_t* from, int64_t from_pixel, int64_t pixels, int64_t blocks, int64_t p, uint8_t* to,
+              int64_t to_pixel, int64_t residue) {
+  switch (p) {
+    case 2:
+      return amx_deal<2>(from, from_pixel, pixels, blocks, to, to_pixel, residue);
+    case 4:
+      return amx_deal<4>(from, from_pixel, pixels, blocks, to, to_pixel, residue);
+    case 8:
+      return amx_deal<8>(from, from_pixel, pixels, blocks, to, to_pixel, residue);
+    default:
+      return amx_deal<16>(from, from_pixel, pixels, blocks, to, to_pixel, residue);
+  }
+}
+
+int64_t amx_multiply_adds(int64_t rounds) {
+  set_amx_shape(16);
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  _tile_zero(4);
+  _tile_zero(5);
+  _tile_zero(6);
+  _tile_zero(7);
+  for (int64_t i = 0; i < rounds; ++i) {
+    _tile_dpbusd(0, 4, 6);
+    _tile_dpbusd(1, 5, 6);
+    _tile_dpbusd(2, 4, 7);
+    _tile_dpbusd(3, 5, 7);
+  }
+  _tile_release();
+  return rounds * 4 * kAmxRows * kAmxFilters * kAmxBytes;
+}
+
+}  // namespace
+}  // namespace hetconv
+
+#endif
