@@ -158,59 +158,85 @@ HETCONV_INLINE Int sums_of(const int32_t* sums, int64_t block) {
   }
 }
 
-// A block of filters at one pixel; `sums` are its row of the first tile.
-template <int parts, Int8Output to>
-HETCONV_INLINE void finish_amx(const AmxWork& work, const AmxEpilogue& group, const int32_t* sums, int64_t block,
-                               int64_t output) {
-  const Int8Epilogue& epilogue = *work.epilogue;
-  const int64_t filter = work.filter + block * 64;
-  Vec real[4];
-#pragma GCC unroll 4
-  for (int q = 0; q < 4; ++q) {
-    const Int sum = sums_of<parts>(sums + q * parts * kAmxPixelTiles * kAmxSums, block);
-    real[q] = multiply(to_float(sum), _mm512_load_ps(group.scale[block] + q * 16));
-  }
-  if (epilogue.residual != nullptr) {
-    const Int bytes = _mm512_permutexvar_epi8(_mm512_loadu_si512(group.order.from_bytes),
-                                              _mm512_loadu_si512(epilogue.residual + output + filter));
-    const Int zero = _mm512_set1_epi32(-epilogue.residual_zero);
-    const Vec scale = set1(epilogue.residual_scale);
-    const auto plus_residual = [&](Vec v, __m128i of) {
-      return plus(v, multiply(to_float(add(_mm512_cvtepu8_epi32(of), zero)), scale));
-    };
-    real[0] = plus_residual(real[0], _mm512_castsi512_si128(bytes));
-    real[1] = plus_residual(real[1], _mm512_extracti32x4_epi32(bytes, 1));
-    real[2] = plus_residual(real[2], _mm512_extracti32x4_epi32(bytes, 2));
-    real[3] = plus_residual(real[3], _mm512_extracti32x4_epi32(bytes, 3));
-  }
-  if constexpr (to == Int8Output::uint8) {
-    const Int zero = _mm512_set1_epi16(static_cast<short>(epilogue.zero));
-    const auto pair = [&](Vec a, Vec b) {
-      return _mm512_adds_epi16(_mm512_packs_epi32(_mm512_cvtps_epi32(a), _mm512_cvtps_epi32(b)), zero);
-    };
-    Int bytes = _mm512_packus_epi16(pair(real[0], real[1]), pair(real[2], real[3]));
-    bytes = _mm512_max_epu8(bytes, _mm512_set1_epi8(static_cast<char>(static_cast<int>(epilogue.least))));
-    bytes = _mm512_min_epu8(bytes, _mm512_set1_epi8(static_cast<char>(static_cast<int>(epilogue.most))));
-    _mm512_storeu_si512(static_cast<uint8_t*>(work.output) + output + filter,
-                        _mm512_permutexvar_epi8(_mm512_loadu_si512(group.order.to_bytes), bytes));
-  } else {
-    float* const y = static_cast<float*>(work.output) + output + filter;
-    const Vec least = set1(epilogue.least), most = set1(epilogue.most);
-#pragma GCC unroll 4
-    for (int q = 0; q < 4; ++q) {
-      _mm512_i32scatter_ps(y, _mm512_loadu_si512(group.order.filters + q * 16), min(most, max(least, real[q])), 4);
+// What is done to a block of filters' sums. Its vectors are read once: a store through a pointer to bytes could change
+// whatever is in memory, as far as the compiler knows.
+template <int parts, Int8Output to, bool with_residual>
+class AmxBlock {
+ public:
+  HETCONV_INLINE AmxBlock(const AmxWork& work, const AmxEpilogue& group, int64_t block)
+      : block_(block), residual_(work.epilogue->residual), output_(work.output), order_(group.order) {
+    const Int8Epilogue& epilogue = *work.epilogue;
+    for (int q = 0; q < 4; ++q) scale_[q] = _mm512_load_ps(group.scale[block] + q * 16);
+    const int64_t filter = work.filter + block * 64;
+    residual_ += with_residual ? filter : 0;
+    output_ = static_cast<char*>(output_) + filter * (to == Int8Output::uint8 ? 1 : 4);
+    residual_scale_ = set1(epilogue.residual_scale);
+    residual_zero_ = _mm512_set1_epi32(-epilogue.residual_zero);
+    from_bytes_ = _mm512_loadu_si512(group.order.from_bytes);
+    if constexpr (to == Int8Output::uint8) {
+      zero_ = _mm512_set1_epi16(static_cast<short>(epilogue.zero));
+      least_ = _mm512_set1_epi8(static_cast<char>(static_cast<int>(epilogue.least)));
+      most_ = _mm512_set1_epi8(static_cast<char>(static_cast<int>(epilogue.most)));
+      to_bytes_ = _mm512_loadu_si512(group.order.to_bytes);
+    } else {
+      least_real_ = set1(epilogue.least), most_real_ = set1(epilogue.most);
     }
   }
-}
 
-template <int parts, Int8Output to>
+  // At one pixel; `sums` are its row of the first tile.
+  HETCONV_INLINE void finish(const int32_t* sums, int64_t output) const {
+    Vec real[4];
+#pragma GCC unroll 4
+    for (int q = 0; q < 4; ++q) {
+      real[q] = multiply(to_float(sums_of<parts>(sums + q * parts * kAmxPixelTiles * kAmxSums, block_)), scale_[q]);
+    }
+    if constexpr (with_residual) {
+      const Int bytes = _mm512_permutexvar_epi8(from_bytes_, _mm512_loadu_si512(residual_ + output));
+      real[0] = plus_residual(real[0], _mm512_castsi512_si128(bytes));
+      real[1] = plus_residual(real[1], _mm512_extracti32x4_epi32(bytes, 1));
+      real[2] = plus_residual(real[2], _mm512_extracti32x4_epi32(bytes, 2));
+      real[3] = plus_residual(real[3], _mm512_extracti32x4_epi32(bytes, 3));
+    }
+    if constexpr (to == Int8Output::uint8) {
+      Int bytes = _mm512_packus_epi16(narrow(real[0], real[1]), narrow(real[2], real[3]));
+      bytes = _mm512_min_epu8(most_, _mm512_max_epu8(least_, bytes));
+      _mm512_storeu_si512(static_cast<uint8_t*>(output_) + output, _mm512_permutexvar_epi8(to_bytes_, bytes));
+    } else {
+      float* const y = static_cast<float*>(output_) + output;
+#pragma GCC unroll 4
+      for (int q = 0; q < 4; ++q) {
+        const Int filters = _mm512_loadu_si512(order_.filters + q * 16);
+        _mm512_i32scatter_ps(y, filters, min(most_real_, max(least_real_, real[q])), 4);
+      }
+    }
+  }
+
+ private:
+  HETCONV_INLINE Vec plus_residual(Vec v, __m128i bytes) const {
+    return plus(v, multiply(to_float(add(_mm512_cvtepu8_epi32(bytes), residual_zero_)), residual_scale_));
+  }
+  HETCONV_INLINE Int narrow(Vec a, Vec b) const {
+    return _mm512_adds_epi16(_mm512_packs_epi32(_mm512_cvtps_epi32(a), _mm512_cvtps_epi32(b)), zero_);
+  }
+
+  int64_t block_;
+  const uint8_t* residual_;
+  void* output_;
+  const AmxOrder& order_;
+  Vec scale_[4], residual_scale_, least_real_, most_real_;
+  Int residual_zero_, from_bytes_, zero_, least_, most_, to_bytes_;
+};
+
+template <int parts, Int8Output to, bool with_residual>
 void finish_amx(const AmxWork& work, const AmxEpilogue& group, const AmxPixels* tiles, int64_t count) {
-  for (int64_t tile = 0; tile < count; ++tile) {
-    for (int64_t row = 0; row < work.rows; ++row) {
-      const int64_t output = tiles[tile].output[row];
-      if (output < 0) continue;
-      const int32_t* const sums = work.sums + tile * kAmxSums + row * kAmxFilters;
-      for (int64_t block = 0; block < work.blocks; ++block) finish_amx<parts, to>(work, group, sums, block, output);
+  for (int64_t block = 0; block < work.blocks; ++block) {
+    const AmxBlock<parts, to, with_residual> of_block(work, group, block);
+    for (int64_t tile = 0; tile < count; ++tile) {
+      const int32_t* sums = work.sums + tile * kAmxSums;
+      for (int64_t row = 0; row < work.rows; ++row, sums += kAmxFilters) {
+        const int64_t output = tiles[tile].output[row];
+        if (output >= 0) of_block.finish(sums, output);
+      }
     }
   }
 }
@@ -324,7 +350,8 @@ void amx_tiles(const AmxWork& work) {
       default:
         amx_pixels<4>(work, group, tiles, group_tiles);
     }
-    finish_amx<parts, to>(work, group, tiles, count);
+    work.epilogue->residual == nullptr ? finish_amx<parts, to, false>(work, group, tiles, count)
+                                       : finish_amx<parts, to, true>(work, group, tiles, count);
   }
   _tile_release();
 }

@@ -82,8 +82,9 @@ Shape random_shape() {
 
 struct Case {
   Shape shape;
-  Buffer<uint8_t> x, residual;
+  Buffer<uint8_t> x;
   Buffer<float> images;  // of float32: the same numbers
+  Buffer<uint8_t> residual;
   Buffer<int8_t> weights;
   Buffer<int32_t> start;
   Buffer<float> scale;
