@@ -26,7 +26,6 @@ def test_numbers_stand_on_the_right_below_a_narrow_heading() -> None:
         "                      time of",
         "                          one",
         "  name        layer  call, ms  reason",
-        "  ────────────────────────────────────────",
         "  0           3 → 4  1,234.50  it is | not",
         "  features.1  8 → 8         –",
         "  measured on channels_last",

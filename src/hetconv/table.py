@@ -95,7 +95,9 @@ class Table:
             return ["  none"]
         text = io.StringIO()
         wide = Console(file=text, width=WIDEST, color_system=None, force_terminal=False, force_jupyter=False)
-        wide.print(_grid(self.columns))
+        grid = _grid(self.columns)
+        grid.box, grid.padding = None, (0, GAP, 0, 0)
+        wide.print(grid)
         lines = [*text.getvalue().splitlines(), *map(one_line, self.notes)]
         return [f"  {line}".rstrip() for line in lines]
 
