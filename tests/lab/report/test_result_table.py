@@ -22,7 +22,7 @@ def test_what_a_variant_is_chosen_by_comes_first() -> None:
     ]  # fmt: skip
     assert table.rows[1][:5] == ("het-p4", "98.1 ± 0.2", "1.90×", "1.49", "6.00")
     assert table.notes == (
-        "Times measured on AMD EPYC 9R14, cpu, 1 thread, float32, channels_last, batch 1; hetconv 0.1.0, torch 2.11.0, "
+        "Measured on AMD EPYC 9R14, cpu, 1 thread, float32, channels_last, batch 1; hetconv 0.1.0, torch 2.11.0, "
         "python 3.11.7.",
     )
 

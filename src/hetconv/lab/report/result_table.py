@@ -33,7 +33,7 @@ def result_table(results: Results) -> Table:
         _counts("Parameters", [row.params for row in rows]),
         Column("Runs done", tuple(f"{row.runs_done} of {row.runs_of}" for row in rows)),
     )
-    note = f"Times measured on {circumstances_text(results.circumstances)}."
+    note = f"Measured on {circumstances_text(results.circumstances)}."
     return Table(columns, (note,)).without_empty_columns()
 
 
