@@ -22,13 +22,14 @@ from hetconv.lab.report.figures import (
     save_picture,
 )
 from hetconv.lab.report.numbers import percent_text, ratio_text
-from hetconv.lab.report.table import DENSE, Row, summarize
+from hetconv.lab.report.summary import DENSE, Row, summarize
 from hetconv.lab.report.wording import circumstances_text
 from hetconv.lab.results import Results, StudyResults
 from hetconv.lab.statistics import paired_accuracy, spread, verdicts
 from hetconv.lab.statistics.runs import one_image, training_seconds
 from hetconv.lab.statistics.signed import signed
 from hetconv.records import load_record
+from hetconv.table import NOTHING, Table
 
 STUDIES = ("cifar10-94", "cifar10-half")
 NOTES = {
@@ -73,14 +74,11 @@ def _study(study: StudyResults) -> Iterable[str]:
         yield f"- **{verdict.text}**: {verdict.claim.text}. {verdict.words}. Source: {verdict.claim.source}."
     yield ""
     titles = ("variant", "accuracy %", "to dense, points", "seeds", "MACs, M", "deployed, ms", "speed-up")
-    yield from _table(
+    yield Table.of_rows(
         (*titles, "with test views %", "eager, ms", "parameters, k", "training, s"),
-        ((_name(row), *_accuracy(results, row), *_cost(row), *_rest(results, row)) for row in rows if row.runs_done),
-    )
-    yield from [
-        "",
-        "Accuracy: mean ± standard deviation over seeds; difference: paired by seed, 95 % interval. Times: one",
-    ]
+        [(row.variant, *_accuracy(results, row), *_cost(row), *_rest(results, row)) for row in rows if row.runs_done],
+    ).markdown()
+    yield from ["Accuracy: mean ± standard deviation over seeds; difference: paired by seed, 95 % interval. Times: one"]
     yield f"interleaved run, {circumstances_text(results.circumstances)}."
     yield "Seconds of training are as they came, beside other work and with pauses: they compare nothing, and no claim"
     yield from ["on the time of training is judged.", ""]
@@ -99,27 +97,23 @@ def _picture(study: StudyResults, name: str) -> str:
     return f"{study.name}-{name}.png"
 
 
-def _name(row: Row) -> str:
-    return f"**{row.variant}**" if row.variant.startswith("het") else row.variant
-
-
 def _accuracy(results: Results, row: Row) -> tuple[str, str, str]:
     pairs = None if row.variant == DENSE else spread(paired_accuracy(results, row.variant, DENSE), one_image(results))
-    difference = "–" if pairs is None else signed(pairs.mean)
+    difference = NOTHING if pairs is None else signed(pairs.mean)
     if pairs is not None and pairs.low is not None and pairs.high is not None:
         difference += f" ({signed(pairs.low)} to {signed(pairs.high)})"
     return percent_text(row.accuracy, row.accuracy_std, 2), difference, str(row.runs_done)
 
 
 def _cost(row: Row) -> tuple[str, str, str]:
-    macs = "–" if row.macs is None else f"{row.macs / 1e6:.1f}"
-    time = "–" if row.latency is None else f"{row.latency.median_ms:.2f}"
+    macs = NOTHING if row.macs is None else f"{row.macs / 1e6:.1f}"
+    time = NOTHING if row.latency is None else f"{row.latency.median_ms:.2f}"
     return macs, time, ratio_text(row.speedup_measured)
 
 
 def _rest(results: Results, row: Row) -> tuple[str, str, str, str]:
-    eager = "–" if row.eager is None else f"{row.eager.median_ms:.2f}"
-    params = "–" if row.params is None else f"{row.params / 1e3:.0f}"
+    eager = NOTHING if row.eager is None else f"{row.eager.median_ms:.2f}"
+    params = NOTHING if row.params is None else f"{row.params / 1e3:.0f}"
     views = percent_text(row.views_accuracy, None, 2)
     return views, eager, params, f"{mean(training_seconds(results, row.variant).values()):.0f}"
 
@@ -127,22 +121,14 @@ def _rest(results: Results, row: Row) -> tuple[str, str, str, str]:
 def _published() -> Iterable[str]:
     table = VGG16_CIFAR10
     yield from ["## What others published", "", f"{table.title}, accuracy in %: {'; '.join(table.sources)}.", ""]
-    yield from _table(
+    yield Table.of_rows(
         ("variant", "paper", *table.replications),
-        (
-            (row.variant, *("–" if value is None else f"{value:g}" for value in (row.accuracy, *row.replications)))
+        [
+            (row.variant, *(NOTHING if value is None else f"{value:g}" for value in (row.accuracy, *row.replications)))
             for row in table.rows
             if row.accuracy is not None
-        ),
-    )
-    yield ""
-
-
-def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterable[str]:
-    yield f"| {' | '.join(titles)} |"
-    yield "|---" * len(titles) + "|"
-    for row in rows:
-        yield f"| {' | '.join(row)} |"
+        ],
+    ).markdown()
 
 
 def main() -> None:

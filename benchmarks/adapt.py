@@ -32,6 +32,7 @@ from hetconv.lab.adapting.course import Adaptation, adapt, tuning_of
 from hetconv.lab.models import create_model
 from hetconv.lab.train import Data, load_data
 from hetconv.records import adapter
+from hetconv.table import NOTHING, Table
 from hetconv.weights import load_weights
 
 PLANNED = (1.25, 1.5, 2.0, 3.0)
@@ -154,27 +155,28 @@ class Bench:
 
 def table(found: Mapping[str, Any]) -> str:
     """The figures of a record, as Markdown: what was done, the speed-up, the accuracy after each step."""
-    lines = ["| seed, network | deployed, times as fast | accuracy %, step after step |", "|---|---|---|"]
+    rows = []
     for key, value in found.items():
         seed, _, what = key.removeprefix("seed ").partition(": ")
         if what == "dense accuracy":
-            lines.append(f"| {seed}, dense | 1.00 | {100 * value:.2f} |")
+            rows.append((f"{seed}, dense", "1.00", f"{100 * value:.2f}"))
         elif what.startswith("refit"):
             steps = f"converted {100 * value['projected']:.2f}, refitted {100 * value['refitted']:.2f}"
-            lines.append(f"| {seed}, {what.removeprefix('refit ')} everywhere | – | {steps} |")
+            rows.append((f"{seed}, {what.removeprefix('refit ')} everywhere", NOTHING, steps))
         elif what.startswith("plan"):
-            lines.append(f"| {seed}, planned for {value['asked']:g} times | {value['measured']:.2f} | – |")
+            rows.append((f"{seed}, planned for {value['asked']:g} times", f"{value['measured']:.2f}", NOTHING))
         elif what.startswith(("adapted", "P")):
-            lines.append(f"| {seed}, {_adapted_row(what, value)} |")
-    return "\n".join(lines) + "\n"
+            rows.append(_adapted_row(seed, what, value))
+    headings = ("seed, network", "deployed, times as fast", "accuracy %, step after step")
+    return Table.of_rows(headings, rows).markdown()
 
 
-def _adapted_row(what: str, value: Mapping[str, Any]) -> str:
+def _adapted_row(seed: str, what: str, value: Mapping[str, Any]) -> tuple[str, str, str]:
     name = f"adapted for {what.split()[1]} times" if what.startswith("adapted") else f"{what.split()[0]} everywhere"
     if REFUSED in value:
-        return f"{name} | – | refused: {value[REFUSED]}"
+        return f"{seed}, {name}", NOTHING, f"refused: {value[REFUSED]}"
     steps = ", ".join(f"{step['name']} {100 * step['accuracy']:.2f}" for step in value["steps"][1:])
-    return f"{name} | {value['original_ms'] / value['adapted_ms']:.2f} | {steps}"
+    return f"{seed}, {name}", f"{value['original_ms'] / value['adapted_ms']:.2f}", steps
 
 
 def main() -> None:

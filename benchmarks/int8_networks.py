@@ -33,6 +33,7 @@ from hetconv.deployment import deploy
 from hetconv.export import export_onnx
 from hetconv.lab.models import create_model
 from hetconv.lab.train import Data, load_data
+from hetconv.table import NOTHING, Table
 from hetconv.weights import load_weights
 
 LARGEST_ERROR = 0.25
@@ -136,17 +137,13 @@ def table(record: Mapping[str, Any]) -> str:
     networks = sorted({network for network, _ in rows}, key=lambda name: ("int8" in name, "het" in name, name))
     runtimes = [name for name in RUNTIMES if any(runtime == name for _, runtime in rows)]
     unit = "ms (accuracy, %)" if any("accuracy" in row for row in rows.values()) else "ms"
-    lines = [f"| {unit} | " + " | ".join(runtimes) + " |", "|---" * (1 + len(runtimes)) + "|"]
-    lines += [
-        f"| {network} | " + " | ".join(_cell(rows.get((network, runtime))) for runtime in runtimes) + " |"
-        for network in networks
-    ]
+    cells = [(network, *(_cell(rows.get((network, runtime))) for runtime in runtimes)) for network in networks]
     versions = ", ".join(f"{name} {record['versions'][name]}" for name in PACKAGES if name in record["versions"])
     threads = f"{record['threads']} thread{'s' if record['threads'] > 1 else ''}"
     isa = record.get("onednn_max_cpu_isa")
     limited = "" if isa is None else f"; OpenVINO limited to {isa}"
     where = f"{record['processor']}, {threads}, batch 1, {record['date']}; {versions}{limited}."
-    return "\n".join([*lines, "", where, ""])
+    return Table.of_rows((unit, *runtimes), cells, (where,)).markdown()
 
 
 def committed() -> list[dict[str, Any]]:
@@ -162,7 +159,7 @@ def tables() -> str:
 
 def _cell(row: Mapping[str, Any] | None) -> str:
     if row is None:
-        return "–"
+        return NOTHING
     accuracy = f" ({100 * row['accuracy']:.2f})" if "accuracy" in row else ""
     return f"{row['median_ms']:.2f}{accuracy}"
 

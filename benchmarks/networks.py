@@ -14,6 +14,7 @@ from hetconv.lab.report.axes import report_style
 from hetconv.lab.report.palette import GRID, INK, MUTED, SERIES
 from hetconv.lab.results import BenchEntry, BenchResults
 from hetconv.records import load_record
+from hetconv.table import NOTHING, Table
 
 OURS = ("hetconv deployed", "ONNX Runtime, native")
 WINOGRAD = ("ncnn",)
@@ -42,12 +43,12 @@ class Figure:
     aim: float
     between: str
 
-    def line(self) -> str:
+    @property
+    def row(self) -> tuple[str, ...]:
         word = "reached" if self.found >= self.bar else "missed"
         return (
-            f"| {self.what} | {self.threads} | **{self.found:.2f}** | {self.bar:g} | {self.aim:g} | {word} "
-            f"| {self.between} |"
-        )
+            self.what, str(self.threads), f"{self.found:.2f}", f"{self.bar:g}", f"{self.aim:g}", word, self.between,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -120,44 +121,53 @@ def memory(results: BenchResults) -> Iterable[tuple[str, float, float]]:
 
 CELLS: dict[str, Callable[[BenchEntry], str]] = {
     "milliseconds": lambda entry: f"{milliseconds(entry):.1f}",
-    "first output, ms": lambda entry: "–" if entry.cold_start_ms is None else f"{entry.cold_start_ms:.0f}",
-    "memory, MB": lambda entry: f"{entry.peak_bytes / 1e6:.0f}" if entry.peak_bytes else "–",
-    "error": lambda entry: "–" if entry.error is None else f"{entry.error:.0e}",
+    "first output, ms": lambda entry: NOTHING if entry.cold_start_ms is None else f"{entry.cold_start_ms:.0f}",
+    "memory, MB": lambda entry: f"{entry.peak_bytes / 1e6:.0f}" if entry.peak_bytes else NOTHING,
+    "error": lambda entry: NOTHING if entry.error is None else f"{entry.error:.0e}",
 }
 """What the tables show: the median; from starting a process to its first output; the most memory it had held by then;
 how far that output was from the network's own in float64, over the largest."""
 
 
-def grid(every: Sequence[BenchResults], what: str) -> list[str]:
+def grid(every: Sequence[BenchResults], what: str) -> Table:
     """One row a runtime, one column a network's variant."""
     columns = [(results, variant) for results in every for variant in results.variants]
     head = [f"{title(results)}, {variant}" for results, variant in columns]
-    lines = [f"| {what} | {' | '.join(head)} |", f"|---|{'---:|' * len(columns)}"]
+    rows = []
     for runtime in dict.fromkeys(entry.runtime for results in every for entry in results.entries):
         cells = []
         for results, variant in columns:
             found = next((e for e in results.entries if (e.runtime, e.variant) == (runtime, variant)), None)
-            cells.append("–" if found is None or found.latency is None else CELLS[what](found))
-        lines.append(f"| {runtime} | {' | '.join(cells)} |")
-    return lines
+            cells.append(NOTHING if found is None or found.latency is None else CELLS[what](found))
+        rows.append((runtime, *cells))
+    return Table.of_rows((what, *head), rows)
 
 
 def page(every: Sequence[BenchResults]) -> str:
     """All tables, as Markdown."""
-    lines = ["| one interleaved run, float32 | threads | found | bar | aim | | between |", f"|---{'|---' * 6}|"]
-    lines += [figure.line() for results in every for figure in figures(results)]
-    lines += ["", "| peak memory, MB | threads | deployed | eager | ratio |", f"|---{'|---' * 4}|"]
-    for results in every:
-        for variant, ours, eager in memory(results):
-            cells = (f"{title(results)}, {variant}", results.circumstances.threads, f"{ours:.0f}", f"{eager:.0f}")
-            lines.append(f"| {' | '.join(map(str, cells))} | {ours / eager:.2f} |")
+    wanted = [figure.row for results in every for figure in figures(results)]
+    peaks = [
+        (
+            f"{title(results)}, {variant}",
+            str(results.circumstances.threads),
+            f"{ours:.0f}",
+            f"{eager:.0f}",
+            f"{ours / eager:.2f}",
+        )
+        for results in every
+        for variant, ours, eager in memory(results)
+    ]
+    lines = [
+        Table.of_rows(("one interleaved run, float32", "threads", "found", "bar", "aim", "", "between"), wanted),
+        Table.of_rows(("peak memory, MB", "threads", "deployed", "eager", "ratio"), peaks),
+    ]
+    lines = [table.markdown() for table in lines]
     for threads in sorted({results.circumstances.threads for results in every}):
         alike = [results for results in every if results.circumstances.threads == threads]
         at = alike[0].circumstances
-        lines += ["", f"{threads} thread(s), batch {at.batch_size}, {at.processor}, {at.date}:"]
-        for what in CELLS:
-            lines += ["", *grid(alike, what)]
-    return "\n".join([*lines, ""])
+        lines += [f"{threads} thread(s), batch {at.batch_size}, {at.processor}, {at.date}:\n"]
+        lines += [grid(alike, what).markdown() for what in CELLS]
+    return "\n".join(lines)
 
 
 def draw(every: Sequence[BenchResults], path: Path) -> None:

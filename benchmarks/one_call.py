@@ -29,6 +29,7 @@ from hetconv.export.candidate import Candidate, choices, fastest
 from hetconv.export.verify import reference
 from hetconv.lab.models import create_model
 from hetconv.runtimes import onnx_runtime_library
+from hetconv.table import NOTHING, Table
 
 LARGEST_ERROR = 1e-3
 DEPLOYED, ONE_BY_ONE, NATIVE, STANDARD = (
@@ -108,16 +109,18 @@ def calls_of(model: nn.Module, x: Tensor, threads: int) -> tuple[dict[str, Call]
 def table(records: Sequence[Mapping[str, Any]]) -> str:
     """Milliseconds deployed, and how many times as fast that is as the other ways, as Markdown."""
     others = (STANDARD, NATIVE, ONE_BY_ONE)
-    lines = [f"| | threads | deployed, ms | {' | '.join(f'over {way}' for way in others)} |", "|---" * 6 + "|"]
+    rows = []
     for record in records:
         for row in record["rows"]:
             times = {way: found["median_ms"] for way, found in row["times"].items()}
-            ratios = [f"{times[way] / times[DEPLOYED]:.2f}" if way in times else "–" for way in others]
+            ratios = [f"{times[way] / times[DEPLOYED]:.2f}" if way in times else NOTHING for way in others]
             name = row["network"].removeprefix("timm:").replace(":", " ")
-            lines.append(f"| {name} | {record['threads']} | {times[DEPLOYED]:.2f} | {' | '.join(ratios)} |")
+            rows.append((name, str(record["threads"]), f"{times[DEPLOYED]:.2f}", *ratios))
     where = records[0]
     versions = ", ".join(f"{name} {where['versions'][name]}" for name in ("torch", "onnxruntime"))
-    return "\n".join([*lines, "", f"{where['processor']}, batch 1, {where['date']}; {versions}.", ""])
+    headings = ("network", "threads", "deployed, ms", *(f"over {way}" for way in others))
+    note = f"{where['processor']}, batch 1, {where['date']}; {versions}."
+    return Table.of_rows(headings, rows, (note,)).markdown()
 
 
 def committed() -> list[dict[str, Any]]:

@@ -14,6 +14,8 @@ from typing import Any
 
 from shapes import theory
 
+from hetconv.table import NOTHING, Table
+
 Record = dict[str, Any]
 
 
@@ -86,12 +88,11 @@ def _threads(records: list[Record], ours: str) -> Iterable[float]:
             yield from (fastest(other, f"{ours} p{p}") / fastest(record, f"{ours} p{p}") for p in parts(record))
 
 
-def row(record: Record, ours: str) -> str:
+def row(record: Record, ours: str) -> tuple[str, ...]:
     name = f"{record['network']} {record['in_channels']}→{record['out_channels']} {record['size']}/{record['stride']}"
     kind = "training" if record["training"] else "forward"
     cells = [f"{speedup(record, ours, p, 'dense'):.2f}" for p in parts(record)]
-    head = f"| {name} | {record['batch']} | {kind} | {record['threads']} | {fastest(record, 'dense'):.3f} |"
-    return f"{head} {' | '.join(cells)} |"
+    return name, str(record["batch"]), kind, str(record["threads"]), f"{fastest(record, 'dense'):.3f}", *cells
 
 
 def main() -> None:
@@ -101,14 +102,15 @@ def main() -> None:
     given = parser.parse_args()
     records = [json.loads(line) for line in given.results.read_text().splitlines()]
     for ours, title in (("packed", "weights packed once"), ("het", "weights packed at every call")):
-        print(f"\n| figure, {title} | measured | bar | aim |\n|---|---|---|---|")
-        for figure, measured, bar, aim in figures(records, ours):
-            print(f"| {figure} | {measured:.2f} | {bar} | {aim} |")
+        rows = [
+            (name, NOTHING if math.isnan(measured) else f"{measured:.2f}", bar, aim)
+            for name, measured, bar, aim in figures(records, ours)
+        ]
+        print(Table.of_rows((f"figure, {title}", "measured", "bar", "aim"), rows).markdown())
     if given.rows:
-        heads = " | ".join(f"P{p}" for p in parts(records[0]))
-        print(f"\n| layer | batch | pass | threads | dense ms | {heads} |\n|{'---|' * (5 + len(parts(records[0])))}")
-        for record in records:
-            print(row(record, "het" if record["training"] else "packed"))
+        headings = ("layer", "batch", "pass", "threads", "dense ms", *(f"P{p}" for p in parts(records[0])))
+        rows = [row(record, "het" if record["training"] else "packed") for record in records]
+        print(Table.of_rows(headings, rows).markdown())
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ CORE = {
     "clock": set(),
     "plain_text": set(),
     "tensor_file": set(),
+    "table": {"plain_text"},
     "built": {"errors"},
     "files": {"errors"},
     "pattern": {"errors"},
@@ -27,12 +28,12 @@ CORE = {
     "weights": {"errors", "nn", "ops", "tensor_file", "wrappers"},
     "ops": {"built", "pattern", "errors"},
     "nn": {"ops", "pattern", "errors"},
-    "convert": {"wrappers", "plain_text", *LAYER},
+    "convert": {"wrappers", "plain_text", "table", *LAYER},
     "graph": {"ops", "plain_text", *LAYER},
     "cost": {"clock", "ops", "records", *LAYER},
     "layout": {"wrappers", "graph", "ops", *LAYER},
     "runtimes": {"built", "errors", "foreign"},
-    "export": {"clock", "wrappers", "files", "graph", "layout", "ops", "plain_text", "runtimes", *LAYER},
+    "export": {"clock", "wrappers", "files", "graph", "layout", "ops", "plain_text", "runtimes", "table", *LAYER},
     "quantize": {"clock", "errors", "export", "files", "foreign", "plain_text", "runtimes"},
     "deployment": {
         "clock",
@@ -43,10 +44,22 @@ CORE = {
         "ops",
         "plain_text",
         "records",
+        "table",
         "tensor_file",
         *LAYER,
     },
-    "adaptation": {"clock", "convert", "cost", "deployment", "ops", "plain_text", "records", "wrappers", *LAYER},
+    "adaptation": {
+        "clock",
+        "convert",
+        "cost",
+        "deployment",
+        "ops",
+        "plain_text",
+        "records",
+        "table",
+        "wrappers",
+        *LAYER,
+    },
 }
 """Which parts of the core a part of it may know. None knows the lab."""
 LAB = {
@@ -69,8 +82,8 @@ MAY_KNOW = CORE | {part: known | set(CORE) for part, known in LAB.items()}
 FREE = {"cli", "__init__", "__main__", "public", "lab.__init__"}
 """They join the parts and may know all of them; no part may know them."""
 WITHOUT_TORCH = {
-    "built", "clock", "errors", "files", "foreign", "records", "pattern", "plain_text", "version", "lab.published",
-    "lab.report", "lab.results", "lab.statistics",
+    "built", "clock", "errors", "files", "foreign", "records", "pattern", "plain_text", "table", "version",
+    "lab.published", "lab.report", "lab.results", "lab.statistics",
 }  # fmt: skip
 HEAVY = {
     "cuda",

@@ -5,7 +5,7 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hetconv.plain_text import by_reason, one_line, table, visible
+from hetconv.plain_text import by_reason, one_line, visible
 
 HARMFUL = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
 ANY = st.text(st.characters(codec=None), max_size=30)
@@ -33,8 +33,8 @@ def test_visible_keeps_lines_and_length(text: str) -> None:
 
 
 @given(st.lists(st.tuples(ANY, ANY), max_size=4))
-def test_tables_and_reasons_are_harmless(rows: list[tuple[str, str]]) -> None:
-    for line in (*table(("name", "reason"), rows), *by_reason("left", rows)):
+def test_reasons_are_harmless(rows: list[tuple[str, str]]) -> None:
+    for line in by_reason("left", rows):
         assert is_harmless(line)
 
 

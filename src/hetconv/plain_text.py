@@ -1,9 +1,9 @@
-"""Texts for people: names made harmless, tables whose columns line up, names gathered under the reason they share."""
+"""Texts for people: names made harmless, and gathered under the reason they share."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 WIDTH = 120
 
@@ -17,17 +17,6 @@ def one_line(text: str, longest: int | None = None) -> str:
     """The text in one visible line, cut at `longest` characters."""
     line = visible(" ".join(text.split()))
     return line if longest is None or len(line) <= longest else f"{line[:longest]}…"
-
-
-def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """The lines of a table; "none" where it has no rows."""
-    if not rows:
-        return ["  none"]
-    lines = [tuple(map(one_line, row)) for row in (header, *rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return [
-        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in lines
-    ]
 
 
 def by_reason(title: str, entries: Iterable[tuple[str, str]]) -> list[str]:

@@ -47,7 +47,7 @@ def test_profile(capsys: pytest.CaptureFixture[str]) -> None:
 def test_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["table", "vgg16-cifar10"]) == 0
     printed = capsys.readouterr().out
-    for word in ("313.74 M", "93.93", "CVPR 2019", "nothing measured"):
+    for word in ("313.74", "93.93", "CVPR 2019", "nothing measured"):
         assert word in printed
 
 
@@ -176,7 +176,7 @@ def test_train_export_and_quantize(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_bench_ends_in_a_table_and_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--width", "0.25", "--input", "3,16,16", "--rounds", "1", "--runtimes", "torch_eager"]
     assert run(["bench", "resnet20_cifar", "--out", str(tmp_path), *options]) == 0
-    assert "Times as fast" in " ".join(capsys.readouterr().out.split())
+    assert "times as fast is over dense" in " ".join(capsys.readouterr().out.split())
     assert sorted(file.name for file in tmp_path.iterdir()) == ["bench.json", "bench.md", "bench.png"]
 
 
@@ -188,7 +188,7 @@ def test_bench_with_several_numbers_of_threads_keeps_each_apart(
     names = [f"bench-threads-{count}.{kind}" for count in (1, 3) for kind in ("json", "md", "png")]
     assert sorted(file.name for file in tmp_path.iterdir()) == names
     assert "1 thread" in (tmp_path / "bench-threads-1.md").read_text()
-    assert capsys.readouterr().out.count("Times as fast") == 2
+    assert " ".join(capsys.readouterr().out.split()).count("times as fast is over dense") == 2
 
 
 def measured(settings: Bench) -> BenchResults:

@@ -10,8 +10,9 @@ from typing import Self
 from pydantic import ValidationError
 
 from hetconv.errors import DamagedFileError, UsageError
-from hetconv.plain_text import by_reason, table
+from hetconv.plain_text import by_reason
 from hetconv.records import Circumstances, Record, adapter, save_record
+from hetconv.table import Table
 
 FORMAT = "hetconv-plan-1"
 TOLERANCE = 0.03
@@ -98,7 +99,9 @@ class Plan(Record):
             f"ask for less, allow a larger P, or take a smaller network"
         )
 
-    def __str__(self) -> str:
+    @property
+    def table(self) -> Table:
+        """P of each layer, its time before and after, and the loss that its P alone brings."""
         rows = [
             (
                 layer.name,
@@ -109,9 +112,11 @@ class Plan(Record):
             )
             for layer in self.layers
         ]
+        return Table.of_rows(("name", "layer", "P", "ms", "loss alone"), rows)
+
+    def __str__(self) -> str:
         stay = by_reason("stay as they are", ((other.name, other.reason) for other in self.others))
-        header = ("name", "layer", "P", "ms", "loss alone")
-        return "\n".join([self.verdict, "", f"layers ({len(rows)}):", *table(header, rows), "", *stay])
+        return "\n".join([self.verdict, "", f"layers ({len(self.layers)}):", *self.table.lines(), "", *stay])
 
     def save(self, path: Path | str) -> None:
         """Write the plan as JSON, whole or not at all."""

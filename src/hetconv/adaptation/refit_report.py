@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hetconv.adaptation.statistics import Statistics
-from hetconv.plain_text import table
+from hetconv.table import NOTHING, Table
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class RefitReport:
                 str(layer.p),
                 str(layer.unknowns),
                 f"{layer.pixels:,}",
-                "–" if layer.ridge is None else f"{layer.ridge:g}",
+                NOTHING if layer.ridge is None else f"{layer.ridge:g}",
                 f"{layer.residual_before:.4f} → {layer.residual_after:.4f}",
                 layer.note,
             )
@@ -75,6 +75,6 @@ class RefitReport:
             f"refitted {len(rows)} layers on {self.images} images; relative error of the network's outputs "
             f"{self.error_before:.4f} → {self.error_after:.4f}; batch norm statistics: {self.statistics}",
             "",
-            *table(header, rows),
+            *Table.of_rows(header, rows).lines(),
             *(["", f"never reached: {', '.join(self.never)}"] if self.never else []),
         ])  # fmt: skip

@@ -158,8 +158,7 @@ def bench_command(
     from hetconv.files import check_output_folder, write_atomically
     from hetconv.lab.bench import RUNNERS, Bench, bench_in_turns
     from hetconv.lab.models import input_size_of
-    from hetconv.lab.report.bench import bench_markdown, print_bench
-    from hetconv.lab.report.runtimes import draw_bench
+    from hetconv.lab.report.bench import bench_table, draw_bench
     from hetconv.records import save_record
 
     size = input_size_of(model) if input_size is None else sizes_of(input_size)
@@ -175,9 +174,10 @@ def bench_command(
     check_output_folder(out, *(f"{stem}.{kind}" for stem in stems.values() for kind in ("json", "md", "png")))
     found = bench_in_turns(settings, lambda text: progress.print(text, highlight=False, markup=False))
     for results in found:
-        print_bench(results, console())
+        table = bench_table(results)
+        console().print(table)
         stem = stems[results.circumstances.threads]
         save_record(results, out / f"{stem}.json")
-        write_atomically(out / f"{stem}.md", bench_markdown(results).encode())
+        write_atomically(out / f"{stem}.md", table.markdown().encode())
         draw_bench(results, out / f"{stem}.png")
     say(f"table, picture and records: {out}")

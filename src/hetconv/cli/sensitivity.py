@@ -54,7 +54,7 @@ def sensitivity_command(
     from hetconv.cli.progress import TerminalProgress
     from hetconv.files import check_output_folder
     from hetconv.lab.report.figures import save_picture
-    from hetconv.lab.report.sensitivity import print_sensitivity, sensitivity_charts
+    from hetconv.lab.report.sensitivity import sensitivity_charts, sensitivity_table
     from hetconv.lab.results import Probe
     from hetconv.lab.study.probing import Probing, probe
     from hetconv.lab.train import Recipe
@@ -76,7 +76,7 @@ def sensitivity_command(
 
     with TerminalProgress(told, 1, epochs) as progress:
         results = probe(probing, out, progress, tell)
-    print_sensitivity(results, console())
+    console().print(sensitivity_table(results))
     for chart in sensitivity_charts(results):
         save_picture(chart, out / f"{chart.name}.png")
     say(f"record and pictures: {out}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hetconv.plain_text import by_reason, table
+from hetconv.plain_text import by_reason
+from hetconv.table import Table
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class ConversionReport:
 
     def _converted_lines(self) -> list[str]:
         rows = [(_all_names(e), e.layer, f"{e.params_before:,} → {e.params_after:,}", e.reason) for e in self.converted]
-        return [f"converted ({len(rows)}):", *table(("name", "layer", "parameters", "reason"), rows)]
+        return [f"converted ({len(rows)}):", *Table.of_rows(("name", "layer", "parameters", "reason"), rows).lines()]
 
 
 def _all_names(entry: Converted | Skipped) -> str:

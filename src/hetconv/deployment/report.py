@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from hetconv.clock import CALM_SPREAD
-from hetconv.plain_text import by_reason, table
+from hetconv.plain_text import by_reason
 from hetconv.records import Circumstances, Record
+from hetconv.table import NOTHING, Table
 
 SMALL_ERROR, HARMLESS = 0.01, 1.1
 """The first layer is of 8 bits where the outputs' relative error is then small, or at most HARMLESS times the least
@@ -220,18 +221,18 @@ class DeployReport(Record):
 
     def _convolution_lines(self) -> Iterable[str]:
         rows = [
-            (e.name or "(itself)", e.layer, _kernels(e), _times(e), " + ".join(e.joined) or "–", e.reason)
+            (e.name or "(itself)", e.layer, _kernels(e), _times(e), " + ".join(e.joined) or NOTHING, e.reason)
             for e in self.convolutions
         ]
         header = ("name", "layer", "runs on", "native | PyTorch, ms", "joined", "why no more")
-        return [f"convolutions ({len(rows)}):", *table(header, rows)]
+        return [f"convolutions ({len(rows)}):", *Table.of_rows(header, rows).lines()]
 
     def _check_lines(self) -> Iterable[str]:
         yield f"checked ({len(self.checks)}):"
         rows = [
             (
                 e.name or "the whole",
-                "–" if e.batch_size is None else str(e.batch_size),
+                NOTHING if e.batch_size is None else str(e.batch_size),
                 f"{e.error:.1e}",
                 f"{e.original_error:.1e}",
                 f"{e.budget:.1e}",
@@ -239,7 +240,8 @@ class DeployReport(Record):
             )
             for e in self.checks
         ]
-        yield from table(("part", "batch", "relative error", "original's", "allowed", "against"), rows)
+        header = ("part", "batch", "relative error", "original's", "allowed", "against")
+        yield from Table.of_rows(header, rows).lines()
 
     def _planned_lines(self) -> Iterable[str]:
         """Whether each part is one native call, and what speaks against it."""
@@ -269,7 +271,7 @@ class DeployReport(Record):
             )
             for c in self.int8.choices
         ]
-        yield from table(("ranges", "biases corrected", "first layer", "relative error", ""), rows)
+        yield from Table.of_rows(("ranges", "biases corrected", "first layer", "relative error", ""), rows).lines()
         yield from ("", *_left("layers that stay float32", self.int8.in_float32))
         yield from ("", *(f"note: {note}" for note in self.int8.notes))
         megabytes = (self.int8.weight_bytes / 1e6, self.int8.float32_weight_bytes / 1e6)
@@ -295,7 +297,7 @@ def _kernels(entry: DeployedConvolution) -> str:
 
 def _times(entry: DeployedConvolution) -> str:
     if entry.native_ms is None or entry.torch_ms is None:
-        return "–"
+        return NOTHING
     return f"{entry.native_ms:.3f} | {entry.torch_ms:.3f}"
 
 

@@ -9,7 +9,8 @@ from hetconv.export.fold import Folding
 from hetconv.export.layers import LayerForm
 from hetconv.export.native import Rewritten
 from hetconv.export.verify import Checked
-from hetconv.plain_text import table, visible
+from hetconv.plain_text import visible
+from hetconv.table import NOTHING, Table
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,15 @@ class ExportReport:
             (
                 layer.names[0] + f" and {len(layer.names) - 1} more" * (len(layer.names) > 1),
                 layer.layer,
-                *(f"{layer.timed_ms[form]:.3f}" if form in layer.timed_ms else "–" for form in forms),
+                *(f"{layer.timed_ms[form]:.3f}" if form in layer.timed_ms else NOTHING for form in forms),
                 layer.form,
             )
             for layer in self.layer_forms
         ]
         head = ("layer", "sizes, input", *(f"{form}, ms" for form in forms), "fastest")
         refused = dict.fromkeys(why for layer in self.layer_forms for why in layer.refused.values())
-        return ["distinct layers, each timed alone:", *table(head, rows), *(f"  not timed: {why}" for why in refused)]
+        notes = [f"not timed: {why}" for why in refused]
+        return ["distinct layers, each timed alone:", *Table.of_rows(head, rows, notes).lines()]
 
     def _left(self) -> list[str]:
         by_reason: dict[str, list[str]] = {}

@@ -4,8 +4,7 @@ import pytest
 from rich.console import Console
 
 from hetconv.errors import HetconvError
-from hetconv.lab.report.bench import bench_markdown, bench_rows, print_bench
-from hetconv.lab.report.runtimes import draw_bench
+from hetconv.lab.report.bench import bench_table, draw_bench
 from hetconv.lab.results import BenchEntry, BenchResults
 from hetconv.records import Circumstances, Latency, load_record, save_record
 
@@ -32,33 +31,35 @@ MIXED = results(
 
 
 def test_rows():
-    rows = bench_rows(MIXED)
-    assert rows[1].cells == ("4.00", "3.60 to 4.80", "2.50×", "120", "64", "2e-07")
-    assert rows[2].reason == "ncnn is not installed: pip install ncnn"
-    assert rows[3].cells[2] == "–"  # no dense in that runtime
+    table = bench_table(MIXED)
+    assert table.rows[1][2:-1] == ("4.00", "3.60 to 4.80", "2.50×", "120", "64", "2e-07")
+    assert table.rows[2][4] == "–"  # no dense in that runtime
+    assert table.notes[0] == "Not measured: ncnn, dense: ncnn is not installed: pip install ncnn."
 
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_terminal(width):
     console = Console(file=io.StringIO(), width=width)
-    print_bench(MIXED, console)
+    console.print(bench_table(MIXED))
     text = " ".join(console.file.getvalue().split())
     for words in ("Not measured: ncnn, dense: ncnn is not installed", "Fastest: het-p4 in PyTorch", "a processor"):
         assert words in text
-    print_bench(results(entry("PyTorch", "dense", 1.0)), console)
+    console.print(bench_table(results(entry("PyTorch", "dense", 1.0))))
     assert "Not measured: none." in console.file.getvalue()
 
 
-def test_markdown_has_one_line_an_entry():
-    lines = bench_markdown(MIXED).splitlines()
-    table = [line for line in lines if line.startswith("|")]
-    assert len(table) == 2 + 4
+def test_markdown_has_one_line_a_measured_entry():
+    text = bench_table(MIXED).markdown()
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(table) == 2 + 3
     assert {line.count("|") for line in table} == {10}
-    assert "not measured: ncnn is not installed" in table[4]
+    assert "Not measured: ncnn, dense: ncnn is not installed" in text
 
 
 def test_markdown_of_names_with_bars():
-    text = bench_markdown(results(entry("a|b", "dense", reason="\x1b[31mno | yes")))
+    text = bench_table(
+        results(entry("a|b", "dense", 1.0), entry("ncnn", "dense", reason="\x1b[31mno | yes"))
+    ).markdown()
     assert "a\\|b" in text
     assert "\x1b" not in text
 

@@ -1,29 +1,27 @@
 import sys
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
 from hetconv.errors import HetconvError
-from hetconv.lab.report.curves import apart
 from hetconv.lab.report.figures import (
     Chart,
     accuracy_against_macs,
     accuracy_against_training_macs,
-    charts,
+    cost_charts,
+    further_charts,
     loss_curves,
     save_picture,
     speedup,
 )
 from hetconv.lab.report.palette import COLOURS, looks
+from hetconv.lab.report.scatter import lowest_shown
+from hetconv.lab.report.summary import summarize, training_macs
 from hetconv.lab.report.svg import inline_svg
-from hetconv.lab.report.table import summarize
-from hetconv.lab.report.training_cost import training_macs
 from hetconv.lab.results import Compression, Stage
 
 from .example import cost, example
@@ -39,7 +37,8 @@ def crowded() -> tuple[Chart, ...]:
         replace(cost(name), complexity=replace(cost(name).complexity, macs=round(macs * 1e6)))
         for name, macs in names.items()
     )
-    return charts(replace(results, costs=costs))
+    crowd = replace(results, costs=costs)
+    return *cost_charts(crowd), *further_charts(crowd)
 
 
 @pytest.mark.parametrize("chart", crowded(), ids=lambda chart: chart.name)
@@ -47,9 +46,12 @@ def test_no_label_covers_another(chart: Chart) -> None:
     assert chart.figure is not None
     renderer = FigureCanvasAgg(chart.figure).get_renderer()
     chart.figure.draw(renderer)
-    labels = [text for text in chart.figure.axes[0].texts if isinstance(text, Annotation)]
-    boxes = [super(Annotation, label).get_window_extent(renderer) for label in labels]
+    axes = chart.figure.axes[0]
+    legend = axes.get_legend()
+    boxes = [text.get_window_extent(renderer) for text in (*axes.texts, *(legend.get_texts() if legend else ()))]
     assert len(boxes) >= 7
+    inside = chart.figure.bbox
+    assert all(inside.contains(*corner) for box in boxes for corner in (box.min, box.max))
     for i, box in enumerate(boxes):
         assert [j for j, other in enumerate(boxes[:i]) if Bbox.intersection(box, other) is not None] == []
 
@@ -90,11 +92,20 @@ def test_svg_is_xml_with_its_own_ids_and_labels() -> None:
     assert root.find("metadata") is None
 
 
-def test_each_variant_has_its_own_look_and_dense_is_grey() -> None:
-    seen = looks(summarize(example(variants=("dense", *(f"het-p{p}" for p in range(1, 30))))))
+def test_each_variant_has_its_own_mark_and_dense_is_grey() -> None:
+    seen = looks(
+        ("dense", *(f"het-p{p}" for p in range(1, 6)), "het-p4-se", *(f"gwc{g}-pwc" for g in (2, 4)), "dwc-pwc")
+    )
     assert seen["dense"].css == "var(--series-0)"
-    assert len({(look.css, look.marker) for look in list(seen.values())[:24]}) == 24
-    assert "var(--series-0)" not in {look.css for look in looks(summarize(example(variants=("het-p4",)))).values()}
+    assert len({look.marker for look in seen.values()}) == len(seen)
+    assert "var(--series-0)" not in {look.css for look in looks(("het-p4",)).values()}
+
+
+def test_a_method_has_one_colour() -> None:
+    seen = looks(("dense", "het-p4", "gwc4-pwc", "dwc-pwc", "het-p8-se", "l1-50", "l1-70"))
+    assert len({look.colour for look in seen.values()}) == 5
+    assert seen["het-p4"].colour == seen["het-p8-se"].colour
+    assert seen["l1-50"].colour == seen["l1-70"].colour
 
 
 def test_colours_stand_out_from_their_ground() -> None:
@@ -116,13 +127,28 @@ def luminance(colour: str) -> float:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-@pytest.mark.parametrize("heights", [[10, 10, 10], [0, 5, 100], [99, 100, 100], [50]])
-def test_names_of_lines_are_moved_apart(heights: list[float]) -> None:
-    placed = apart(heights, 0, 100)
-    assert placed == sorted(placed)
-    assert all(after - before >= 11.49 for before, after in pairwise(placed))
-    assert placed[0] >= 0
-    assert placed[-1] <= 100
+@pytest.mark.parametrize(
+    ("accuracies", "below"),
+    [([93, 92, 91, 10], [10]), ([99.4, 99.2, 97.5, 97.2, 81.7], [81.7]), ([93, 80], []), ([93, 91], []), ([50], [])],
+)
+def test_what_lies_far_below_does_not_squeeze_the_rest(accuracies: list[float], below: list[float]) -> None:
+    floor = lowest_shown(accuracies)
+    assert [accuracy for accuracy in accuracies if accuracy < floor] == below
+
+
+def test_an_outlier_stands_on_the_edge_with_its_accuracy() -> None:
+    results = example(variants=("dense", "het-p4", "het-p8"))
+    last = [run.epochs[-1] for run in results.runs]
+    diverged = [replace(epoch, accuracy=0.1) if i >= 4 else epoch for i, epoch in enumerate(last)]
+    runs = tuple(
+        replace(run, epochs=(*run.epochs[:-1], epoch)) for run, epoch in zip(results.runs, diverged, strict=True)
+    )
+    chart = accuracy_against_macs(replace(results, runs=runs))
+    assert chart.figure is not None
+    axes = chart.figure.axes[0]
+    assert axes.get_ylim()[0] > 90
+    assert [text.get_text() for text in axes.texts] == ["↓ 10.0"]
+    assert "↓" in chart.caption
 
 
 def test_pictures_for_a_readme(tmp_path: Path) -> None:

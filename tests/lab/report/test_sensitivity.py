@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from hetconv.lab.report.sensitivity import print_sensitivity, sensitivity_charts
+from hetconv.lab.report.sensitivity import sensitivity_charts, sensitivity_table
 from hetconv.lab.results import Probe, Sensitivity, SensitivityResults, SkippedProbe
 
 from .example import example
@@ -28,10 +28,10 @@ def results(layers: int = 8, seen: bool | None = False) -> SensitivityResults:
 
 def test_the_table_has_a_row_a_layer() -> None:
     console = Console(file=io.StringIO(), width=80)
-    print_sensitivity(results(), console)
+    console.print(sensitivity_table(results()))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     lines = [line.split() for line in text.splitlines()]
-    assert ["Layer", "P=4", "P=8", "−25", "%"] in lines
+    assert ["Layer", "P=4", "P=8", "−25%"] in lines
     assert ["features.7.0", "83.0", "76.0", "89.3"] in lines
     words = " ".join(text.split())
     assert "P=8 of features.7.0 costs most, 14.0 points." in words
@@ -45,7 +45,7 @@ def test_the_table_has_a_row_a_layer() -> None:
 )
 def test_whether_the_images_were_trained_on_is_said(seen: bool | None, words: str) -> None:
     console = Console(file=io.StringIO(), width=400)
-    print_sensitivity(results(seen=seen), console)
+    console.print(sensitivity_table(results(seen=seen)))
     assert words in console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -68,4 +68,6 @@ def test_the_data_are_in_the_curves_and_in_words() -> None:
 def test_the_six_that_fall_most_are_named() -> None:
     by_p, _ = sensitivity_charts(results())
     assert by_p.figure is not None
-    assert {text.get_text() for text in by_p.figure.axes[0].texts} == {f"features.{index}.0" for index in range(2, 8)}
+    assert {text.get_text() for text in by_p.figure.axes[0].get_legend().get_texts()} == {
+        f"features.{index}.0" for index in range(2, 8)
+    }

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 from hetconv.lab.report.html import study_page
-from hetconv.lab.report.markdown import study_markdown
+from hetconv.lab.report.study import study_markdown
 from hetconv.lab.results import Claim, StudyResults
 
 from .example import example
@@ -43,6 +43,6 @@ def test_ids_of_two_networks_are_apart() -> None:
 def test_markdown_has_verdicts_and_a_row_for_each_variant() -> None:
     text = study_markdown(study())
     assert text.startswith("# Two networks\n\n| Claim |")
-    assert text.count("| het-p4 |") == 2
+    assert text.count("| het-p4 |") == 2 * 2
     hostile = replace(study(), title="a | b\n# c <script>")
     assert study_markdown(hostile).splitlines()[0] == "# a \\| b \\# c \\<script\\>"

@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from hetconv.lab.report.table import summarize
-from hetconv.lab.report.wording import advice, further, headline, notes, times_as_fast
+from hetconv.lab.report.summary import summarize
+from hetconv.lab.report.wording import Note, absent, advice, further, headline, notes, times_as_fast
 from hetconv.lab.results import Results
 
 from .example import example, run
@@ -84,12 +84,13 @@ def test_five_seeds_are_not_said_to_be_few() -> None:
 
 
 def test_notes_list_what_is_missing() -> None:
-    results = example(variants=("dense", "het-p4"))
+    results = example(variants=("dense", "het-p4"), seeds=(0, 1, 2))
     complexity = replace(results.costs[0].complexity, uncounted=("aten::roll",))
     spoilt = replace(
         results,
         runs=(
             run("dense", 0, state="running", epochs=3),
+            run("dense", 2),
             replace(run("het-p4", 0, state="failed", epochs=1), error="the loss became NaN"),
         ),
         costs=(replace(results.costs[0], complexity=complexity),),
@@ -99,16 +100,23 @@ def test_notes_list_what_is_missing() -> None:
         "Unfinished runs": (
             "dense, seed 0: stopped or running after 3 epochs",
             "dense, seed 1: not started",
-            "het-p4, seed 1: not started",
+            "het-p4, seeds 1, 2: not started",
         ),
-        "Not counted in MACs": ("dense: aten::roll",),
-        "Not deployed, so measured in eager PyTorch": (),
-        "Not measured": ("het-p4: no cost and no time",),
+        "Operations not counted in MACs": ("dense: aten::roll",),
+        "Variants not deployed, so measured in eager PyTorch": (),
+        "Variants not measured": ("het-p4: no cost and no time",),
     }
 
 
 def test_empty_notes_are_there() -> None:
     assert set(found(example()).values()) == {()}
+
+
+def test_empty_lists_are_one_sentence() -> None:
+    assert absent((Note("Failed runs", ()), Note("A", ("b",)), Note("Unfinished runs", ()))) == (
+        "None: failed runs; unfinished runs."
+    )
+    assert absent((Note("A", ("b",)),)) == ""
 
 
 def found(results: Results) -> dict[str, tuple[str, ...]]:

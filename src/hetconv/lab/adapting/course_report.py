@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from hetconv.adaptation.plan import Plan
 from hetconv.lab.adapting.course_record import Course
+from hetconv.table import Table
 
 
 def course_markdown(course: Course, plan: Plan) -> str:
@@ -19,20 +20,13 @@ def course_markdown(course: Course, plan: Plan) -> str:
         "",
         "## Accuracy",
         "",
-        *_steps(course),
-        "",
+        _steps(course).markdown(),
         *_advice(course),
         "",
         "## P by layer",
         "",
-        "| layer | sizes | P | ms | loss alone |",
-        "|---|---|---|---|---|",
-        *(
-            f"| {layer.name} | {layer.layer} | {layer.p} | {layer.times_ms[1]:.3f} → {layer.times_ms[layer.p]:.3f} | "
-            f"{layer.losses[layer.p]:.2e} |"
-            for layer in plan.layers
-        ),
-        *(f"| {other.name} | | 1 | | {other.reason} |" for other in plan.others),
+        plan.table.markdown(),
+        *(f"- {other.name} stays as it is: {other.reason}" for other in plan.others),
         "",
         *_measured_on(plan),
     ]) + "\n"  # fmt: skip
@@ -47,13 +41,18 @@ def _measured(course: Course) -> Iterable[str]:
         )
 
 
-def _steps(course: Course) -> Iterable[str]:
-    yield "| after | accuracy, % | points to the original | seconds |"
-    yield "|---|---|---|---|"
+def _steps(course: Course) -> Table:
     first = course.steps[0].accuracy
-    for step in course.steps:
-        points = "" if step is course.steps[0] else f"{100 * (step.accuracy - first):+.2f}"
-        yield f"| {step.name} | {100 * step.accuracy:.2f} | {points} | {step.seconds:.0f} |"
+    rows = [
+        (
+            step.name,
+            f"{100 * step.accuracy:.2f}",
+            "" if step is course.steps[0] else f"{100 * (step.accuracy - first):+.2f}",
+            f"{step.seconds:.0f}",
+        )
+        for step in course.steps
+    ]
+    return Table.of_rows(("after", "accuracy, %", "points to the original", "seconds"), rows)
 
 
 def _advice(course: Course) -> Iterable[str]:

@@ -6,7 +6,7 @@ Charts and the page (`figures`, `html`) load matplotlib and jinja2 when they are
 from hetconv.lab.report.html import write_report
 from hetconv.lab.report.joined import joined
 from hetconv.lab.report.study import write_study_report
-from hetconv.lab.report.table import Row, summarize
+from hetconv.lab.report.summary import Row, summarize
 from hetconv.lab.report.terminal import print_layers, print_results, print_verdicts
 
 __all__ = [

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hetconv.errors import HetconvError
-from hetconv.lab.report.palette import GRID, INK, MUTED
+from hetconv.files import write_atomically
+from hetconv.lab.report.palette import GRID, INK, MUTED, short_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 WIDTH_INCHES = 5.0
+LEGEND_FONT = 8.0
+INCHES_PER_NAME = 0.155
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "hetconv",
@@ -88,3 +94,32 @@ def name_ticks(axis: Axis, whole: bool = False) -> None:
         axis.set_minor_formatter(NullFormatter())
     else:
         axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10] if whole else [1, 2, 2.5, 5, 10], integer=whole))
+
+
+def room_for_names(names: Sequence[str]) -> tuple[float, float]:
+    """The height of a figure, and its margin on the right, that leave room for `write_names`, in inches."""
+    longest = max((len(short_name(name)) for name in names), default=0)
+    return max(3.3, 0.9 + INCHES_PER_NAME * len(names)), 0.5 + 0.072 * longest
+
+
+def write_names(axes: Axes, marks: Sequence[tuple[str, Line2D]], gids: Sequence[str]) -> None:
+    """Write the name of each mark on the right of the axes, one under another, and the mark before it."""
+    legend = axes.legend(
+        [mark for _, mark in marks], ["?"] * len(marks), loc="upper left", bbox_to_anchor=(1.01, 1.0),
+        fontsize=LEGEND_FONT, frameon=False, borderaxespad=0.0, labelspacing=0.35, handlelength=1.4, handletextpad=0.5,
+    )  # fmt: skip
+    for text, key, (name, _), gid in zip(legend.get_texts(), legend.legend_handles, marks, gids, strict=True):
+        text.set(text=short_name(name), parse_math=False, gid=f"{gid}-text")
+        if key is not None:
+            key.set_gid(f"{gid}-key")
+
+
+def save_figure(figure: Figure, path: Path, dots_per_inch: int = 200) -> None:
+    """Write a figure as PNG on white, whole or not at all.
+
+    Raises:
+        HetconvError: the file cannot be written.
+    """
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=dots_per_inch, facecolor="white", metadata={"Software": None})
+    write_atomically(path, drawn.getvalue())

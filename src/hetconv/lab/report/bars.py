@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hetconv.lab.report.axes import name_axes, new_axes, report_style
 from hetconv.lab.report.numbers import ratio_text
 from hetconv.lab.report.palette import GRID, INK, MUTED, looks, short_name
-from hetconv.lab.report.table import Row
+from hetconv.lab.report.summary import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +19,7 @@ INCHES_PER_ROW = 0.46
 
 def speedups(rows: Sequence[Row], gid: str) -> Figure:
     """Two bars a variant: measured in its colour, by count as an outline below it."""
-    seen = looks(rows)
+    seen = looks(row.variant for row in rows)
     with report_style():
         left = min(1.75, 0.25 + 0.085 * max(len(row.variant) for row in rows))
         figure, axes = new_axes(0.6 + INCHES_PER_ROW * len(rows), left, 0.2, top=0.1)
@@ -33,7 +33,7 @@ def speedups(rows: Sequence[Row], gid: str) -> Figure:
         axes.set_yticks(range(len(rows)), names, color=INK[1], parse_math=False)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         known = [ratio for row in rows for ratio in (row.speedup_measured, row.speedup_theory) if ratio is not None]
-        axes.set_xlim(0, 1.3 * max([1.0, *known]))
+        axes.set_xlim(0, 1.4 * max([1.0, *known]))
         axes.grid(axis="y", visible=False)
         axes.spines["left"].set_color(GRID[1])
         name_axes(axes, "times as fast as dense", "")

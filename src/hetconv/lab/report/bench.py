@@ -1,58 +1,53 @@
-"""A network in several runtimes, as a table for the terminal and as Markdown."""
+"""A network in several runtimes, as a table and as a picture."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from pathlib import Path
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
+from hetconv.errors import HetconvError
 from hetconv.lab.report.clean import cleaned
-from hetconv.lab.report.numbers import NOTHING, decimals_for, ratio_text, scale_for
+from hetconv.lab.report.numbers import decimals_for, ratio_text, scale_for
+from hetconv.lab.report.palette import GRID, INK, MUTED, looks
 from hetconv.lab.report.wording import circumstances_text
 from hetconv.lab.results import BenchEntry, BenchResults
+from hetconv.table import NOTHING, Table
 
 DENSE = "dense"
-HEADINGS = ("Runtime", "Variant", "Time, ms", "p20 to p80", "Times as fast", "First output, ms", "Memory, MB", "Error")
+HEADINGS = (
+    "Runtime", "Variant", "Time, ms", "p20 to p80, ms", "Times as fast", "First output, ms", "Memory, MB", "Error",
+    "How",
+)  # fmt: skip
+INCHES_PER_BAR = 0.22
 
 
-@dataclass(frozen=True)
-class BenchRow:
-    """One line of the table: its cells, or why there are none."""
-
-    runtime: str
-    variant: str
-    cells: tuple[str, ...]
-    remark: str
-    reason: str | None
-
-
-def bench_rows(results: BenchResults) -> tuple[BenchRow, ...]:
-    """One row an entry; how many times as fast is against the dense network in the same runtime."""
+def bench_table(results: BenchResults) -> Table:
+    """One row for each network that was measured; how many times as fast is against dense in the same runtime."""
+    results = cleaned(results)
     dense = {e.runtime: e.latency.median_ms for e in results.entries if e.variant == DENSE and e.latency is not None}
     digits = decimals_for(e.latency.median_ms for e in results.entries if e.latency is not None)
-    return tuple(_row(entry, dense.get(entry.runtime), digits) for entry in results.entries)
+    rows = [_row(entry, dense.get(entry.runtime), digits) for entry in results.entries if entry.latency is not None]
+    missing = [e for e in results.entries if e.latency is None]
+    notes = [f"Not measured: {e.runtime}, {e.variant}: {e.reason or 'no reason was recorded'}." for e in missing]
+    return Table.of_rows(HEADINGS, rows, (*(notes or ["Not measured: none."]), *_notes(results)))
 
 
-def _row(entry: BenchEntry, dense_ms: float | None, digits: int) -> BenchRow:
-    if entry.latency is None:
-        return BenchRow(entry.runtime, entry.variant, (), entry.remark, entry.reason or "not measured")
+def _row(entry: BenchEntry, dense_ms: float | None, digits: int) -> tuple[str, ...]:
     time = entry.latency
-    ratio = None if dense_ms is None else dense_ms / time.median_ms
-    cells = (
+    assert time is not None
+    return (
+        entry.runtime,
+        entry.variant,
         f"{time.median_ms:.{digits}f}",
         f"{time.p20_ms:.{digits}f} to {time.p80_ms:.{digits}f}",
-        ratio_text(ratio),
+        ratio_text(None if dense_ms is None else dense_ms / time.median_ms),
         NOTHING if entry.cold_start_ms is None else f"{entry.cold_start_ms:,.0f}",
         f"{entry.peak_bytes / 1e6:,.0f}" if entry.peak_bytes else NOTHING,
         NOTHING if entry.error is None else f"{entry.error:.0e}",
+        entry.remark,
     )
-    return BenchRow(entry.runtime, entry.variant, cells, entry.remark, None)
 
 
-def bench_notes(results: BenchResults) -> tuple[str, ...]:
+def _notes(results: BenchResults) -> tuple[str, ...]:
     """What the figures are: one sentence each."""
     scale = scale_for(results.macs.values())
     macs = ", ".join(f"{variant} {scale.text(count)} {scale.unit}".rstrip() for variant, count in results.macs.items())
@@ -72,38 +67,36 @@ def _median(entry: BenchEntry) -> float:
     return entry.latency.median_ms
 
 
-def print_bench(results: BenchResults, console: Console) -> None:
-    """The table, then its notes."""
+def draw_bench(results: BenchResults, path: Path) -> None:
+    """Draw one bar for each variant in each runtime, its median time, with p20 to p80.
+
+    Raises:
+        HetconvError: nothing was measured, or matplotlib is not installed.
+    """
+    from hetconv.lab.report.axes import name_axes, new_axes, report_style, save_figure
+
     results = cleaned(results)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    for index, heading in enumerate((*HEADINGS, "How")):
-        table.add_column(heading, justify="right" if 2 <= index < len(HEADINGS) else "left", overflow="fold")
-    for row in bench_rows(results):
-        if row.reason is None:
-            table.add_row(*map(Text, (row.runtime, row.variant, *row.cells, row.remark)))
-    console.print(table)
-    missing = [row for row in bench_rows(results) if row.reason is not None]
-    console.print(Text("Not measured:" if missing else "Not measured: none."), highlight=False)
-    for row in missing:
-        console.print(Text(f"  {row.runtime}, {row.variant}: {row.reason}"), highlight=False)
-    for note in bench_notes(results):
-        console.print(Text(note, style="dim"), highlight=False)
-
-
-def bench_markdown(results: BenchResults) -> str:
-    """The same as Markdown."""
-    results = cleaned(results)
-    head = (*HEADINGS, "How")
-    lines = [_line(head), _line(["---", "---", *["---:"] * (len(HEADINGS) - 2), "---"])]
-    for row in bench_rows(results):
-        if row.reason is None:
-            lines.append(_line((row.runtime, row.variant, *row.cells, row.remark)))
-        else:
-            lines.append(
-                _line((row.runtime, row.variant, *[NOTHING] * (len(HEADINGS) - 2), f"not measured: {row.reason}"))
-            )
-    return "\n".join([*lines, "", *bench_notes(results), ""])
-
-
-def _line(cells: tuple[str, ...] | list[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+    measured = [(entry, entry.latency) for entry in results.entries if entry.latency is not None]
+    if not measured:
+        raise HetconvError("nothing was measured: there is nothing to draw")
+    runtimes = list(dict.fromkeys(entry.runtime for entry, _ in measured))
+    seen, digits = looks(results.variants), decimals_for(time.median_ms for _, time in measured)
+    of = len(results.variants) + 1
+    with report_style():
+        left, right = (max(map(len, names)) for names in (runtimes, results.variants))
+        height = 0.75 + INCHES_PER_BAR * len(runtimes) * of
+        figure, axes = new_axes(height, 0.2 + 0.075 * left, 0.6 + 0.07 * right, top=0.3)
+        for entry, time in measured:
+            y = runtimes.index(entry.runtime) + (results.variants.index(entry.variant) - of / 2 + 1) / of
+            axes.barh(y, time.median_ms, 0.85 / of, color=seen[entry.variant].colour)
+            axes.plot([time.p20_ms, time.p80_ms], [y, y], color=INK[1], linewidth=1)
+            axes.annotate(
+                f"{time.median_ms:.{digits}f} {entry.variant}", (max(time.median_ms, time.p80_ms), y), xytext=(4, 0),
+                textcoords="offset points", va="center", fontsize=8, color=MUTED[1], parse_math=False,
+            )  # fmt: skip
+        axes.set_yticks(range(len(runtimes)), runtimes, color=INK[1], parse_math=False)
+        axes.set_ylim(len(runtimes) - 0.5, -0.5)
+        axes.grid(axis="y", visible=False)
+        axes.spines["left"].set_color(GRID[1])
+        name_axes(axes, f"median time, batch {results.circumstances.batch_size}, ms", results.network)
+        save_figure(figure, path)

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from math import isfinite
-from statistics import mean
 from typing import Any
 
+from hetconv.lab.report.curves import mean_curve
+from hetconv.lab.report.figures import CURVES
 from hetconv.lab.report.palette import looks
-from hetconv.lab.report.table import Row
-from hetconv.lab.results import Epoch, Results
+from hetconv.lab.results import Results
+from hetconv.table import NOTHING, Table
 
 
-def chart_data(results: Results, rows: Sequence[Row]) -> Any:
-    """Each variant's name and slot, and the mean curves, as [epoch, value] lists by chart and slot."""
+def chart_data(results: Results, table: Table) -> Any:
+    """Each variant's name, slot and row in words, and the mean curves, as [epoch, value] lists by chart and slot."""
     from markupsafe import Markup
 
-    seen = looks(rows)
+    seen = looks(table.columns[0].cells)
+    words = dict(zip(seen, (_words(table, row) for row in table.rows), strict=True))
     found = {
-        "variants": [{"slot": seen[row.variant].slot, "name": row.variant} for row in rows],
+        "variants": [{"slot": look.slot, "name": name, "words": words[name]} for name, look in seen.items()],
         "curves": {
-            "curves-accuracy": _curves(results, rows, lambda epoch: 100 * epoch.accuracy),
-            "curves-loss": _curves(results, rows, lambda epoch: epoch.train_loss),
+            chart: {
+                look.slot: [[epoch, round(value, 4)] for epoch, value in mean_curve(results.runs, name, of)]
+                for name, look in seen.items()
+            }
+            for chart, of in CURVES.items()
         },
     }
     text = json.dumps(found, separators=(",", ":"))
@@ -31,15 +34,8 @@ def chart_data(results: Results, rows: Sequence[Row]) -> Any:
     return Markup(text)
 
 
-def _curves(results: Results, rows: Sequence[Row], of: Callable[[Epoch], float]) -> dict[int, list[list[float]]]:
-    seen = looks(rows)
-    return {seen[row.variant].slot: _mean_curve(results, row.variant, of) for row in rows}
-
-
-def _mean_curve(results: Results, variant: str, of: Callable[[Epoch], float]) -> list[list[float]]:
-    values: dict[int, list[float]] = {}
-    for run in results.runs:
-        for epoch in run.epochs if run.variant == variant else ():
-            if isfinite(of(epoch)):
-                values.setdefault(epoch.epoch, []).append(of(epoch))
-    return [[epoch, round(mean(values[epoch]), 4)] for epoch in sorted(values)]
+def _words(table: Table, row: tuple[str, ...]) -> str:
+    """A row of the table in words."""
+    cells = zip(table.columns[1:], row[1:], strict=True)
+    known = [f"{column.heading} {cell} {column.unit}".rstrip() for column, cell in cells if cell != NOTHING]
+    return f"{row[0]}: {', '.join(known)}"

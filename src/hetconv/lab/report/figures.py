@@ -12,18 +12,20 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING
 
-from hetconv.lab.report.axes import report_style
+from hetconv.lab.report.axes import report_style, save_figure
 from hetconv.lab.report.numbers import accuracy_decimals, decimals_for, percent_text, ratio_text, scale_for
-from hetconv.lab.report.picture import save_figure
-from hetconv.lab.report.table import Row, summarize
-from hetconv.lab.report.training_cost import training_macs
+from hetconv.lab.report.summary import Row, summarize, training_macs
 from hetconv.lab.results import Epoch, Results
 from hetconv.lab.statistics.runs import training_seconds
 
-_Quantity = Callable[[Epoch], float]
-
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+CURVES: dict[str, Callable[[Epoch], float]] = {
+    "curves-accuracy": lambda epoch: 100 * epoch.accuracy,
+    "curves-loss": lambda epoch: epoch.train_loss,
+}
+"""What is drawn of every epoch, by the name of its chart."""
 
 
 @dataclass(frozen=True)
@@ -41,17 +43,19 @@ class Chart:
     why_not: str | None = None
 
 
-def charts(results: Results) -> tuple[Chart, ...]:
-    """Every chart of the report, in its order."""
+def cost_charts(results: Results) -> tuple[Chart, ...]:
+    """Accuracy against each cost, for a reader to choose from."""
     return (
-        accuracy_against_macs(results),
         accuracy_against_time(results),
+        accuracy_against_macs(results),
         accuracy_against_training(results),
         accuracy_against_training_macs(results),
-        accuracy_curves(results),
-        loss_curves(results),
-        speedup(results),
     )
+
+
+def further_charts(results: Results) -> tuple[Chart, ...]:
+    """Every other chart of the report, in its order."""
+    return speedup(results), accuracy_curves(results), loss_curves(results)
 
 
 def accuracy_against_macs(results: Results) -> Chart:
@@ -134,12 +138,12 @@ def speedup(results: Results) -> Chart:
 
 def accuracy_curves(results: Results) -> Chart:
     """Held-out accuracy after every epoch."""
-    return _curves(results, "curves-accuracy", "Held-out accuracy", "Accuracy, %", lambda epoch: 100 * epoch.accuracy)
+    return _curves(results, "curves-accuracy", "Held-out accuracy", "Accuracy, %")
 
 
 def loss_curves(results: Results) -> Chart:
     """Training loss of every epoch."""
-    return _curves(results, "curves-loss", "Training loss", "Loss", lambda epoch: epoch.train_loss)
+    return _curves(results, "curves-loss", "Training loss", "Loss")
 
 
 def save_picture(chart: Chart, path: Path, dots_per_inch: int = 200) -> None:
@@ -178,7 +182,7 @@ def _against(results: Results, name: str, title: str, axis: str, place: Callable
         why_not: what is lacking where no variant has a place.
         and_bars: what else the bars show beside the spread over seeds.
     """
-    from hetconv.lab.report.scatter import Spot, scatter
+    from hetconv.lab.report.scatter import Spot, lowest_shown, scatter
 
     rows, decimals = summarize(results), accuracy_decimals(results.settings.test_images)
     spots, words = [], {}
@@ -190,13 +194,16 @@ def _against(results: Results, name: str, title: str, axis: str, place: Callable
     if not spots:
         return _missing(name, title, why_not)
     caption = f"Up and to the left is better. Bars: ± 1 standard deviation over seeds{and_bars}."
+    if min(spot.accuracy for spot in spots) < lowest_shown([spot.accuracy for spot in spots]):
+        caption += " ↓: lies so far below as the number says."
     figure = scatter(rows, spots, name, axis)
     return Chart(name, title, _caption(caption, rows, words), _sentence(title, words), figure)
 
 
-def _curves(results: Results, name: str, title: str, axis: str, of: _Quantity) -> Chart:
+def _curves(results: Results, name: str, title: str, axis: str) -> Chart:
     from hetconv.lab.report.curves import curves
 
+    of = CURVES[name]
     rows = summarize(results)
     runs = [run for run in results.runs if any(isfinite(of(epoch)) for epoch in run.epochs)]
     if not runs:

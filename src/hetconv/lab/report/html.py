@@ -11,20 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from hetconv.files import write_atomically
-from hetconv.lab.report.cells import columns
 from hetconv.lab.report.chart_data import chart_data
 from hetconv.lab.report.clean import cleaned
-from hetconv.lab.report.figures import Chart, charts
+from hetconv.lab.report.figures import Chart, cost_charts, further_charts
 from hetconv.lab.report.kernels import Drawing, drawings, kernel_paths
-from hetconv.lab.report.layers import LayerTable, layer_table
+from hetconv.lab.report.layers import layer_table
 from hetconv.lab.report.palette import COLOURS, looks
-from hetconv.lab.report.seed_columns import seed_columns
+from hetconv.lab.report.result_table import further_table, result_table
+from hetconv.lab.report.summary import summarize
 from hetconv.lab.report.svg import inline_svg
-from hetconv.lab.report.table import summarize
-from hetconv.lab.report.wording import circumstances_text, further, headline, notes, verdict_count
+from hetconv.lab.report.wording import absent, further, headline, notes, verdict_count
 from hetconv.lab.results import Results, StudyResults, StudySettings
 from hetconv.lab.statistics import verdicts
-from hetconv.records import Circumstances
+from hetconv.records import Circumstances, Complexity
+from hetconv.table import Table
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Model:
     """The layers of one variant: their cost, and the drawings of its het layers."""
 
     variant: str
-    table: LayerTable
+    summary: str
+    table: Table
     drawings: tuple[Drawing, ...]
 
 
@@ -82,9 +83,9 @@ def _content(study: StudyResults, command: str | None) -> dict[str, Any]:
         "verdicts": found,
         "verdict_count": verdict_count(found),
         "anchors": {
-            (results.settings.network, row.variant): f"{part['prefix']}row-{part['looks'][row.variant].slot}"
+            (results.settings.network, variant): f"{part['prefix']}row-{look.slot}"
             for results, part in zip(study.networks, parts, strict=True)
-            for row, _ in part["rows"]
+            for variant, look in part["looks"].items()
         },
         "parts": parts,
         "command": command,
@@ -98,10 +99,10 @@ def _content(study: StudyResults, command: str | None) -> dict[str, Any]:
 
 def _part(results: Results, number: int, of: int) -> dict[str, Any]:
     """One network; ids of the second and further ones have a prefix or a suffix."""
-    rows = summarize(results)
-    in_order = {row.variant: index for index, row in enumerate(rows)}
-    shown = (*columns(rows, results.settings.test_images), *seed_columns(results, rows))
-    costs = sorted(results.costs, key=lambda cost: in_order[cost.variant])
+    seen = looks(row.variant for row in summarize(results))
+    costs = sorted(results.costs, key=lambda cost: seen[cost.variant].slot)
+    table, found = result_table(results), notes(results)
+    choice = cost_charts(results)
     prefix = f"n{number + 1}-" if number else ""
     return {
         "prefix": prefix,
@@ -109,21 +110,31 @@ def _part(results: Results, number: int, of: int) -> dict[str, Any]:
         "of": f": {results.settings.network}" if of > 1 else "",
         "headline": _unbroken(headline(results)),
         "further": _unbroken(further(results)),
-        "columns": shown,
-        "rows": [
-            (row, [(column.cells[index], column.values[index]) for column in shown]) for index, row in enumerate(rows)
-        ],
-        "looks": looks(rows),
-        "notes": notes(results),
-        "measured": circumstances_text(results.circumstances),
-        "charts": [(chart, _drawn(chart, prefix)) for chart in charts(results)],
+        "table": table,
+        "further_table": further_table(results),
+        "looks": seen,
+        "notes": [note for note in found if note.items],
+        "absent": absent(found),
+        "choice": [(chart, _drawn(chart, prefix)) for chart in choice],
+        "chosen": next((chart.name for chart in choice if chart.figure is not None), choice[0].name),
+        "charts": [(chart, _drawn(chart, prefix)) for chart in further_charts(results)],
         "models": [
-            Model(cost.variant, layer_table(cost.complexity), drawings(cost.complexity.layers)) for cost in costs
+            Model(
+                cost.variant, _summary(cost.complexity), layer_table(cost.complexity), drawings(cost.complexity.layers)
+            )
+            for cost in costs
         ],
         "circumstances": _named(_circumstances(results.circumstances)),
         "recipe": _named(_settings(results.settings)),
-        "data": chart_data(results, rows),
+        "data": chart_data(results, table),
     }
+
+
+def _summary(complexity: Complexity) -> str:
+    """How many layers there are, and what they cost together."""
+    *_, macs, _, time = layer_table(complexity).columns
+    taken = "no time by layer" if time.is_empty else f"{time.cells[-1]} {time.unit} in its layers"
+    return f"{len(complexity.layers)} layers, {macs.cells[-1]} {macs.unit} MACs, {taken}"
 
 
 def _drawn(chart: Chart, prefix: str) -> Any:

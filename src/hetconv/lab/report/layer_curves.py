@@ -1,4 +1,4 @@
-"""One line a layer: the lowest in colours and named at their ends, the others faintly."""
+"""One line a layer: the lowest in colours and named, the others faintly."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import TYPE_CHECKING
 
-from hetconv.lab.report.axes import name_axes, name_ticks, new_axes
-from hetconv.lab.report.curves import apart
-from hetconv.lab.report.palette import MARKS, MUTED, SERIES, short_name
+from hetconv.lab.report.axes import name_axes, name_ticks, new_axes, room_for_names, write_names
+from hetconv.lab.report.palette import MARKS, MUTED, SERIES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,28 +34,28 @@ def layer_curves(curves: Sequence[Curve], x_name: str, gid: str, named: int, *, 
         named: how many of the curves are in colours, those lowest on average.
         doubling: whether the x axis doubles at each step, as P does.
     """
-    figure, axes = new_axes(3.3, left=0.5, right=1.25)
     order = sorted(range(len(curves)), key=lambda index: curves[index].mean)
-    chosen = sorted(order[:named])
-    for index, curve in enumerate(curves):
-        if index not in chosen:
-            axes.plot(*zip(*curve.points, strict=True), color=MUTED[1], linewidth=0.8, alpha=0.45, gid=f"{gid}-{index}")
-    ends = []
+    chosen = sorted(order[:named], key=lambda index: -curves[index].points[-1][1])
+    height, right = room_for_names([curves[index].layer for index in chosen])
+    figure, axes = new_axes(height, left=0.5, right=right)
+    for index in order[named:]:
+        points = curves[index].points
+        axes.plot(*zip(*points, strict=True), color=MUTED[1], linewidth=0.8, alpha=0.45, gid=f"{gid}-{index}")
+    marks = []
     for place, index in enumerate(chosen):
         colour, (mark, _) = SERIES[1 + place % (len(SERIES) - 1)][1], MARKS[place % len(MARKS)]
-        curve = curves[index]
-        axes.plot(
-            *zip(*curve.points, strict=True), color=colour, linewidth=1.8, marker=mark, markersize=4.5,
+        (line,) = axes.plot(
+            *zip(*curves[index].points, strict=True), color=colour, linewidth=1.8, marker=mark, markersize=4.5,
             markeredgewidth=0, gid=f"{gid}-{index}",
         )  # fmt: skip
-        ends.append((*curve.points[-1], curve.layer, colour))
+        marks.append((curves[index].layer, line))
     name_axes(axes, x_name, "Accuracy, %")
     if doubling:
         _double(axes, sorted({x for curve in curves for x, _ in curve.points}))
     else:
         name_ticks(axes.xaxis)
     name_ticks(axes.yaxis)
-    _name(axes, ends)
+    write_names(axes, marks, [f"{gid}-label-{index}" for index in chosen])
     return figure
 
 
@@ -66,17 +65,3 @@ def _double(axes: Axes, values: Sequence[float]) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xticks(list(values), [f"{value:g}" for value in values])
     axes.xaxis.set_minor_locator(NullLocator())
-
-
-def _name(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
-    """Names at the right edge, in the order of the lines' ends."""
-    scale = axes.figure.dpi / 72
-    in_order = sorted(ends, key=lambda end: end[1])
-    heights = [float(axes.transData.transform((x, y))[1] / scale) for x, y, _, _ in in_order]
-    leader = {"arrowstyle": "-", "linewidth": 0.6, "shrinkA": 1, "shrinkB": 2, "relpos": (0, 0.5)}
-    placed = apart(heights, axes.bbox.y0 / scale, axes.bbox.y1 / scale)
-    for (x, y, layer, colour), height in zip(in_order, placed, strict=True):
-        axes.annotate(
-            short_name(layer), (x, y), xytext=(axes.bbox.x1 / scale + 12, height), textcoords="figure points",
-            va="center", parse_math=False, annotation_clip=False, arrowprops=leader | {"color": colour},
-        )  # fmt: skip

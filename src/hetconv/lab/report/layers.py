@@ -1,57 +1,32 @@
-"""The per-layer cost as text, the same in the terminal and on the page."""
+"""What each layer costs as a table, the same on a terminal and on the page."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from hetconv.lab.report.numbers import NOTHING, Scale, decimals_for, scale_for, size_text
+from hetconv.lab.report.numbers import decimals_for, scale_for, size_text
 from hetconv.records import Complexity, LayerCost
+from hetconv.table import NOTHING, Column, Table
 
 
-@dataclass(frozen=True)
-class LayerRow:
-    """One layer as text; the shares are fractions of the model's MACs and of its layers' measured time."""
-
-    name: str
-    kind: str
-    channels: str
-    kernel: str
-    output: str
-    macs: str
-    params: str
-    time: str
-    macs_share: float
-    time_share: float | None
-
-
-@dataclass(frozen=True)
-class LayerTable:
-    """The layers of one model; units stand in the headings, totals in the last row."""
-
-    macs_unit: str
-    params_unit: str
-    rows: tuple[LayerRow, ...]
-    total_macs: str
-    total_params: str
-    total_time: str
-
-
-def layer_table(complexity: Complexity) -> LayerTable:
-    """Rows in the network's order; a layer that was not timed adds nothing to the total time."""
+def layer_table(complexity: Complexity) -> Table:
+    """Rows in the network's order, their total last; a layer that was not timed adds nothing to the total time."""
     layers = complexity.layers
-    macs, params = scale_for([complexity.macs]), scale_for([complexity.params])
-    times = [layer.latency_ms for layer in layers if layer.latency_ms is not None]
-    decimals = min(3, decimals_for(times) + 1)
-    total = sum(times)
-    return LayerTable(
-        macs.unit,
-        params.unit,
-        tuple(_row(layer, complexity.macs, total, (macs, params), decimals) for layer in layers),
-        macs.text(complexity.macs),
-        params.text(complexity.params),
-        f"{total:.{decimals}f}" if times else NOTHING,
-    )
+    times = [layer.latency_ms for layer in layers]
+    known = [time for time in times if time is not None]
+    decimals = min(3, decimals_for(known) + 1)
+    total = sum(known) if known else None
+    milliseconds = tuple(NOTHING if time is None else f"{time:.{decimals}f}" for time in (*times, total))
+    return Table((
+        Column("Layer", (*map(_name, layers), "Total")),
+        Column("Kind", (*map(kind_text, layers), "")),
+        Column("Channels", (*(f"{layer.in_channels} → {layer.out_channels}" for layer in layers), "")),
+        Column("Kernel", (*map(_kernel, layers), "")),
+        Column("Output", (*(size_text(layer.output_size) for layer in layers), "")),
+        _counts("MACs", [layer.macs for layer in layers], complexity.macs),
+        _counts("Parameters", [layer.params for layer in layers], complexity.params),
+        Column("Time", milliseconds, "ms", _shares(times, total)),
+    ))  # fmt: skip
 
 
 def kind_text(layer: LayerCost) -> str:
@@ -61,19 +36,20 @@ def kind_text(layer: LayerCost) -> str:
     return f"grouped {layer.groups}" if layer.kind == "grouped" else layer.kind
 
 
-def _row(layer: LayerCost, all_macs: int, all_time: float, scales: Sequence[Scale], decimals: int) -> LayerRow:
-    time = layer.latency_ms
+def _name(layer: LayerCost) -> str:
+    return layer.name + (f" (runs {layer.calls}×)" if layer.calls > 1 else "")
+
+
+def _kernel(layer: LayerCost) -> str:
     stride = set(layer.stride) - {1}
-    kernel = size_text(layer.kernel_size) + (f" /{max(stride)}" if stride else "")
-    return LayerRow(
-        name=layer.name + (f" (runs {layer.calls}×)" if layer.calls > 1 else ""),
-        kind=kind_text(layer),
-        channels=f"{layer.in_channels} → {layer.out_channels}",
-        kernel=kernel,
-        output=size_text(layer.output_size),
-        macs=scales[0].text(layer.macs),
-        params=scales[1].text(layer.params),
-        time=NOTHING if time is None else f"{time:.{decimals}f}",
-        macs_share=layer.macs / all_macs if all_macs else 0.0,
-        time_share=time / all_time if time is not None and all_time > 0 else None,
-    )
+    return size_text(layer.kernel_size) + (f" /{max(stride)}" if stride else "")
+
+
+def _counts(heading: str, counts: Sequence[int], total: int) -> Column:
+    scale = scale_for([total])
+    return Column(heading, tuple(map(scale.text, (*counts, total))), scale.unit, _shares(counts, total))
+
+
+def _shares(values: Sequence[float | None], total: float | None) -> tuple[float | None, ...]:
+    """None for what is not known, and for the total itself."""
+    return (*(value / total if value is not None and total else None for value in values), None)

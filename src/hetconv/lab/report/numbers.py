@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-NOTHING = "–"
+from hetconv.table import NOTHING
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from hetconv.lab.report.table import DENSE, Row
+from hetconv.lab.report.summary import DENSE
 
 # Name on the page → colour on light ground, on dark ground. Series are Okabe and Ito's hues, darkened (lightened) to
 # a contrast of at least 3 to 1 with the ground.
@@ -22,7 +22,10 @@ SERIES = (
     ("series-6", "#3488bd", "#a5d8f7"),
 )
 COLOURS = (INK, MUTED, GRID, *SERIES)
-MARKS = (("o", "●"), ("s", "■"), ("^", "▲"), ("D", "◆"), ("v", "▼"), ("P", "✚"), ("X", "✖"), ("p", "⬟"))
+MARKS = (
+    ("o", "●"), ("s", "■"), ("^", "▲"), ("D", "◆"), ("v", "▼"), ("P", "✚"), ("X", "✖"), ("p", "⬟"), ("<", "◀"),
+    (">", "▶"), ("*", "★"), ("H", "⬢"),
+)  # fmt: skip
 NAME_LENGTH = 20
 
 
@@ -37,10 +40,17 @@ class Look:
     glyph: str
 
 
-def looks(rows: Sequence[Row]) -> dict[str, Look]:
-    """The look of each variant; dense is always the grey one."""
-    shift = 0 if any(row.variant == DENSE for row in rows) else 1
-    return {row.variant: _look(slot) for slot, row in enumerate(rows, start=shift)}
+def looks(variants: Iterable[str]) -> dict[str, Look]:
+    """The look of each variant: one colour a method, one mark a variant; dense is always the grey one."""
+    names = list(dict.fromkeys(variants))
+    methods = list(dict.fromkeys([DENSE, *map(method, names)]))
+    shift = 0 if DENSE in names else 1
+    return {name: _look(slot, methods.index(method(name))) for slot, name in enumerate(names, start=shift)}
+
+
+def method(variant: str) -> str:
+    """het of het-p4 and het-p8-se, gwc of gwc4-pwc."""
+    return variant.partition("-")[0].rstrip("0123456789")
 
 
 def short_name(variant: str) -> str:
@@ -48,7 +58,7 @@ def short_name(variant: str) -> str:
     return variant if len(variant) <= NAME_LENGTH else f"{variant[: NAME_LENGTH - 1]}…"
 
 
-def _look(slot: int) -> Look:
-    name, light, _ = SERIES[0] if slot == 0 else SERIES[1 + (slot - 1) % (len(SERIES) - 1)]
+def _look(slot: int, colour: int) -> Look:
+    name, light, _ = SERIES[0] if colour == 0 else SERIES[1 + (colour - 1) % (len(SERIES) - 1)]
     marker, glyph = MARKS[slot % len(MARKS)]
     return Look(slot, light, f"var(--{name})", marker, glyph)

@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from hetconv.lab.report.figures import Chart
-from hetconv.lab.report.numbers import NOTHING, accuracy_decimals
+from hetconv.lab.report.numbers import accuracy_decimals
 from hetconv.lab.results import Probe, Sensitivity, SensitivityResults
+from hetconv.table import NOTHING, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,22 +19,18 @@ NAMED_LAYERS = 6
 """So many layers, those lowest on average, are drawn in colours and named."""
 
 
-def print_sensitivity(results: SensitivityResults, console: Console) -> None:
-    """Accuracy in % for each layer and change, what was not tried and why, and whose accuracies these are."""
+def sensitivity_table(results: SensitivityResults) -> Table:
+    """Accuracy in % for each layer and change; whose accuracies these are, what was not tried and why."""
     found = results.sensitivity
     decimals = accuracy_decimals(found.images)
     columns = [(kind, value) for kind in TITLES for value in values_of(found, kind)]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    table.add_column("Layer", overflow="fold", min_width=8)
-    for kind, value in columns:
-        table.add_column(_heading(kind, value), justify="right", no_wrap=True)
     cells = {(probe.layer, probe.kind, probe.value): f"{100 * probe.accuracy:.{decimals}f}" for probe in found.probes}
-    for layer in layers_of(found.probes):
-        table.add_row(Text(layer), *(cells.get((layer, kind, value), NOTHING) for kind, value in columns))
-    console.print(table)
-    _print(console, headline(results))
-    for line in skipped_lines(found):
-        _print(console, f"  {line}")
+    rows = [
+        (layer, *(cells.get((layer, kind, value), NOTHING) for kind, value in columns))
+        for layer in layers_of(found.probes)
+    ]
+    headings = ("Layer", *(_heading(kind, value) for kind, value in columns))
+    return Table.of_rows(headings, rows, (headline(results), *skipped_lines(found)))
 
 
 def headline(results: SensitivityResults) -> str:
@@ -121,8 +113,4 @@ def _figure(found: Sensitivity, probes: Sequence[Probe], kind: Kind) -> Figure:
 
 
 def _heading(kind: str, value: float) -> str:
-    return f"P={value:g}" if kind == "p" else f"−{100 * value:g} %"
-
-
-def _print(console: Console, text: str) -> None:
-    console.print(Text(text), highlight=False)
+    return f"P={value:g}" if kind == "p" else f"−{100 * value:g}%"

@@ -1,14 +1,19 @@
-"""A study's reports: one page, one Markdown file and one CSV file of its runs."""
+"""A study's report in its folder: the page, the same as Markdown, and its runs as CSV."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from hetconv.files import write_atomically
+from hetconv.lab.report.clean import cleaned
 from hetconv.lab.report.html import study_page
-from hetconv.lab.report.markdown import study_markdown
+from hetconv.lab.report.result_table import further_table, result_table
 from hetconv.lab.report.runs_csv import runs_csv
-from hetconv.lab.results import StudyResults
+from hetconv.lab.report.wording import absent, notes
+from hetconv.lab.results import Results, StudyResults
+from hetconv.lab.statistics import verdicts
+from hetconv.table import Table, escaped
 
 
 def write_study_report(study: StudyResults, folder: Path, command: str | None = None) -> Path:
@@ -24,3 +29,25 @@ def write_study_report(study: StudyResults, folder: Path, command: str | None = 
     write_atomically(folder / "report.md", study_markdown(study).encode())
     write_atomically(folder / "report.html", study_page(study, command).encode())
     return folder / "report.html"
+
+
+def study_markdown(study: StudyResults) -> str:
+    """Verdicts, then the tables of each network; the same study gives the same text."""
+    study = cleaned(study)
+    lines = [f"# {escaped(study.title or study.name)}", ""]
+    found = [(v.claim.text, v.network, v.text, v.words, v.claim.source) for v in verdicts(study)]
+    if found:
+        lines.append(Table.of_rows(("Claim", "Network", "Verdict", "What was found", "Source"), found).markdown())
+    for results in study.networks:
+        lines += _network(results)
+    if study.recipe_source:
+        lines += [f"Recipe: {escaped(study.recipe_source)}.", ""]
+    return "\n".join(lines)
+
+
+def _network(results: Results) -> Iterable[str]:
+    found = notes(results)
+    yield from [f"## {escaped(results.settings.network)} on {escaped(results.settings.data)}", ""]
+    yield from [result_table(results).markdown(), further_table(results).markdown()]
+    yield from (f"- {note.title}: {escaped('; '.join(note.items))}" for note in found if note.items)
+    yield from [f"- {absent(found)}" if absent(found) else "", ""]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hetconv.lab.report.numbers import accuracy_decimals, percent_text
-from hetconv.lab.report.table import DENSE, Row, dense_row, summarize
+from hetconv.lab.report.summary import DENSE, Row, dense_row, summarize
 from hetconv.lab.results import Results, Run
 from hetconv.lab.statistics import Verdict
 from hetconv.records import Circumstances
@@ -22,10 +22,16 @@ PRICE_POINTS = (1.5, 5.0)
 
 @dataclass(frozen=True)
 class Note:
-    """A list that is printed even when it is empty."""
+    """A list; that it is empty is said too, in `absent`."""
 
     title: str
     items: tuple[str, ...]
+
+
+def absent(found: Sequence[Note]) -> str:
+    """The titles of the empty lists in one sentence; empty where every list has an item."""
+    titles = [note.title[0].lower() + note.title[1:] for note in found if not note.items]
+    return f"None: {'; '.join(titles)}." if titles else ""
 
 
 def headline(results: Results) -> str:
@@ -86,21 +92,24 @@ def notes(results: Results) -> tuple[Note, ...]:
     seen = {(run.variant, run.seed) for run in results.runs}
     asked = [(variant, seed) for variant in results.settings.variants for seed in results.settings.seeds]
     unfinished = [_progress(run) for run in results.runs if run.state == "running"]
-    unstarted = [f"{variant}, seed {seed}: not started" for variant, seed in asked if (variant, seed) not in seen]
+    unstarted: dict[str, list[str]] = {}
+    for variant, seed in asked:
+        if (variant, seed) not in seen:
+            unstarted.setdefault(variant, []).append(str(seed))
     costed = {cost.variant for cost in results.costs}
     return (
         Note("Failed runs", tuple(_failure(run) for run in results.runs if run.state == "failed")),
-        Note("Unfinished runs", (*unfinished, *unstarted)),
+        Note("Unfinished runs", (*unfinished, *(_unstarted(*one) for one in unstarted.items()))),
         Note(
-            "Not counted in MACs",
+            "Operations not counted in MACs",
             tuple(f"{cost.variant}: {name}" for cost in results.costs for name in cost.complexity.uncounted),
         ),
         Note(
-            "Not deployed, so measured in eager PyTorch",
+            "Variants not deployed, so measured in eager PyTorch",
             tuple(f"{cost.variant}: {cost.not_deployed}" for cost in results.costs if cost.not_deployed is not None),
         ),
         Note(
-            "Not measured",
+            "Variants not measured",
             tuple(f"{row.variant}: {_unmeasured(row, costed)}" for row in summarize(results) if row.latency is None),
         ),
     )
@@ -178,6 +187,10 @@ def _runs_of(rows: Sequence[Row]) -> str:
 
 def _progress(run: Run) -> str:
     return f"{run.variant}, seed {run.seed}: stopped or running after {_epochs(run)}"
+
+
+def _unstarted(variant: str, seeds: Sequence[str]) -> str:
+    return f"{variant}, seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}: not started"
 
 
 def _failure(run: Run) -> str:

@@ -1,41 +1,45 @@
 "use strict";
 for (const part of document.querySelectorAll(".network")) {
   const data = JSON.parse(part.querySelector("script.data").textContent);
-  const table = part.querySelector("table.results");
-  const body = table.tBodies[0];
+  const tables = [...part.querySelectorAll("table.results")];
+  const rows = tables.flatMap((table) => [...table.tBodies[0].rows]);
   const hidden = new Set();
   const said = document.createElement("p");
   said.className = "spoken";
   said.setAttribute("role", "status");
   part.prepend(said);
 
-  // Sorting: a button in every heading; empty cells stay last.
-  const heads = [...table.tHead.rows[0].cells];
-  heads.forEach((head, column) => {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.append(...head.childNodes);
-    head.append(button);
-    button.addEventListener("click", () => {
-      const descending = head.getAttribute("aria-sort") === "ascending";
-      heads.forEach((other) => other.removeAttribute("aria-sort"));
-      head.setAttribute("aria-sort", descending ? "descending" : "ascending");
-      const key = (row) => {
-        const cell = row.cells[column];
-        return column === 0 ? cell.textContent.trim() : cell.dataset.value === undefined ? null : +cell.dataset.value;
-      };
-      const order = (one, other) => {
-        const [a, b] = [key(one), key(other)];
-        if (a === null || b === null) return (a === null) - (b === null);
-        const sign = column === 0 ? a.localeCompare(b, undefined, { numeric: true }) : a - b;
-        return descending ? -sign : sign;
-      };
-      body.append(...[...body.rows].sort(order));
-      said.textContent = `sorted by ${button.textContent.trim()}, ${descending ? "descending" : "ascending"}`;
+  // Sorting: a button in every heading, by the numbers with which cells begin; cells without one stay last.
+  const number = (text) => {
+    const found = /^[<\s]*([+\u2212-]?[\d.,]+)/.exec(text);
+    return found ? +found[1].replace("\u2212", "-").replaceAll(",", "") : null;
+  };
+  for (const table of tables) {
+    const body = table.tBodies[0];
+    const heads = [...table.tHead.rows[0].cells];
+    heads.forEach((head, column) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.append(...head.childNodes);
+      head.append(button);
+      button.addEventListener("click", () => {
+        const descending = head.getAttribute("aria-sort") === "ascending";
+        heads.forEach((other) => other.removeAttribute("aria-sort"));
+        head.setAttribute("aria-sort", descending ? "descending" : "ascending");
+        const text = (row) => row.cells[column].textContent.trim();
+        const order = (one, other) => {
+          const [a, b] = column === 0 ? [0, 0] : [number(text(one)), number(text(other))];
+          if (a === null || b === null) return (a === null) - (b === null);
+          const sign = column === 0 ? text(one).localeCompare(text(other), undefined, { numeric: true }) : a - b;
+          return descending ? -sign : sign;
+        };
+        body.append(...[...body.rows].sort(order));
+        said.textContent = `sorted by ${button.textContent.trim()}, ${descending ? "descending" : "ascending"}`;
+      });
     });
-  });
+  }
 
-  // Filtering the table, and toggling variants in the table's charts.
+  // Filtering the tables, and toggling variants in the table's charts.
   const tools = document.createElement("div");
   tools.className = "tools";
   const label = document.createElement("label");
@@ -45,18 +49,17 @@ for (const part of document.querySelectorAll(".network")) {
   label.append(filter);
   tools.append(label);
   filter.addEventListener("input", () => {
-    let shown = 0;
-    for (const row of body.rows) {
-      row.hidden = !row.cells[0].textContent.toLowerCase().includes(filter.value.trim().toLowerCase());
-      shown += !row.hidden;
-    }
-    said.textContent = `${shown} of ${body.rows.length} variants shown`;
+    const wanted = filter.value.trim().toLowerCase();
+    const shown = data.variants.filter((variant) => variant.name.toLowerCase().includes(wanted));
+    const slots = new Set(shown.map((variant) => String(variant.slot)));
+    for (const row of rows) row.hidden = !slots.has(row.dataset.slot);
+    said.textContent = `${shown.length} of ${data.variants.length} variants shown`;
   });
-  table.closest(".scroll").before(tools);
+  tables[0].closest(".scroll").before(tools);
 
   const marks = (slot) =>
     [...part.querySelectorAll("svg.plot [id]")].filter((mark) =>
-      new RegExp(`-(point|mean|label|measured|theory)-${slot}$|-(run|bar)-${slot}-[0-9]+$`).test(mark.id));
+      new RegExp(`-(point|mean|measured|theory)-${slot}$|-(run|bar|label)-${slot}-[a-z0-9]+$`).test(mark.id));
   const toggles = document.createElement("div");
   toggles.className = "tools";
   toggles.setAttribute("role", "group");
@@ -66,7 +69,7 @@ for (const part of document.querySelectorAll(".network")) {
     button.type = "button";
     button.dataset.slot = variant.slot;
     button.setAttribute("aria-pressed", "true");
-    const glyph = body.querySelector(`tr[data-slot="${variant.slot}"] .mark`).cloneNode(true);
+    const glyph = part.querySelector(`tr[data-slot="${variant.slot}"] .mark`).cloneNode(true);
     button.append(glyph, ` ${variant.name}`);
     button.addEventListener("click", () => {
       const off = !hidden.has(variant.slot);
@@ -94,16 +97,6 @@ for (const part of document.querySelectorAll(".network")) {
     const box = mark.getBoundingClientRect();
     return [(box.left + box.right) / 2, (box.top + box.bottom) / 2];
   };
-  const words = (slot) => {
-    const row = body.querySelector(`tr[data-slot="${slot}"]`);
-    const cell = (name) => {
-      const column = heads.findIndex((head) => head.dataset.key === name);
-      const unit = heads[column].querySelector(".unit");
-      return `${row.cells[column].textContent.trim()} ${unit ? unit.textContent : ""}`.trim();
-    };
-    return `${row.cells[0].textContent.trim()}: ${cell("accuracy")}, ${cell("macs")} MACs, ${cell("latency")}, ` +
-      `${cell("training")} of training, ${cell("difference")} to dense (${cell("difference_interval")})`;
-  };
   for (const figure of part.querySelectorAll("figure[data-chart]")) {
     const plot = figure.querySelector("svg.plot");
     if (!plot) continue;
@@ -130,14 +123,14 @@ for (const part of document.querySelectorAll(".network")) {
         return;
       }
       let best = null;
-      for (const { slot } of shown) {
+      for (const { slot, words } of shown) {
         for (const mark of plot.querySelectorAll(`[id$="-point-${slot}"], [id$="-measured-${slot}"]`)) {
           const [x, y] = middle(mark);
           const far = Math.hypot(x - event.clientX, y - event.clientY);
-          if (far < 40 && (best === null || far < best.far)) best = { far, slot };
+          if (far < 40 && (best === null || far < best.far)) best = { far, words };
         }
       }
-      if (best) place(event, words(best.slot));
+      if (best) place(event, best.words);
       else tip.hidden = true;
     });
   }

@@ -91,3 +91,16 @@ def _latency(cost: VariantCost | None) -> Latency | None:
     if cost is None or cost.latency.samples < 1 or not cost.latency.median_ms > 0:
         return None
     return cost.latency
+
+
+def training_macs(results: Results, row: Row) -> float | None:
+    """Multiply-adds of all training of one variant, that before pruning included, mean over finished runs."""
+    runs = [run for run in results.runs if run.variant == row.variant and run.state == "done"]
+    found = [spent for run in runs if (spent := _spent(results, run, row)) is not None]
+    return mean(found) if found else None
+
+
+def _spent(results: Results, run: Run, row: Row) -> float | None:
+    if run.compression is not None:
+        return run.compression.cost.macs
+    return None if row.macs is None else 3 * row.macs * results.settings.train_images * len(run.epochs)

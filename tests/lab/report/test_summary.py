@@ -2,8 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from hetconv.lab.report.cells import columns
-from hetconv.lab.report.table import dense_row, summarize
+from hetconv.lab.report.summary import dense_row, summarize
 from hetconv.lab.results import Run
 from hetconv.records import Latency
 
@@ -94,11 +93,3 @@ def test_accuracy_on_views_is_the_mean_of_finished_runs() -> None:
     assert row.views_accuracy == pytest.approx(0.88)
     (row,) = summarize(replace(example(seeds=(0, 1), variants=("dense",)), runs=done))
     assert row.views_accuracy is None
-
-
-def test_a_column_without_a_value_is_left_out() -> None:
-    rows = summarize(example())
-    keys = [column.key for column in columns(rows, 360)]
-    assert keys[:2] == ["accuracy", "speedup_measured"]
-    assert "eager" not in keys
-    assert "views_accuracy" not in keys
