@@ -73,7 +73,7 @@ class Packer {
 
   int8_t spatial(const AmxChunk& chunk, int64_t byte, int64_t residue, int64_t filter) const {
     const int64_t at = chunk.byte + byte, column = chunk.column + at / plan_.residue, within = at % plan_.residue;
-    if (column >= shape_.kernel_width || within >= plan_.channels) return 0;
+    if (byte >= plan_.chunk_bytes || column >= shape_.kernel_width || within >= plan_.channels) return 0;
     const int64_t tap = chunk.row * shape_.kernel_width + column;
     if (shape_.p > 1 && tap == shape_.kernel_height * shape_.kernel_width / 2) return 0;  // the pointwise part has it
     return weight(filter, channel_at(within, residue, shape_.p), tap);
@@ -136,11 +136,12 @@ AmxPlan::AmxPlan(const Shape& shape)
       group_tiles(4 * group_blocks),
       groups(divide_up(whole_blocks(shape.out_channels) / kBlock, group_blocks)) {
   const int64_t height = shape.kernel_height, width = shape.kernel_width, centre = height * width / 2;
+  const int64_t bytes = apart ? width * residue : residue;
+  chunk_bytes = divide_up(bytes / 4, divide_up(bytes, kAmxBytes)) * 4;  // rows of pixels cross fewer cache lines
   for (int64_t row = 0; row < height; ++row) {
     for (int64_t column = 0; column < width; column += apart ? width : 1) {
       if (shape.p > 1 && (apart ? height * width == 1 : row * width + column == centre)) continue;
-      const int64_t bytes = apart ? width * residue : residue;
-      for (int64_t byte = 0; byte < bytes; byte += kAmxBytes) spatial.push_back({row, column, byte});
+      for (int64_t byte = 0; byte < bytes; byte += chunk_bytes) spatial.push_back({row, column, byte});
     }
   }
   const int64_t all = apart ? whole_blocks(shape.in_channels) : shape.p * residue;
@@ -154,8 +155,12 @@ bool uses_amx(const Shape& shape) {
   const int64_t taps = shape.kernel_height * shape.kernel_width;
   const int64_t vectors =
       quads.in_channels * (shape.p == 1 ? taps : 1) + (shape.p == 1 ? 0 : (taps - 1) * quads.in_channels / shape.p);
-  // cycles for 16 pixels: of 16 for an instruction, of a half for a vector's
-  return plan.groups * plan.group_tiles * plan.chunks() * 16 < quads.out_channels / 16 * vectors * 8;
+  // Cycles for 16 pixels: 16 for an instruction, but more where rows of pixels cross cache lines, which those of less
+  // than 16 bytes do most; half of one for a vector's.
+  const int64_t spatial_chunks = static_cast<int64_t>(plan.spatial.size());
+  const int64_t crossing = !plan.apart || shape.p == 1 ? 0 : plan.residue < 16 ? 48 : 8;
+  const int64_t tiles = plan.chunks() * 16 + spatial_chunks * crossing;
+  return plan.groups * plan.group_tiles * tiles < quads.out_channels / 16 * vectors * 8;
 }
 
 int64_t amx_packed_size(const Shape& shape) {
@@ -243,6 +248,7 @@ void AmxConvolution::run(const Int8Input& x, const void* packed, const Int8Epilo
       work.pointwise_pixel = amx_.apart ? strip_pixel : dealt_pixel;
       work.at = at_.data();
       work.spatial_chunks = static_cast<int32_t>(amx_.spatial.size());
+      work.spatial_bytes = amx_.chunk_bytes;
       work.pointwise_chunks = static_cast<int32_t>(amx_.pointwise.size());
       work.pixels = table.pixels.data();
       work.count = static_cast<int64_t>(table.pixels.size());
@@ -257,6 +263,8 @@ void AmxConvolution::run(const Int8Input& x, const void* packed, const Int8Epilo
       const int64_t last = std::min(end - strip * amx_.groups, amx_.groups);
       for (int64_t group = std::max(begin - strip * amx_.groups, int64_t{0}); group < last; ++group) {
         work.weights = static_cast<const char*>(packed) + group * amx_.group_bytes();
+        const bool is_first_strip = strip == begin / amx_.groups;
+        work.next_weights = is_first_strip && group + 1 < last ? work.weights + amx_.group_bytes() : nullptr;
         work.filter = group * amx_.group_blocks * kBlock;
         work.blocks = std::min(amx_.group_blocks, blocks - group * amx_.group_blocks);
         kernels.amx(work);

@@ -15,7 +15,8 @@
 
 namespace hetconv {
 
-// A run of 64 bytes that begins at a tap. It goes on in the taps to its right where a residue has fewer channels.
+// A run of at most 64 bytes that begins at a tap. It goes on in the taps to its right where a residue has fewer
+// channels.
 struct AmxChunk {
   int64_t row, column, byte;
 };
@@ -25,10 +26,11 @@ struct AmxPlan {
   explicit AmxPlan(const Shape& shape);
 
   Shape shape;
-  int64_t quads;     // of a pixel of the strip
-  int64_t channels;  // of a residue
-  int64_t residue;   // bytes that they take in a pixel
-  bool apart;        // each residue is an image of its own
+  int64_t quads;        // of a pixel of the strip
+  int64_t channels;     // of a residue
+  int64_t residue;      // bytes that they take in a pixel
+  bool apart;           // each residue is an image of its own
+  int64_t chunk_bytes;  // of spatial chunks
   std::vector<AmxChunk> spatial;
   std::vector<int64_t> pointwise;  // bytes from the pixel
   int64_t group_blocks, group_tiles, groups;

@@ -15,81 +15,71 @@ struct alignas(64) AmxShape {
   uint8_t rows[16] = {};
 };
 
-// Registers 0 to 3 are sums, 4 and 5 pixels, 6 and 7 weights.
-void set_amx_shape(int64_t pixel_rows) {
+// Registers 0 to 3 are sums; 4 and 6 pixels and weights of spatial chunks, 5 and 7 of pointwise ones.
+void set_amx_shape(int64_t pixel_rows, int64_t spatial_bytes) {
   AmxShape shape;
   for (int i = 0; i < 6; ++i) shape.rows[i] = static_cast<uint8_t>(pixel_rows);
-  shape.rows[6] = shape.rows[7] = 16;
+  shape.bytes[4] = static_cast<uint16_t>(spatial_bytes);
+  shape.rows[6] = static_cast<uint8_t>(spatial_bytes / 4);
+  shape.rows[7] = 16;
   asm volatile("" : : "r"(&shape) : "memory");  // GCC 12's intrinsic says that it reads 8 bytes of the 64
   _tile_loadconfig(&shape);
 }
 
-// Of each register, for every pixel.
-HETCONV_INLINE void start_sums(const int32_t* a, const int32_t* b, const int32_t* c, const int32_t* d) {
-  _tile_loadd(0, a, 0);
-  _tile_loadd(1, b, 0);
-  _tile_loadd(2, c, 0);
-  _tile_loadd(3, d, 0);
+// The register's number must be written in the source.
+template <int sum>
+HETCONV_INLINE void start_sum(const int32_t* start) {  // of every pixel alike
+  if constexpr (sum == 0) _tile_loadd(0, start, 0);
+  if constexpr (sum == 1) _tile_loadd(1, start, 0);
+  if constexpr (sum == 2) _tile_loadd(2, start, 0);
+  if constexpr (sum == 3) _tile_loadd(3, start, 0);
 }
 
-// N tiles of pixels × 1 of filters.
-template <int N>
-HETCONV_INLINE void accumulate_pixels(const uint8_t* const (&x)[kAmxPixelTiles], int64_t step, const char*& weights,
-                                      const int32_t* at, int32_t count) {
-  for (; count > 0; --count, ++at, weights += kAmxTile) {
+template <int sum>
+HETCONV_INLINE void store_sum(int32_t* to) {
+  if constexpr (sum == 0) _tile_stored(0, to, 64);
+  if constexpr (sum == 1) _tile_stored(1, to, 64);
+  if constexpr (sum == 2) _tile_stored(2, to, 64);
+  if constexpr (sum == 3) _tile_stored(3, to, 64);
+}
+
+template <bool spatial>
+HETCONV_INLINE void load_weights(const char* weights) {
+  if constexpr (spatial) {
     _tile_loadd(6, weights, 64);
-    _tile_loadd(4, x[0] + *at, step);
-    _tile_dpbusd(0, 4, 6);
-    if constexpr (N > 1) {
-      _tile_loadd(5, x[1] + *at, step);
-      _tile_dpbusd(1, 5, 6);
-    }
-    if constexpr (N > 2) {
-      _tile_loadd(4, x[2] + *at, step);
-      _tile_dpbusd(2, 4, 6);
-    }
-    if constexpr (N > 3) {
-      _tile_loadd(5, x[3] + *at, step);
-      _tile_dpbusd(3, 5, 6);
-    }
+  } else {
+    _tile_loadd(7, weights, 64);
   }
 }
 
-// 2 × 2; `x` of each tile of filters: its residue's.
-HETCONV_INLINE void accumulate_square(const uint8_t* const (&x)[2][2], int64_t step, const char* weights, int64_t next,
-                                      const int32_t* at, int32_t count) {
-  for (; count > 0; --count, ++at, weights += kAmxTile) {
-    _tile_loadd(6, weights, 64);
-    _tile_loadd(4, x[0][0] + *at, step);
-    _tile_dpbusd(0, 4, 6);
-    _tile_loadd(5, x[0][1] + *at, step);
-    _tile_dpbusd(1, 5, 6);
-    _tile_loadd(7, weights + next, 64);
-    _tile_loadd(4, x[1][0] + *at, step);
-    _tile_dpbusd(2, 4, 7);
-    _tile_loadd(5, x[1][1] + *at, step);
-    _tile_dpbusd(3, 5, 7);
+template <bool spatial, int sum>
+HETCONV_INLINE void add_product(const uint8_t* x, int64_t step) {
+  if constexpr (spatial) {
+    _tile_loadd(4, x, step);
+    if constexpr (sum == 0) _tile_dpbusd(0, 4, 6);
+    if constexpr (sum == 1) _tile_dpbusd(1, 4, 6);
+    if constexpr (sum == 2) _tile_dpbusd(2, 4, 6);
+    if constexpr (sum == 3) _tile_dpbusd(3, 4, 6);
+  } else {
+    _tile_loadd(5, x, step);
+    if constexpr (sum == 0) _tile_dpbusd(0, 5, 7);
+    if constexpr (sum == 1) _tile_dpbusd(1, 5, 7);
+    if constexpr (sum == 2) _tile_dpbusd(2, 5, 7);
+    if constexpr (sum == 3) _tile_dpbusd(3, 5, 7);
   }
 }
 
-// One tile of pixels × 4 of filters.
-HETCONV_INLINE void accumulate_filters(const uint8_t* const (&x)[4], int64_t step, const char* weights, int64_t next,
-                                       const int32_t* at, int32_t count) {
-  for (; count > 0; --count, ++at, weights += kAmxTile) {
-    _tile_loadd(6, weights, 64);
-    _tile_loadd(4, x[0] + *at, step);
-    _tile_dpbusd(0, 4, 6);
-    _tile_loadd(7, weights + next, 64);
-    _tile_loadd(5, x[1] + *at, step);
-    _tile_dpbusd(1, 5, 7);
-    _tile_loadd(6, weights + 2 * next, 64);
-    _tile_loadd(4, x[2] + *at, step);
-    _tile_dpbusd(2, 4, 6);
-    _tile_loadd(7, weights + 3 * next, 64);
-    _tile_loadd(5, x[3] + *at, step);
-    _tile_dpbusd(3, 5, 7);
+// Asks for the next group's weights while this one's are multiplied, evenly: so many lines for each of its tiles.
+struct AmxFetch {
+  const char* next;  // null where there is nothing to ask for
+  int64_t lines;
+
+  HETCONV_INLINE void tiles(int64_t count) {
+    if (next == nullptr) return;
+    for (int64_t line = 0; line < count * lines; ++line) __builtin_prefetch(next + line * 64, 0, 2);
+    next += count * lines * 64;
   }
-}
+};
 
 // Where the filters of a block are in the sums of the group's tiles: four vectors, position 16·q + lane is lane `lane`
 // of vector q. Of P = 8 and 16 a tile's filters are of 2 and 4 blocks, and a vector is made of as many tiles.
@@ -241,114 +231,95 @@ void finish_amx(const AmxWork& work, const AmxEpilogue& group, const AmxPixels* 
   }
 }
 
-template <int N>
-HETCONV_INLINE void store_pixels(int32_t* sums) {
-  _tile_stored(0, sums, 64);
-  if constexpr (N > 1) _tile_stored(1, sums + kAmxSums, 64);
-  if constexpr (N > 2) _tile_stored(2, sums + 2 * kAmxSums, 64);
-  if constexpr (N > 3) _tile_stored(3, sums + 3 * kAmxSums, 64);
-}
-
-struct AmxOperands {
+// `pixels` tiles of pixels × `filters` tiles of filters, at most four products: each adds chunks to its sums.
+template <int pixels, int filters>
+struct AmxProducts {
   const AmxWork& work;
   const AmxPixels* tiles;
+  AmxFetch& fetch;
+  const int64_t chunks = work.spatial_chunks + work.pointwise_chunks;
 
-  const uint8_t* spatial(int64_t tile, int64_t residue) const {
-    return work.spatial + tiles[tile].input * work.spatial_pixel + residue * work.residue;
+  void run(const AmxEpilogue& group, int64_t first) const {
+    int32_t* const sums = work.sums + first * kAmxPixelTiles * kAmxSums;
+    const char* const weights = work.weights + first * chunks * kAmxTile;
+    each([&]<int f, int i>() { start_sum<f * pixels + i>(group.start[first + f]); });
+    const uint8_t* x[filters][pixels];
+    for (int f = 0; f < filters; ++f) {
+      const uint8_t* const residue = work.spatial + (first + f) % work.p * work.residue;
+      for (int i = 0; i < pixels; ++i) x[f][i] = residue + tiles[i].input * work.spatial_pixel;
+    }
+    add<true>(x, work.step * work.spatial_pixel, weights, work.at, work.spatial_chunks);
+    for (int f = 0; f < filters; ++f) {
+      for (int i = 0; i < pixels; ++i) x[f][i] = work.pointwise + tiles[i].input * work.pointwise_pixel;
+    }
+    add<false>(x, work.step * work.pointwise_pixel, weights + work.spatial_chunks * kAmxTile,
+               work.at + work.spatial_chunks, work.pointwise_chunks);
+    each([&]<int f, int i>() { store_sum<f * pixels + i>(sums + (f * kAmxPixelTiles + i) * kAmxSums); });
   }
-  const uint8_t* pointwise(int64_t tile) const { return work.pointwise + tiles[tile].input * work.pointwise_pixel; }
+
+ private:
+  template <class Body>
+  HETCONV_INLINE static void each(const Body& body) {
+    each_pixel<0>(body);
+    if constexpr (filters > 1) each_pixel<1>(body);
+    if constexpr (filters > 2) each_pixel<2>(body);
+    if constexpr (filters > 3) each_pixel<3>(body);
+  }
+
+  template <int f, class Body>
+  HETCONV_INLINE static void each_pixel(const Body& body) {
+    body.template operator()<f, 0>();
+    if constexpr (pixels > 1) body.template operator()<f, 1>();
+    if constexpr (pixels > 2) body.template operator()<f, 2>();
+    if constexpr (pixels > 3) body.template operator()<f, 3>();
+  }
+
+  template <bool spatial>
+  HETCONV_INLINE void add(const uint8_t* const (&x)[filters][pixels], int64_t step, const char* weights,
+                          const int32_t* at, int32_t count) const {
+    for (; count > 0; --count, ++at, weights += kAmxTile) {
+      const int64_t place = *at;
+      each([&]<int f, int i>() __attribute__((always_inline)) {
+        if constexpr (i == 0) load_weights<spatial>(weights + f * chunks * kAmxTile);
+        add_product<spatial, f * pixels + i>(x[f][i] + place, step);
+      });
+      fetch.tiles(filters);
+    }
+  }
 };
 
-template <int N>
-HETCONV_INLINE void amx_pixels(const AmxWork& work, const AmxEpilogue& group, const AmxPixels* tiles,
-                               int64_t group_tiles) {
-  const AmxOperands operands{work, tiles};
-  const int64_t spatial_step = work.step * work.spatial_pixel, pointwise_step = work.step * work.pointwise_pixel;
-  const char* weights = work.weights;
-  for (int64_t filters = 0; filters < group_tiles; ++filters) {
-    const int32_t* const start = group.start[filters];
-    start_sums(start, start, start, start);
-    const uint8_t* x[kAmxPixelTiles] = {};
-    for (int i = 0; i < N; ++i) x[i] = operands.spatial(i, filters % work.p);
-    accumulate_pixels<N>(x, spatial_step, weights, work.at, work.spatial_chunks);
-    for (int i = 0; i < N; ++i) x[i] = operands.pointwise(i);
-    accumulate_pixels<N>(x, pointwise_step, weights, work.at + work.spatial_chunks, work.pointwise_chunks);
-    store_pixels<N>(work.sums + filters * kAmxPixelTiles * kAmxSums);
-  }
-}
-
-HETCONV_INLINE void amx_square(const AmxWork& work, const AmxEpilogue& group, const AmxPixels* tiles,
-                               int64_t group_tiles) {
-  const AmxOperands operands{work, tiles};
-  const int64_t spatial_step = work.step * work.spatial_pixel, pointwise_step = work.step * work.pointwise_pixel;
-  const int64_t next = (work.spatial_chunks + work.pointwise_chunks) * kAmxTile;
-  for (int64_t filters = 0; filters < group_tiles; filters += 2) {
-    const int32_t* const start = group.start[filters];
-    start_sums(start, start, start + 16, start + 16);
-    const uint8_t *spatial[2][2], *pointwise[2][2];
-    for (int f = 0; f < 2; ++f) {
-      for (int i = 0; i < 2; ++i) {
-        spatial[f][i] = operands.spatial(i, (filters + f) % work.p);
-        pointwise[f][i] = operands.pointwise(i);
-      }
-    }
-    const char* const weights = work.weights + filters * next;
-    accumulate_square(spatial, spatial_step, weights, next, work.at, work.spatial_chunks);
-    accumulate_square(pointwise, pointwise_step, weights + work.spatial_chunks * kAmxTile, next,
-                      work.at + work.spatial_chunks, work.pointwise_chunks);
-    int32_t* const sums = work.sums + filters * kAmxPixelTiles * kAmxSums;
-    _tile_stored(0, sums, 64);
-    _tile_stored(1, sums + kAmxSums, 64);
-    _tile_stored(2, sums + kAmxPixelTiles * kAmxSums, 64);
-    _tile_stored(3, sums + (kAmxPixelTiles + 1) * kAmxSums, 64);
-  }
-}
-
-HETCONV_INLINE void amx_filters(const AmxWork& work, const AmxEpilogue& group, const AmxPixels* tiles,
-                                int64_t group_tiles) {
-  const AmxOperands operands{work, tiles};
-  const int64_t spatial_step = work.step * work.spatial_pixel, pointwise_step = work.step * work.pointwise_pixel;
-  const int64_t next = (work.spatial_chunks + work.pointwise_chunks) * kAmxTile;
-  for (int64_t filters = 0; filters < group_tiles; filters += 4) {
-    const int32_t* const start = group.start[filters];
-    start_sums(start, start + 16, start + 32, start + 48);
-    const uint8_t *spatial[4], *pointwise[4];
-    for (int f = 0; f < 4; ++f) {
-      spatial[f] = operands.spatial(0, (filters + f) % work.p);
-      pointwise[f] = operands.pointwise(0);
-    }
-    const char* const weights = work.weights + filters * next;
-    accumulate_filters(spatial, spatial_step, weights, next, work.at, work.spatial_chunks);
-    accumulate_filters(pointwise, pointwise_step, weights + work.spatial_chunks * kAmxTile, next,
-                       work.at + work.spatial_chunks, work.pointwise_chunks);
-    int32_t* const sums = work.sums + filters * kAmxPixelTiles * kAmxSums;
-    _tile_stored(0, sums, 64);
-    _tile_stored(1, sums + kAmxPixelTiles * kAmxSums, 64);
-    _tile_stored(2, sums + 2 * kAmxPixelTiles * kAmxSums, 64);
-    _tile_stored(3, sums + 3 * kAmxPixelTiles * kAmxSums, 64);
+// All filters of the group at some tiles of pixels.
+template <int pixels, int filters>
+void multiply_amx(const AmxWork& work, const AmxEpilogue& group, const AmxPixels* tiles, int64_t group_tiles,
+                  AmxFetch& fetch) {
+  for (int64_t first = 0; first < group_tiles; first += filters) {
+    AmxProducts<pixels, filters>{work, tiles, fetch}.run(group, first);
   }
 }
 
 template <int parts, Int8Output to>
 void amx_tiles(const AmxWork& work) {
+  if (work.count == 0) return;
   const AmxEpilogue group(work);
   const int64_t group_tiles = work.p <= 4 ? 4 : work.p;
-  set_amx_shape(work.rows);
+  set_amx_shape(work.rows, work.spatial_bytes);
+  const int64_t passes = (work.count + kAmxPixelTiles - 1) / kAmxPixelTiles;
+  AmxFetch fetch{work.next_weights, (kAmxTile / 64 + passes - 1) / passes};
   for (int64_t i = 0; i < work.count; i += kAmxPixelTiles) {
     const int64_t count = work.count - i < kAmxPixelTiles ? work.count - i : kAmxPixelTiles;
     const AmxPixels* const tiles = work.pixels + i;
     switch (count) {
       case 1:
-        amx_filters(work, group, tiles, group_tiles);
+        multiply_amx<1, 4>(work, group, tiles, group_tiles, fetch);
         break;
       case 2:
-        amx_square(work, group, tiles, group_tiles);
+        multiply_amx<2, 2>(work, group, tiles, group_tiles, fetch);
         break;
       case 3:
-        amx_pixels<3>(work, group, tiles, group_tiles);
+        multiply_amx<3, 1>(work, group, tiles, group_tiles, fetch);
         break;
       default:
-        amx_pixels<4>(work, group, tiles, group_tiles);
+        multiply_amx<4, 1>(work, group, tiles, group_tiles, fetch);
     }
     work.epilogue->residual == nullptr ? finish_amx<parts, to, false>(work, group, tiles, count)
                                        : finish_amx<parts, to, true>(work, group, tiles, count);
@@ -398,7 +369,7 @@ void amx_deal(const uint8_t* from, int64_t from_pixel, int64_t pixels, int64_t b
 }
 
 int64_t amx_multiply_adds(int64_t rounds) {
-  set_amx_shape(16);
+  set_amx_shape(16, kAmxBytes);
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);

@@ -43,13 +43,15 @@ struct AmxWork {
   int64_t pointwise_pixel;
   const int32_t* at;  // bytes from a pixel to each chunk: spatial ones, then pointwise ones
   int32_t spatial_chunks, pointwise_chunks;
+  int64_t spatial_bytes;  // of a chunk; of pointwise ones all 64
   const AmxPixels* pixels;
   int64_t count;
   int64_t rows;  // of the tiles, at most
   int64_t step;  // pixels of the strip from a row to the next
   int64_t p;
   const char* weights;
-  int64_t filter, blocks;  // the first one, and how many blocks of 64
+  const char* next_weights;  // null, or those of the next group, which come from outer caches
+  int64_t filter, blocks;    // the first one, and how many blocks of 64
   const Int8Epilogue* epilogue;
   int32_t* sums;  // of four tiles of pixels, all filters of the group
   void* output;
