@@ -12,7 +12,7 @@ from hetconv.errors import HetconvError, UsageError
 from hetconv.export import candidate, layers
 from hetconv.lab.models.layers import Layers
 from hetconv.lab.models.resnet import ResNetCifar
-from hetconv.lab.models.variant import parse_variant
+from hetconv.lab.variant import parse_variant
 from hetconv.runtimes import RUNTIMES, open_session, session, why_not
 
 from .networks import image, randomized, small

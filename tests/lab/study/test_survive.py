@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from hetconv.errors import HetconvError, UsageError
-from hetconv.lab.study import Comparison, compare, engine
-from hetconv.lab.study.definition import definition_of
-from hetconv.lab.train import Recipe
+from hetconv.lab.settings import Comparison, Recipe, definition_of
+from hetconv.lab.study import compare, engine
+from hetconv.lab.variant import parse_variants
 
 from .tiny import COMPRESSED, EPOCHS, TINY, Watch, begin_and_cut_off, files, outcome
 
@@ -226,13 +226,13 @@ def test_another_definition_in_the_folder_changes_nothing_there(
 ) -> None:
     before = {name: (copy / name).read_bytes() for name in files(copy)}
     with pytest.raises(UsageError, match=rf"{message}.*Give another folder"):
-        compare(replace(other, variants=("dense", "het-p2"), seeds=(0, 7)), copy)
+        compare(replace(other, variants=parse_variants("dense,het-p2"), seeds=(0, 7)), copy)
     assert {name: (copy / name).read_bytes() for name in files(copy)} == before
 
 
 def test_another_study_of_the_same_networks_changes_nothing_there(copy: Path) -> None:
     before = {name: (copy / name).read_bytes() for name in files(copy)}
-    other = replace(definition_of(replace(TINY, variants=("dense", "het-p2"), seeds=(0, 7))), name="another")
+    other = replace(definition_of(replace(TINY, variants=parse_variants("dense,het-p2"), seeds=(0, 7))), name="another")
     with pytest.raises(UsageError, match=r"holds the study .*, not 'another'\. Give another folder with --out"):
         engine.open_study(other, copy)
     assert {name: (copy / name).read_bytes() for name in files(copy)} == before

@@ -14,11 +14,12 @@ from typing import Any
 
 from torch import nn
 
-from hetconv.lab.compress import CompressedModel, Method, StageSettings, Training, compress, parse_method
-from hetconv.lab.models import Variant, parse_variant
+from hetconv.lab.compress import CompressedModel, Method, Training, compress, parse_method, preparation, retraining
 from hetconv.lab.results import Epoch, Stage
+from hetconv.lab.settings import Recipe, StageSettings
 from hetconv.lab.study.network_study import NetworkStudy
-from hetconv.lab.train import Data, Progress, Recipe
+from hetconv.lab.train import Data, Progress
+from hetconv.lab.variant import Variant
 
 
 @dataclass(frozen=True)
@@ -50,27 +51,25 @@ class CompressedRun:
         """Go the course from an untrained network of the base variant; stages that are finished are only read."""
         method = self.method
         training = Training(
-            self.recipe, self.stages.retraining(method, self.recipe), self.stages.preparation(method, self.recipe),
+            self.recipe, retraining(method, self.recipe, self.stages), preparation(method, self.recipe, self.stages),
             self.seed, self.folder, self.identity, self.base_checkpoint, self.base_identity,
         )  # fmt: skip
         found = compress(base, method, training, data, progress)
         return replace(found, record=replace(found.record, method=self.variant.method or ""))
 
 
-def compressed_run(study: NetworkStudy, variant: str, seed: int, folder: Path) -> CompressedRun:
+def compressed_run(study: NetworkStudy, variant: Variant, seed: int, folder: Path) -> CompressedRun:
     """The run of a variant that has a method, whose checkpoints are in `folder`.
 
     Where the study has trained the base variant from this seed, the folder gets a link to its checkpoint.
     """
-    comparison = study.comparison
-    base = comparison.base(variant)
-    run, own = study.store.run(base, seed), folder / "base.safetensors"
+    run, own = study.store.run(variant.base.spec, seed), folder / "base.safetensors"
     run.settle()
     if run.has_ended() and run.checkpoint.exists() and not own.exists():
         os.link(run.checkpoint, own)
     return CompressedRun(
-        parse_variant(variant), seed, comparison.recipe, comparison.stages, folder,
-        comparison.identity(study.data, variant, seed), own, comparison.identity(study.data, base, seed),
+        variant, seed, study.comparison.recipe, study.comparison.stages, folder,
+        study.identity(variant, seed), own, study.identity(variant.base, seed),
     )  # fmt: skip
 
 

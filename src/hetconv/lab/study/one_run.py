@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import torch
 
 from hetconv.errors import NotFiniteError
-from hetconv.lab.models import parse_variant
 from hetconv.lab.results import Epoch, Run
+from hetconv.lab.settings import RunKey
 from hetconv.lab.study.attempts import RECORD, Attempt
 from hetconv.lab.study.compressed import compressed_run, joined_epochs
-from hetconv.lab.study.definition import RunKey
 from hetconv.lab.study.network_study import NetworkStudy
 from hetconv.lab.study.progress import CompareProgress
 from hetconv.lab.train import Progress, train
@@ -33,25 +32,24 @@ def do_run(
     Args:
         goes_on: called after every epoch; what it raises ends the run, which can then be gone on with.
     """
-    variant, seed, comparison = key.variant, key.seed, study.comparison
-    epochs = comparison.recipe.epochs
-    progress.run(variant, seed, min(len(attempt.progress.epochs), epochs - 1), epochs)
+    variant, seed, recipe = key.variant, key.seed, study.comparison.recipe
+    epochs = recipe.epochs
+    progress.run(variant.spec, seed, min(len(attempt.progress.epochs), epochs - 1), epochs)
     torch.manual_seed(seed)
-    model = comparison.starting_network(variant, study.data.num_classes)
+    model = study.starting_network(variant)
     keeper = _Keeper(key, attempt, progress, goes_on)
     try:
-        if parse_variant(variant).method is not None:
+        if variant.method is not None:
             record = compressed_run(study, variant, seed, attempt.folder).compress(model, study.data, keeper).record
-            return Run(variant, seed, "done", joined_epochs(record.stages), compression=record)
+            return Run(variant.spec, seed, "done", joined_epochs(record.stages), compression=record)
         found = train(
-            model, study.data, comparison.recipe, seed,
-            checkpoint=attempt.checkpoint, identity=comparison.identity(study.data, variant, seed), progress=keeper,
-            objective=comparison.objective,
+            model, study.data, recipe, seed, checkpoint=attempt.checkpoint,
+            identity=study.identity(variant, seed), progress=keeper, objective=study.objective,
         )  # fmt: skip
     except NotFiniteError as error:
         progress.notice(f"{variant} seed {seed}: {error}")
-        return Run(variant, seed, "failed", keeper.epochs, str(error))
-    return Run(variant, seed, "done", found)
+        return Run(variant.spec, seed, "failed", keeper.epochs, str(error))
+    return Run(variant.spec, seed, "done", found)
 
 
 @dataclass
@@ -75,7 +73,7 @@ class _Keeper(Progress):
         return self.attempt.owns()
 
     def stored(self, found: Epoch) -> None:
-        record = Run(self.key.variant, self.key.seed, "running", (*self.epochs, found))
+        record = Run(self.key.variant.spec, self.key.seed, "running", (*self.epochs, found))
         save_record(record, self.attempt.folder / RECORD)
 
     def epoch(self, found: Epoch) -> None:

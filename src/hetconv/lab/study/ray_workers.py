@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hetconv.errors import HetconvError, UsageError
-from hetconv.lab.study.definition import RunKey, StudyDefinition
+from hetconv.lab.settings import RunKey, StudyDefinition
 from hetconv.lab.study.engine import join_study
 from hetconv.lab.study.owner import TASK
 from hetconv.lab.study.progress import CompareProgress
