@@ -18,9 +18,9 @@ from hetconv.convert import swap_
 from hetconv.errors import UsageError
 from hetconv.foreign import foreign
 from hetconv.lab.models.airbench import AirbenchCifar
-from hetconv.lab.models.layers import Layers
 from hetconv.lab.models.mobilenet import MobileNetV1
 from hetconv.lab.models.resnet import ResNetCifar
+from hetconv.lab.models.variant_layers import Layers
 from hetconv.lab.models.vgg import VGG16Cifar
 from hetconv.lab.variant import Variant, parse_variant
 from hetconv.nn import HetConv2d
