@@ -16,7 +16,7 @@ import pytest
 
 from hetconv.errors import HetconvError, UsageError
 from hetconv.lab.settings import Comparison, Recipe, definition_of
-from hetconv.lab.study import compare, engine
+from hetconv.lab.study import compare, study_folder
 from hetconv.lab.variant import parse_variants
 
 from .tiny import COMPRESSED, EPOCHS, TINY, Watch, begin_and_cut_off, files, outcome
@@ -234,7 +234,7 @@ def test_another_study_of_the_same_networks_changes_nothing_there(copy: Path) ->
     before = {name: (copy / name).read_bytes() for name in files(copy)}
     other = replace(definition_of(replace(TINY, variants=parse_variants("dense,het-p2"), seeds=(0, 7))), name="another")
     with pytest.raises(UsageError, match=r"holds the study .*, not 'another'\. Give another folder with --out"):
-        engine.open_study(other, copy)
+        study_folder.open_study(other, copy)
     assert {name: (copy / name).read_bytes() for name in files(copy)} == before
 
 
@@ -242,7 +242,7 @@ def test_two_definitions_at_once_in_one_folder(tmp_path: Path, trained: Any) -> 
     """Whichever comes first has the folder; the other is refused, and the first ends as ever."""
     other = replace(TINY, recipe=Recipe(epochs=EPOCHS + 1, batch_size=32))
     with ThreadPoolExecutor(2) as pool:
-        opened = [pool.submit(engine.open_study, definition_of(asked), tmp_path) for asked in (TINY, other)]
+        opened = [pool.submit(study_folder.open_study, definition_of(asked), tmp_path) for asked in (TINY, other)]
     refused = [future.exception() for future in opened]
     assert [error is None for error in refused].count(True) == 1
     first = next(future for future in opened if future.exception() is None).result()

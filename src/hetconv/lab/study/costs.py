@@ -14,8 +14,8 @@ from hetconv.errors import HetconvError, UsageError
 from hetconv.lab.compress import CompressedModel
 from hetconv.lab.results import VariantCost
 from hetconv.lab.settings import Comparison
-from hetconv.lab.study.compressed import compressed_run
 from hetconv.lab.study.network_study import NetworkStudy
+from hetconv.lab.study.one_run import compress_run
 from hetconv.lab.study.progress import CompareProgress
 from hetconv.lab.study.store import Costs
 from hetconv.lab.train import Progress
@@ -72,9 +72,9 @@ def _compressed(study: NetworkStudy, progress: CompareProgress) -> Iterator[tupl
             continue
         torch.manual_seed(seed)
         base = study.build(variant)
-        run = compressed_run(study, variant, seed, study.store.run(variant.spec, seed).path)
+        folder = study.store.run(variant.spec, seed).path
         try:
-            yield variant.spec, run.compress(base, study.data, _NoTraining())
+            yield variant.spec, compress_run(study, variant, seed, folder, base, _NoTraining())
         except _WeightsGoneError:
             progress.notice(f"{variant} seed {seed}: its weights are gone, so that its time cannot be measured")
 
