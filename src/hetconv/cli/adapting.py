@@ -11,17 +11,17 @@ from rich.console import Console
 from hetconv.cli.arguments import numbers, say, set_threads
 from hetconv.cli.made_options import with_options
 from hetconv.cli.options import TrainedClasses, TrainedWeights, TrainedWidth
-from hetconv.lab.settings.comparison import DataSet, ImageSize, Network, Seed, Threads, TimedBatch, TrainLimit
+from hetconv.lab.settings.comparison import DataName, ImageSize, NetworkName, Seed, Threads, TimedBatch, TrainLimit
 from hetconv.lab.settings.recipe import MixedPrecision
 from hetconv.plain_text import visible
 
 
 @with_options
 def adapt(
-    network: Network,
+    network: NetworkName,
     weights: TrainedWeights,
     out: Annotated[Path, typer.Option(help="Folder for all results; run again to go on.")],
-    data: DataSet = "digits",
+    data: DataName = "digits",
     speedup: Annotated[float | None, typer.Option(help="How many times faster, deployed on this machine.")] = None,
     budget_ms: Annotated[float | None, typer.Option(help="Or the milliseconds it may take.")] = None,
     epochs: Annotated[int, typer.Option(min=0, help="Of distillation; 0 for none, which needs no training.")] = 10,

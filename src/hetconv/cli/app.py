@@ -20,7 +20,7 @@ from hetconv.cli.sensitivity import sensitivity_command
 from hetconv.cli.study import study_app
 from hetconv.errors import HetconvError, UsageError
 from hetconv.lab.settings import Comparison, SingleRun
-from hetconv.lab.settings.comparison import Layers, Network, Threads, TimedBatch, Width
+from hetconv.lab.settings.comparison import LayerKind, NetworkName, Threads, TimedBatch, Width
 from hetconv.lab.variant import DENSE
 from hetconv.version import VERSION
 
@@ -74,8 +74,8 @@ def train(
 @app.command()
 @with_options
 def profile(
-    network: Network,
-    variant: Layers = DENSE,
+    network: NetworkName,
+    variant: LayerKind = DENSE,
     input_size: InputSize = None,
     num_classes: Classes = 10,
     width: Width = 1.0,

@@ -20,7 +20,7 @@ from hetconv.cli.arguments import (
 )
 from hetconv.cli.made_options import with_options
 from hetconv.cli.options import Classes, InputSize, TrainedClasses, TrainedVariant, TrainedWidth, Weights
-from hetconv.lab.settings.comparison import DATA, DataSet, ImageSize, Network, Threads, TimedBatch, Width
+from hetconv.lab.settings.comparison import DATA, DataName, ImageSize, NetworkName, Threads, TimedBatch, Width
 
 RUNTIMES = (
     "deployed", "torch_eager", "torch_compiled", "onnx_runtime", "onnx_runtime_native", "open_vino", "ncnn_runtime",
@@ -31,7 +31,7 @@ Runtime = Literal["onnxruntime", "openvino"]
 
 @with_options
 def deploy(
-    network: Network,
+    network: NetworkName,
     out: Annotated[Path, typer.Option(help="File to write; hetconv.load_deployed reads it.")],
     weights: Weights = None,
     variant: TrainedVariant = None,
@@ -83,7 +83,7 @@ def calibration_of(data: str | None, images: int, size: tuple[int, ...]) -> tupl
 
 @with_options
 def export(
-    network: Network,
+    network: NetworkName,
     out: Annotated[Path, typer.Option(help="The ONNX file to write.")],
     weights: Weights = None,
     variant: TrainedVariant = None,
@@ -114,7 +114,7 @@ def export(
 def quantize(
     file: Annotated[Path, typer.Argument(help="What hetconv export wrote.")],
     out: Annotated[Path, typer.Option(help="The file to write: .onnx for onnxruntime, .xml for openvino.")],
-    data: DataSet = "digits",
+    data: DataName = "digits",
     backend: Annotated[Runtime, typer.Option(help="Whose tool quantizes.")] = "onnxruntime",
     calibration_images: Annotated[int, typer.Option(min=1, help="Training images that ranges are taken from.")] = 256,
     image_size: ImageSize = 224,
@@ -134,7 +134,7 @@ def quantize(
 
 @with_options
 def bench_command(
-    network: Network,
+    network: NetworkName,
     out: Annotated[Path, typer.Option(help="Folder for bench.json, bench.md and bench.png.")] = Path("runs/bench"),
     variants: Annotated[str, typer.Option("--variant", help="Comma-separated specs, beside dense.")] = "het-p4",
     runtimes: Annotated[str, typer.Option(help=f"Comma-separated, of {', '.join(RUNTIMES)}; all without.")] = "",

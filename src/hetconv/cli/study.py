@@ -14,7 +14,7 @@ from hetconv.cli.launched import followed
 from hetconv.cli.made_options import with_options
 from hetconv.errors import HetconvError
 from hetconv.lab.settings import StudyDefinition, load_definition
-from hetconv.lab.settings.comparison import DataSet
+from hetconv.lab.settings.comparison import DataName
 from hetconv.lab.settings.study import RecipeName, RunThreads, Workers
 from hetconv.plain_text import visible
 
@@ -36,7 +36,7 @@ TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Write the curv
 @with_options
 def run_command(
     study: Definition, out: Out = None, workers: Workers | None = None, threads: RunThreads | None = None,
-    recipe: RecipeName | None = None, data: DataSet | None = None, ray: Ray = None, gpus: Gpus = None,
+    recipe: RecipeName | None = None, data: DataName | None = None, ray: Ray = None, gpus: Gpus = None,
     tensorboard: TensorBoard = False,
 ) -> None:  # fmt: skip
     """Run a study, or go on with it, until every run has ended; then show it and write its pages."""
@@ -50,7 +50,7 @@ def run_command(
 @with_options
 def resume_command(
     study: Definition, out: Out = None, workers: Workers | None = None, threads: RunThreads | None = None,
-    recipe: RecipeName | None = None, data: DataSet | None = None, ray: Ray = None, gpus: Gpus = None,
+    recipe: RecipeName | None = None, data: DataName | None = None, ray: Ray = None, gpus: Gpus = None,
     again: Annotated[bool, typer.Option("--again", help="Give failed runs another attempt.")] = False,
 ) -> None:  # fmt: skip
     """Go on with a study that is there already."""

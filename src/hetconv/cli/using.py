@@ -10,7 +10,7 @@ import typer
 from hetconv.cli.arguments import say, set_threads
 from hetconv.cli.made_options import with_options
 from hetconv.cli.options import TrainedClasses, TrainedVariant, TrainedWidth
-from hetconv.lab.settings.comparison import NETWORKS, DataSet, ImageSize, Threads
+from hetconv.lab.settings.comparison import NETWORKS, DataName, ImageSize, Threads
 
 if TYPE_CHECKING:
     from hetconv.lab.inference import Opened
@@ -24,7 +24,7 @@ NetworkName = Annotated[str | None, typer.Option("--model", help=f"Of a state di
 @with_options
 def evaluate_command(
     file: File,
-    data: DataSet = "digits",
+    data: DataName = "digits",
     image_size: ImageSize = 224,
     model: NetworkName = None,
     variant: TrainedVariant = None,

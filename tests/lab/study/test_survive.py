@@ -121,7 +121,7 @@ def test_records_alone_are_a_study(trained: Any, tmp_path: Path) -> None:
 def test_a_finished_run_without_weights_is_trained_again_where_they_are_wanted(
     tmp_path: Path, spoil: Callable[[Path], None]
 ) -> None:
-    one = replace(TINY, variants=("dense",))
+    one = replace(TINY, variants=parse_variants("dense"))
     first = outcome(compare(one, tmp_path), tmp_path)
     spoil(tmp_path / ENDED[0])
     watch = Watch()

@@ -14,19 +14,23 @@ from hetconv.lab.variant import DENSE, Variant, parse_variants
 from hetconv.records import Record
 
 MOST_THREADS = 1024
+COMPARED = parse_variants("dense,het-p4,het-p8,gwc4-pwc,dwc-pwc")
 NETWORKS = "vgg16_cifar, resnet20_cifar, …; torchvision's (resnet50, …), timm:NAME, or module:function."
 DATA = "digits, or cifar10:, imagefolder: or shards:<folder>."
 OWN_WIDTH = "Channels of the five own networks, times this"
 WEIGHTS_FILE = "a checkpoint of hetconv, or a state dict as safetensors"
 
-Network = Annotated[str, Setting(NETWORKS, positional=True)]
-DataSet = Annotated[str, Setting(DATA)]
+NetworkName = Annotated[str, Setting(NETWORKS, positional=True)]
+DataName = Annotated[str, Setting(DATA)]
 Width = Annotated[float, Setting(f"{OWN_WIDTH}.")]
 ImageSize = Annotated[
     int, Setting("Height and width of an image folder's images, in pixels.", at_least=8, at_most=16384)
 ]
 TrainLimit = Annotated[int, Setting("Train on only this many images of a fixed shuffle.", at_least=1)]
-Layers = Annotated[Variant, Setting("Which layers: dense, het-p4, gwc4-pwc, ….")]
+StageEpochs = Annotated[int, Setting("Of compressed variants; the paper's by default.", at_least=1)]
+StageRate = Annotated[float, Setting("Of compressed variants, with --schedule; the paper's by default.", at_least=0)]
+Variants = Annotated[tuple[Variant, ...], Setting("Comma-separated specs.")]
+LayerKind = Annotated[Variant, Setting("Which layers: dense, het-p4, gwc4-pwc, ….")]
 Seed = Annotated[int, Setting("From which weights and shuffles are drawn.", at_least=0, at_most=LARGEST_SEED)]
 TimedBatch = Annotated[int, Setting("Images in the batch that is timed.", at_least=1)]
 Threads = Annotated[int, Setting("PyTorch's threads; all cores by default.", at_least=1, at_most=MOST_THREADS)]
@@ -42,14 +46,10 @@ class StageSettings(Record):
         UsageError: a value is out of its range.
     """
 
-    retrain_epochs: Annotated[int | None, Setting("Of compressed variants; the paper's by default.", at_least=1)] = None
-    retrain_lr: Annotated[
-        float | None, Setting("Of compressed variants, with --schedule; the paper's by default.", at_least=0)
-    ] = None
-    prepare_epochs: Annotated[int | None, Setting("Of compressed variants; the paper's by default.", at_least=1)] = None
-    prepare_lr: Annotated[
-        float | None, Setting("Of compressed variants, with --schedule; the paper's by default.", at_least=0)
-    ] = None
+    retrain_epochs: StageEpochs | None = None
+    retrain_lr: StageRate | None = None
+    prepare_epochs: StageEpochs | None = None
+    prepare_lr: StageRate | None = None
 
     def __post_init__(self) -> None:
         check(self)
@@ -63,7 +63,7 @@ class Setup(Record):
         weights: of the variant itself, or of the dense network, of which HetConv layers keep their part.
     """
 
-    data: DataSet = "digits"
+    data: DataName = "digits"
     weights: Annotated[Path | None, Setting(f"Train on from these: {WEIGHTS_FILE}.")] = None
     width: Width = 1.0
     image_size: ImageSize = 224
@@ -71,10 +71,6 @@ class Setup(Record):
 
     def __post_init__(self) -> None:
         check(self)
-
-    def shared(self) -> dict[str, Any]:
-        """These settings by name, for another class that has them."""
-        return {item.name: getattr(self, item.name) for item in fields(Setup)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +85,7 @@ class Runs(Setup):
         UsageError: a value is out of its range, or is given twice.
     """
 
-    variants: Annotated[tuple[Variant, ...], Setting("Comma-separated specs.")]
+    variants: Variants
     seeds: tuple[int, ...]
     latency_batch: TimedBatch = 1
     latency_samples: Annotated[int, Setting("Rounds in which the time is taken.", at_least=1)] = 30
@@ -110,18 +106,13 @@ class Runs(Setup):
         """Variants that are compressed after training."""
         return tuple(variant for variant in self.variants if variant.method is not None)
 
-    def shared(self) -> dict[str, Any]:
-        return {item.name: getattr(self, item.name) for item in fields(Runs)}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison(Runs):
     """What `hetconv compare` is asked for, and each network of a study."""
 
-    network: Network = "resnet20_cifar"
-    variants: Annotated[tuple[Variant, ...], Setting("Comma-separated specs.")] = parse_variants(
-        "dense,het-p4,het-p8,gwc4-pwc,dwc-pwc"
-    )
+    network: NetworkName = "resnet20_cifar"
+    variants: Variants = COMPARED
     seeds: tuple[int, ...] = (0,)
     recipe: Recipe = field(default_factory=Recipe)
 
@@ -130,15 +121,19 @@ class Comparison(Runs):
 class SingleRun(Setup):
     """What `hetconv train` is asked for: one variant of one network, from one seed."""
 
-    network: Network = "resnet20_cifar"
-    variant: Layers = DENSE
+    network: NetworkName = "resnet20_cifar"
+    variant: LayerKind = DENSE
     seed: Seed = 0
     recipe: Recipe = field(default_factory=Recipe)
 
     def comparison(self) -> Comparison:
         """The comparison of this run alone."""
         return Comparison(
-            network=self.network, variants=(self.variant,), seeds=(self.seed,), recipe=self.recipe, **self.shared()
+            network=self.network,
+            variants=(self.variant,),
+            seeds=(self.seed,),
+            recipe=self.recipe,
+            **shared(self, Setup),
         )
 
 
@@ -164,3 +159,8 @@ class Probing(SingleRun):
     validation_images: Annotated[
         int | None, Setting("Training images that accuracy is taken on; a fifth of them without.", at_least=1)
     ] = None
+
+
+def shared(settings: Setup, kind: type[Setup]) -> dict[str, Any]:
+    """The settings that a class and that of `settings` have alike, by name."""
+    return {item.name: getattr(settings, item.name) for item in fields(kind)}

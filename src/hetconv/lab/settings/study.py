@@ -9,16 +9,16 @@ from typing import Annotated, Any
 
 from hetconv.errors import UsageError
 from hetconv.lab.results import Claim
-from hetconv.lab.settings.comparison import MOST_THREADS, Comparison, Runs
+from hetconv.lab.settings.comparison import MOST_THREADS, Comparison, Runs, shared
 from hetconv.lab.settings.recipe import Recipe
 from hetconv.lab.settings.setting import Setting
 from hetconv.lab.variant import Variant
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
-RecipeName = Annotated[str, Setting("Which of the study's recipes, such as paper.")]
+RecipeName = Annotated[str, Setting("Which of the study's recipes every run is trained by, such as paper.")]
 RunThreads = Annotated[int, Setting("PyTorch's threads of each process.", at_least=1, at_most=MOST_THREADS)]
-Workers = Annotated[int, Setting("Processes on this machine.", at_least=1)]
+Workers = Annotated[int, Setting("Processes that work on this machine.", at_least=1)]
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class StudyDefinition(Runs):
     def comparisons(self) -> dict[str, Comparison]:
         """The part of each network."""
         recipe = self.recipes[self.recipe]
-        return {network: Comparison(network=network, recipe=recipe, **self.shared()) for network in self.networks}
+        return {network: Comparison(network=network, recipe=recipe, **shared(self, Runs)) for network in self.networks}
 
     def changed(self, **changes: Any) -> StudyDefinition:
         """The same study with other values of what is not None: recipe, data, workers, threads."""
@@ -111,5 +111,5 @@ def definition_of(comparison: Comparison, *, threads: int | None = None) -> Stud
     recipes = {"given": replace(comparison.recipe, source="the command line")}
     return StudyDefinition(
         name="compare", networks=(comparison.network,), recipe="given", recipes=recipes, threads=threads,
-        **comparison.shared(),
+        **shared(comparison, Runs),
     )  # fmt: skip
