@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from hetconv import HetConv2d, het_conv2d
 from hetconv.ops.arguments import geometry
-from hetconv.ops.gpu.weights import pack_for_inference
+from hetconv.ops.gpu.packed_weights import pack_for_inference
 from hetconv.ops.packed import het_conv2d_packed, layer_numbers
 
 

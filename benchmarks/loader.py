@@ -23,7 +23,8 @@ from torch.nn.functional import cross_entropy
 
 from hetconv.cost.circumstances import circumstances
 from hetconv.lab.models import create_model
-from hetconv.lab.train import Data, Objective, Recipe, load_data
+from hetconv.lab.settings import Recipe
+from hetconv.lab.train import Data, Objective, load_data
 from hetconv.lab.train.write_shards import write_shards
 
 

@@ -24,8 +24,9 @@ import torch
 
 from hetconv.cost.circumstances import circumstances
 from hetconv.lab.results import Epoch, Run
-from hetconv.lab.study import StudyDefinition, load_definition, open_study
-from hetconv.lab.study.definition import RunKey
+from hetconv.lab.settings import RunKey, StudyDefinition, load_definition
+from hetconv.lab.study import open_study
+from hetconv.lab.variant import parse_variant
 from hetconv.records import Circumstances, Record, save_record
 
 STORING = {
@@ -86,19 +87,19 @@ def timed(spent: Counter[str], calls: Counter[str]) -> Iterator[None]:
 def measure(definition: StudyDefinition, variant: str, folder: Path) -> Overhead:
     """Do the last of a study's runs."""
     study = open_study(replace(definition, latency_samples=1), folder)
-    chosen = RunKey(definition.networks[0], variant, definition.seeds[-1])
-    epochs = definition.recipes[definition.recipe].recipe.epochs
+    chosen = RunKey(definition.networks[0], parse_variant(variant), definition.seeds[-1])
+    epochs = definition.recipes[definition.recipe].epochs
     made_up = tuple(Epoch(number, 0.1, 1.0, 1.0, 0.5, 1.0) for number in range(1, epochs + 1))
     store = study.networks[chosen.network].store
     for key in definition.run_keys():
         if key != chosen:
-            save_record(Run(key.variant, key.seed, "done", made_up), store.run(key.variant, key.seed).record)
+            save_record(Run(key.variant.spec, key.seed, "done", made_up), store.run(key.variant.spec, key.seed).record)
     spent, calls = Counter[str](), Counter[str]()
     with timed(spent, calls):
         begin = time.perf_counter()
         study.work()
         seconds = time.perf_counter() - begin
-    run = store.run(chosen.variant, chosen.seed).ended()
+    run = store.run(variant, chosen.seed).ended()
     if run is None or run.state != "done":
         raise SystemExit(f"the run has not ended well: {run}")
     storing = {kind: round(spent[kind], 4) for kind in sorted(spent)}

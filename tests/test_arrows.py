@@ -64,18 +64,28 @@ CORE = {
 """Which parts of the core a part of it may know. None knows the lab."""
 LAB = {
     "lab.results": set(),
+    "lab.variant": set(),
+    "lab.settings": {"lab.results", "lab.variant"},
     "lab.published": set(),
     "lab.trained": set(),
     "lab.statistics": {"lab.results"},
-    "lab.models": set(),
-    "lab.train": {"lab.results", "lab.trained"},
-    "lab.compress": {"lab.results", "lab.train"},
-    "lab.adapting": {"lab.inference", "lab.train"},
+    "lab.models": {"lab.variant"},
+    "lab.train": {"lab.results", "lab.settings", "lab.trained"},
+    "lab.compress": {"lab.results", "lab.settings", "lab.train"},
+    "lab.adapting": {"lab.inference", "lab.settings", "lab.train"},
     "lab.bench": {"lab.models", "lab.results"},
     "lab.report": {"lab.results", "lab.statistics"},
     "lab.named": {"lab.models", "lab.trained"},
     "lab.inference": {"lab.models", "lab.named", "lab.train", "lab.trained"},
-    "lab.study": {"lab.compress", "lab.models", "lab.results", "lab.train", "lab.trained"},
+    "lab.study": {
+        "lab.compress",
+        "lab.models",
+        "lab.results",
+        "lab.settings",
+        "lab.train",
+        "lab.trained",
+        "lab.variant",
+    },
 }
 """Which parts of the lab a part of it may know; and of the core, any."""
 MAY_KNOW = CORE | {part: known | set(CORE) for part, known in LAB.items()}
@@ -83,7 +93,7 @@ FREE = {"cli", "__init__", "__main__", "public", "lab.__init__"}
 """They join the parts and may know all of them; no part may know them."""
 WITHOUT_TORCH = {
     "built", "clock", "errors", "files", "foreign", "records", "pattern", "plain_text", "table", "version",
-    "lab.published", "lab.report", "lab.results", "lab.statistics",
+    "lab.published", "lab.report", "lab.results", "lab.settings", "lab.statistics", "lab.variant",
 }  # fmt: skip
 HEAVY = {
     "cuda",

@@ -130,7 +130,7 @@ def folder(tmp_path, monkeypatch):
     save_file(create_model("resnet20_cifar", width=0.5).state_dict(), tmp_path / "trained.safetensors")
     (tmp_path / "studies").mkdir()
     (tmp_path / "studies" / "digits.toml").write_text(TINY_STUDY)
-    monkeypatch.setattr("hetconv.lab.study.toml.STUDIES", tmp_path / "studies")
+    monkeypatch.setattr("hetconv.lab.settings.study_file.STUDIES", tmp_path / "studies")
     monkeypatch.setattr(choose, "_measure", lambda work: choose.Times(1.0, 2.0))
     for module in ("hetconv.cost.latency", "hetconv.deployment.before_and_after"):
         monkeypatch.setattr(sys.modules[module], "times_in_turns", once)

@@ -3,9 +3,9 @@ import torch
 from torch.nn.functional import unfold
 
 from hetconv import HetConv2d
-from hetconv.adaptation.layers import LinearLayer
 from hetconv.adaptation.normal_equations import NormalEquations, kernels_of, weights_of
 from hetconv.adaptation.patches import sample_patches
+from hetconv.adaptation.refitted_layers import LinearLayer
 from hetconv.pattern import HetPattern
 
 ALL_PIXELS = 10**6

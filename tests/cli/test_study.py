@@ -6,7 +6,8 @@ import pytest
 
 from hetconv.cli import run
 from hetconv.lab.report.runs_csv import read_runs_csv
-from hetconv.lab.study import Store, load_definition, open_study
+from hetconv.lab.settings import load_definition
+from hetconv.lab.study import Store, open_study
 
 from .holding import HOLDS, hold, start, wait_until_it_holds
 

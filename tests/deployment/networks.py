@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn.functional import relu
 
 from hetconv import Deployed, HetConv2d
-from hetconv.deployment import choose, parts
+from hetconv.deployment import choose, find_parts
 
 
 def exact(model: nn.Module) -> nn.Module:
@@ -44,7 +44,7 @@ def choose_native(monkeypatch, *, native: bool) -> None:
     """Let standard convolutions, and networks as one call, always or never run natively, whatever time they take."""
     times = choose.Times(1.0, 2.0) if native else choose.Times(2.0, 1.0)
     monkeypatch.setattr(choose, "_measure", lambda work: times)
-    monkeypatch.setattr(parts, "call_is_faster", lambda one_call, calls: (native, times))
+    monkeypatch.setattr(find_parts, "call_is_faster", lambda one_call, calls: (native, times))
 
 
 class Block(nn.Module):

@@ -86,7 +86,7 @@ def test_kernels_are_not_chosen_by_chance(rounds, runs_on, measured, monkeypatch
     left = [dict(enumerate(map(list, zip(*pairs, strict=True)))) for pairs in rounds]
     count = len(left)
     monkeypatch.setattr(choose, "times_in_turns", lambda *_, **__: left.pop(0))
-    monkeypatch.setattr("hetconv.deployment.parts.call_is_faster", lambda *_: (False, choose.Times(2.0, 1.0)))
+    monkeypatch.setattr("hetconv.deployment.find_parts.call_is_faster", lambda *_: (False, choose.Times(2.0, 1.0)))
     (entry,) = deploy(nn.Conv2d(3, 4, 3), torch.randn(1, 3, 8, 8)).report.convolutions
     assert entry.runs_on == runs_on
     assert count - len(left) == measured

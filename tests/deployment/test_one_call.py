@@ -141,7 +141,7 @@ def test_what_the_native_network_refuses_runs_as_before(function, reason):
 
 
 def test_it_is_one_call_after_another_where_that_is_faster(monkeypatch):
-    monkeypatch.setattr("hetconv.deployment.parts.call_is_faster", lambda one, many: (False, Times(3.0, 2.0)))
+    monkeypatch.setattr("hetconv.deployment.find_parts.call_is_faster", lambda one, many: (False, Times(3.0, 2.0)))
     made = deploy(exact(Block()), images())
     assert not made.network.planned
     assert "the whole runs as one call after another: 3.000 ms as one, 2.000 ms one by one" in str(made.report)

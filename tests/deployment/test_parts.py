@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn
 
 from hetconv import convert_, deploy, load_deployed
-from hetconv.deployment.part import DeployedPart
+from hetconv.deployment.deployed_part import DeployedPart
 from hetconv.errors import HetconvError, UsageError
 
 from .networks import Block, calls, choose_native, exact, het, images

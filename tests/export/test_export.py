@@ -9,10 +9,10 @@ from torch import nn
 
 from hetconv import HetConv2d, export_onnx
 from hetconv.errors import HetconvError, UsageError
-from hetconv.export import candidate, layers
-from hetconv.lab.models.layers import Layers
+from hetconv.export import candidate, fastest_forms
 from hetconv.lab.models.resnet import ResNetCifar
-from hetconv.lab.models.variant import parse_variant
+from hetconv.lab.models.variant_layers import Layers
+from hetconv.lab.variant import parse_variant
 from hetconv.runtimes import RUNTIMES, open_session, session, why_not
 
 from .networks import image, randomized, small
@@ -45,7 +45,7 @@ def exported(tmp_path_factory):
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     folder, alone = tmp_path_factory.mktemp("exported"), iter(ALONE)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(layers, "medians_in_turns", lambda timers, rounds: next(alone))
+        patch.setattr(fastest_forms, "medians_in_turns", lambda timers, rounds: next(alone))
         patch.setattr(candidate, "medians_in_turns", lambda timers: {name: WHOLE[name] for name in timers})
         reports = {
             form: export_onnx(model, image(), folder / f"{form}.onnx", form)

@@ -7,7 +7,7 @@ from hetconv import het_conv2d
 from hetconv.errors import UsageError
 from hetconv.ops.gpu import register, support
 from hetconv.ops.gpu.configurations import rows_for
-from hetconv.ops.gpu.weights import pack_for_inference, pack_weights
+from hetconv.ops.gpu.packed_weights import pack_for_inference, pack_weights
 from hetconv.ops.packed import layer_numbers
 from hetconv.pattern import HetPattern
 

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hetconv.adaptation.image_batches import ImageBatches
-from hetconv.adaptation.layers import LinearLayer, linear_layer
 from hetconv.adaptation.normal_equations import NormalEquations, System, kernels_of, weights_of
 from hetconv.adaptation.passes import calls_in_order, inference, inputs_of, outputs_of
 from hetconv.adaptation.patches import sample_patches
+from hetconv.adaptation.refitted_layers import LinearLayer, linear_layer
 from hetconv.adaptation.statistics import output_error
 from hetconv.errors import HetconvError
 from hetconv.ops.weights import from_dense_weight, to_dense_weight

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hetconv.adaptation.layers import LinearLayer
+from hetconv.adaptation.refitted_layers import LinearLayer
 
 
 def sample_patches(

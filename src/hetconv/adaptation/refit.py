@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from hetconv.adaptation.image_batches import ImageBatches
-from hetconv.adaptation.layers import LinearLayer, linear_layer
 from hetconv.adaptation.normal_equations import NormalEquations, System, kernels_of, weights_of
 from hetconv.adaptation.passes import Calls, calls_in_order, inference, inputs_of, outputs_of
 from hetconv.adaptation.patches import sample_patches
 from hetconv.adaptation.refit_report import RefitLayer, RefitReport
+from hetconv.adaptation.refitted_layers import LinearLayer, linear_layer
 from hetconv.adaptation.statistics import choose_statistics_, output_error
 from hetconv.errors import HetconvError, UsageError
 from hetconv.nn import HetConv2d

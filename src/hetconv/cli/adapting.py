@@ -9,27 +9,19 @@ import typer
 from rich.console import Console
 
 from hetconv.cli.arguments import numbers, say, set_threads
-from hetconv.cli.options import (
-    DataSet,
-    ImageSize,
-    MixedPrecision,
-    Model,
-    Seed,
-    Threads,
-    TimedBatch,
-    TrainedClasses,
-    TrainedWeights,
-    TrainedWidth,
-    TrainLimit,
-)  # fmt: skip
+from hetconv.cli.made_options import with_options
+from hetconv.cli.options import TrainedClasses, TrainedWeights, TrainedWidth
+from hetconv.lab.settings.comparison import DataName, ImageSize, NetworkName, Seed, Threads, TimedBatch, TrainLimit
+from hetconv.lab.settings.recipe import MixedPrecision
 from hetconv.plain_text import visible
 
 
+@with_options
 def adapt(
-    model: Model,
+    network: NetworkName,
     weights: TrainedWeights,
     out: Annotated[Path, typer.Option(help="Folder for all results; run again to go on.")],
-    data: DataSet = "digits",
+    data: DataName = "digits",
     speedup: Annotated[float | None, typer.Option(help="How many times faster, deployed on this machine.")] = None,
     budget_ms: Annotated[float | None, typer.Option(help="Or the milliseconds it may take.")] = None,
     epochs: Annotated[int, typer.Option(min=0, help="Of distillation; 0 for none, which needs no training.")] = 10,
@@ -41,9 +33,7 @@ def adapt(
     train_batch_size: Annotated[
         int | None, typer.Option(min=1, help="Of the distillation; the network's own without.")
     ] = None,
-    mixed_precision: Annotated[
-        MixedPrecision | None, typer.Option(help="Of the distillation; the network's own without.")
-    ] = None,
+    mixed_precision: MixedPrecision | None = None,
     precision: Annotated[
         Literal["float32", "int8"], typer.Option(help="Of both networks that are timed, and of the deployed file.")
     ] = "float32",
@@ -52,8 +42,8 @@ def adapt(
     num_classes: TrainedClasses = None,
     width: TrainedWidth = None,
     image_size: ImageSize = 224,
-    train_limit: TrainLimit = None,
-    threads: Threads = None,
+    train_limit: TrainLimit | None = None,
+    threads: Threads | None = None,
 ) -> None:
     """Make a trained network faster within a measured budget: choose P for each layer, refit, distill, deploy."""
     from dataclasses import replace
@@ -67,12 +57,12 @@ def adapt(
 
     check_output_folder(out, DEPLOYED, REPORT)
     set_threads(threads)
-    network, _ = trained_network(model, weights, "dense", num_classes, width)
+    model, _ = trained_network(network, weights, "dense", num_classes, width)
     given = {"learning_rate": lr, "batch_size": train_batch_size, "mixed_precision": mixed_precision}
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     tuning = replace(tuning_of(weights, epochs), **changes) if epochs else None
     wanted = Adaptation(
-        model, speedup, budget_ms, tuning, images=images, plan_images=min(images, 500), batch_size=batch_size,
+        network, speedup, budget_ms, tuning, images=images, plan_images=min(images, 500), batch_size=batch_size,
         parts=numbers("p", parts), seed=seed, target="int8" if precision == "int8" else "deploy",
     )  # fmt: skip
     console = Console(stderr=True)
@@ -83,7 +73,7 @@ def adapt(
     source = load_data(data, image_size=image_size, train_limit=train_limit)
     with TerminalProgress(console, 1, epochs) as progress:
         progress.name = "distillation"
-        found = adapt_network(network, source, wanted, out, progress=progress, told=tell)
+        found = adapt_network(model, source, wanted, out, progress=progress, told=tell)
     first, last = found.steps[0], found.steps[-1]
     assert found.original_ms is not None
     assert found.adapted_ms is not None

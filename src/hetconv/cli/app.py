@@ -4,50 +4,25 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from hetconv.cli import adapting, deploying, sharding, using
-from hetconv.cli.arguments import check_example, console, numbers, say, set_threads, sizes_of
+from hetconv.cli.arguments import check_example, console, say, set_threads, sizes_of
 from hetconv.cli.launched import followed
-from hetconv.cli.options import (
-    DEBUG,
-    BatchSize,
-    Classes,
-    DataSet,
-    Epochs,
-    ImageSize,
-    InputSize,
-    LearningRate,
-    Model,
-    Momentum,
-    Precision,
-    Schedule,
-    Seed,
-    Smoothing,
-    StageEpochs,
-    StageRate,
-    StartingWeights,
-    StepEpochs,
-    StepFactor,
-    Threads,
-    TimedBatch,
-    TrainLimit,
-    Variant,
-    Warmup,
-    WeightDecay,
-    Width,
-)
+from hetconv.cli.made_options import with_options
+from hetconv.cli.options import DEBUG, Classes, InputSize
 from hetconv.cli.sensitivity import sensitivity_command
 from hetconv.cli.study import study_app
 from hetconv.errors import HetconvError, UsageError
+from hetconv.lab.settings import Comparison, SingleRun
+from hetconv.lab.settings.comparison import LayerKind, NetworkName, Threads, TimedBatch, Width
+from hetconv.lab.variant import DENSE
 from hetconv.version import VERSION
-
-if TYPE_CHECKING:
-    from hetconv.lab.study import Comparison
 
 app = typer.Typer(
     add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -70,128 +45,63 @@ def whole(
 
 
 @app.command()
+@with_options
 def compare(
-    model: Model = "resnet20_cifar",
+    comparison: Comparison,
     out: Annotated[Path, typer.Option(help="Folder for the results; run again to go on.")] = Path("runs/compare"),
-    variants: Annotated[str, typer.Option(help="Comma-separated specs.")] = "dense,het-p4,het-p8,gwc4-pwc,dwc-pwc",
     seeds: Annotated[int, typer.Option(min=1, max=10_000, help="How many seeds to train each variant from.")] = 1,
-    data: DataSet = "digits",
-    weights: StartingWeights = None,
-    width: Width = 1.0,
-    image_size: ImageSize = 224,
-    train_limit: TrainLimit = None,
-    epochs: Epochs = 10,
-    batch_size: BatchSize = 64,
-    lr: LearningRate = 0.1,
-    momentum: Momentum = 0.9,
-    weight_decay: WeightDecay = 5e-4,
-    schedule: Schedule = "cosine",
-    step_epochs: StepEpochs = "",
-    step_factor: StepFactor = 0.1,
-    warmup_epochs: Warmup = 1.0,
-    label_smoothing: Smoothing = 0.0,
-    mixed_precision: Precision = "no",
-    latency_batch: TimedBatch = 1,
-    retrain_epochs: StageEpochs = None,
-    retrain_lr: StageRate = None,
-    prepare_epochs: StageEpochs = None,
-    prepare_lr: StageRate = None,
-    threads: Threads = None,
+    threads: Threads | None = None,
 ) -> None:
     """Train variants of one network on one data set; show accuracy, cost and measured time side by side."""
-    from hetconv.lab.compress import StageSettings
-    from hetconv.lab.study import Comparison
-    from hetconv.lab.train import Recipe
-
-    recipe = Recipe(
-        epochs, batch_size, lr, momentum, weight_decay, schedule, numbers("step-epochs", step_epochs), step_factor,
-        warmup_epochs, label_smoothing, mixed_precision,
-    )  # fmt: skip
-    stages = StageSettings(retrain_epochs, retrain_lr, prepare_epochs, prepare_lr)
-    specs = tuple(variants.split(","))
-    comparison = Comparison(
-        model, specs, tuple(range(seeds)), data, recipe, width, image_size, train_limit,
-        latency_batch, stages=stages, weights=_text(weights),
-    )  # fmt: skip
-    _compare(comparison, out, threads)
+    _compare(replace(comparison, seeds=tuple(range(seeds))), out, threads)
 
 
 @app.command()
+@with_options
 def train(
+    run: SingleRun,
     out: Annotated[Path, typer.Option(help="Folder for the checkpoint and results; run again to go on.")],
-    model: Model = "resnet20_cifar",
-    variant: Variant = "dense",
-    seed: Seed = 0,
-    data: DataSet = "digits",
-    weights: StartingWeights = None,
-    width: Width = 1.0,
-    image_size: ImageSize = 224,
-    train_limit: TrainLimit = None,
-    epochs: Epochs = 10,
-    batch_size: BatchSize = 64,
-    lr: LearningRate = 0.1,
-    momentum: Momentum = 0.9,
-    weight_decay: WeightDecay = 5e-4,
-    schedule: Schedule = "cosine",
-    step_epochs: StepEpochs = "",
-    step_factor: StepFactor = 0.1,
-    warmup_epochs: Warmup = 1.0,
-    label_smoothing: Smoothing = 0.0,
-    mixed_precision: Precision = "no",
-    threads: Threads = None,
+    threads: Threads | None = None,
 ) -> None:
     """Train one variant of one network; its weights stay in the folder's checkpoint."""
-    from hetconv.lab.study import Comparison, Store
-    from hetconv.lab.train import Recipe
+    from hetconv.lab.study import Store
 
-    recipe = Recipe(
-        epochs, batch_size, lr, momentum, weight_decay, schedule, numbers("step-epochs", step_epochs), step_factor,
-        warmup_epochs, label_smoothing, mixed_precision,
-    )  # fmt: skip
-    comparison = Comparison(
-        model, (variant,), (seed,), data, recipe, width, image_size, train_limit,
-        weights=_text(weights),
-    )  # fmt: skip
-    _compare(comparison, out, threads, weights=True)
-    run = Store(out).run(variant, seed)
-    say(f"weights: {run.path if comparison.compressed else run.checkpoint}")
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
+    _compare(run.comparison(), out, threads, weights=True)
+    kept = Store(out).run(run.variant.spec, run.seed)
+    say(f"weights: {kept.checkpoint if run.variant.method is None else kept.path}")
 
 
 @app.command()
+@with_options
 def profile(
-    model: Model,
-    variant: Variant = "dense",
+    network: NetworkName,
+    variant: LayerKind = DENSE,
     input_size: InputSize = None,
     num_classes: Classes = 10,
     width: Width = 1.0,
     batch_size: TimedBatch = 1,
-    threads: Threads = None,
+    threads: Threads | None = None,
 ) -> None:
     """Show what each layer of a network costs: multiply-adds, parameters, milliseconds."""
     from hetconv.lab.models import create_model, input_size_of
     from hetconv.lab.report import print_layers
     from hetconv.lab.study.costs import measure_costs
 
-    size = input_size_of(model) if input_size is None else sizes_of(input_size)
+    size = input_size_of(network) if input_size is None else sizes_of(input_size)
     check_example(batch_size, size)
     set_threads(threads)
-    network = create_model(model, variant, num_classes, width=width)
-    dense = create_model(model, "dense", num_classes, width=width)
-    circumstances, (cost,) = measure_costs({variant: network}, dense, size, batch_size=batch_size)
+    model = create_model(network, variant, num_classes, width=width)
+    dense = create_model(network, DENSE, num_classes, width=width)
+    circumstances, (cost,) = measure_costs({variant.spec: model}, dense, size, batch_size=batch_size)
     print_layers(cost.complexity, console(), circumstances)
 
 
-for _command in (adapting.adapt, deploying.deploy, deploying.export, deploying.quantize):
+for _command in (adapting.adapt, deploying.deploy, deploying.export, deploying.quantize, sharding.shards):
     app.command()(_command)
 app.command("evaluate")(using.evaluate_command)
 app.command("predict")(using.predict_command)
 app.command("bench")(deploying.bench_command)
 app.command("sensitivity")(sensitivity_command)
-app.command()(sharding.shards)
 
 
 @app.command()

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
-from hetconv.cli.options import MOST_THREADS
 from hetconv.errors import UsageError
+from hetconv.lab.settings.comparison import MOST_THREADS
 from hetconv.plain_text import visible
 
 if TYPE_CHECKING:

@@ -18,21 +18,9 @@ from hetconv.cli.arguments import (
     tell_if_random,
     thread_counts,
 )
-from hetconv.cli.options import (
-    DATA,
-    Classes,
-    DataSet,
-    ImageSize,
-    InputSize,
-    Model,
-    Threads,
-    TimedBatch,
-    TrainedClasses,
-    TrainedVariant,
-    TrainedWidth,
-    Weights,
-    Width,
-)  # fmt: skip
+from hetconv.cli.made_options import with_options
+from hetconv.cli.options import Classes, InputSize, TrainedClasses, TrainedVariant, TrainedWidth, Weights
+from hetconv.lab.settings.comparison import DATA, DataName, ImageSize, NetworkName, Threads, TimedBatch, Width
 
 RUNTIMES = (
     "deployed", "torch_eager", "torch_compiled", "onnx_runtime", "onnx_runtime_native", "open_vino", "ncnn_runtime",
@@ -41,8 +29,9 @@ RUNTIMES = (
 Runtime = Literal["onnxruntime", "openvino"]
 
 
+@with_options
 def deploy(
-    model: Model,
+    network: NetworkName,
     out: Annotated[Path, typer.Option(help="File to write; hetconv.load_deployed reads it.")],
     weights: Weights = None,
     variant: TrainedVariant = None,
@@ -50,7 +39,7 @@ def deploy(
     num_classes: TrainedClasses = None,
     width: TrainedWidth = None,
     batch_size: TimedBatch = 1,
-    threads: Threads = None,
+    threads: Threads | None = None,
     precision: Annotated[Literal["float32", "int8"], typer.Option(help="Of the deployed network.")] = "float32",
     data: Annotated[str | None, typer.Option(help=f"With int8: {DATA}")] = None,
     calibration_images: Annotated[int, typer.Option(min=1, help="Training images that ranges are taken from.")] = 256,
@@ -65,18 +54,18 @@ def deploy(
 
     check_output(out, *([] if weights is None else [weights]))
     set_threads(threads)
-    network, own = trained_network(model, weights, variant, num_classes, width)
+    model, own = trained_network(network, weights, variant, num_classes, width)
     size = own.input_size if input_size is None else sizes_of(input_size)
     if precision == "float32" and data is None:
-        deployed = deploy_network(network, example_of(batch_size, size))
+        deployed = deploy_network(model, example_of(batch_size, size))
     else:
         calibration, test = calibration_of(data, calibration_images, size)
-        deployed = deploy_network(network, example_of(batch_size, size), precision, calibration, test)
+        deployed = deploy_network(model, example_of(batch_size, size), precision, calibration, test)
     deployed.class_names, deployed.image_size = own.class_names, size[-1]
     deployed.save(out)
     say(deployed.report)
     say(f"deployed: {out}")
-    tell_if_random(model, weights)
+    tell_if_random(network, weights)
 
 
 def calibration_of(data: str | None, images: int, size: tuple[int, ...]) -> tuple[Any, Any]:
@@ -92,8 +81,9 @@ def calibration_of(data: str | None, images: int, size: tuple[int, ...]) -> tupl
     return calibration, source.test_loader(256)
 
 
+@with_options
 def export(
-    model: Model,
+    network: NetworkName,
     out: Annotated[Path, typer.Option(help="The ONNX file to write.")],
     weights: Weights = None,
     variant: TrainedVariant = None,
@@ -114,16 +104,17 @@ def export(
     from hetconv.lab.named import trained_network
 
     check_output(out, *([] if weights is None else [weights]))
-    network, own = trained_network(model, weights, variant, num_classes, width)
+    model, own = trained_network(network, weights, variant, num_classes, width)
     size = own.input_size if input_size is None else sizes_of(input_size)
-    say(export_onnx(network, example_of(batch_size, size), out, form, threads=threads, runtime=runtime))
-    tell_if_random(model, weights)
+    say(export_onnx(model, example_of(batch_size, size), out, form, threads=threads, runtime=runtime))
+    tell_if_random(network, weights)
 
 
+@with_options
 def quantize(
     file: Annotated[Path, typer.Argument(help="What hetconv export wrote.")],
     out: Annotated[Path, typer.Option(help="The file to write: .onnx for onnxruntime, .xml for openvino.")],
-    data: DataSet = "digits",
+    data: DataName = "digits",
     backend: Annotated[Runtime, typer.Option(help="Whose tool quantizes.")] = "onnxruntime",
     calibration_images: Annotated[int, typer.Option(min=1, help="Training images that ranges are taken from.")] = 256,
     image_size: ImageSize = 224,
@@ -141,8 +132,9 @@ def quantize(
     say(quantize_onnx(file, out, calibration, source.test_loader(64), backend=backend, threads=threads))
 
 
+@with_options
 def bench_command(
-    model: Model,
+    network: NetworkName,
     out: Annotated[Path, typer.Option(help="Folder for bench.json, bench.md and bench.png.")] = Path("runs/bench"),
     variants: Annotated[str, typer.Option("--variant", help="Comma-separated specs, beside dense.")] = "het-p4",
     runtimes: Annotated[str, typer.Option(help=f"Comma-separated, of {', '.join(RUNTIMES)}; all without.")] = "",
@@ -161,13 +153,13 @@ def bench_command(
     from hetconv.lab.report.bench import bench_table, draw_bench
     from hetconv.records import save_record
 
-    size = input_size_of(model) if input_size is None else sizes_of(input_size)
+    size = input_size_of(network) if input_size is None else sizes_of(input_size)
     check_example(batch_size, size)
     names = tuple(dict.fromkeys(["dense", *variants.split(",")]))
     chosen = tuple(runtimes.split(",")) if runtimes else RUNNERS
     progress = Console(stderr=True)
     settings = [
-        Bench(model, names, size, num_classes, width, batch_size, count, rounds, chosen, tuple(precisions.split(",")))
+        Bench(network, names, size, num_classes, width, batch_size, count, rounds, chosen, tuple(precisions.split(",")))
         for count in thread_counts(threads)
     ]
     stems = {one.threads: "bench" if len(settings) == 1 else f"bench-threads-{one.threads}" for one in settings}

@@ -11,21 +11,20 @@ from rich.console import Console
 
 from hetconv.cli.arguments import say
 from hetconv.cli.launched import followed
+from hetconv.cli.made_options import with_options
 from hetconv.errors import HetconvError
+from hetconv.lab.settings import StudyDefinition, load_definition
+from hetconv.lab.settings.comparison import DataName
+from hetconv.lab.settings.study import RecipeName, RunThreads, Workers
 from hetconv.plain_text import visible
 
 if TYPE_CHECKING:
     from hetconv.lab.results import StudyResults
-    from hetconv.lab.study import StudyDefinition
 
 study_app = typer.Typer(rich_markup_mode=None, help="Networks × variants × seeds, by many processes, in one folder.")
 
 Definition = Annotated[str, typer.Argument(metavar="STUDY", help="A TOML file, or a shipped study such as digits.")]
 Out = Annotated[Path | None, typer.Option(help="Folder of the study; runs/<name> by default.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Processes on this machine; the study says how many, else.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="PyTorch's threads of each process.")]
-Chosen = Annotated[str | None, typer.Option("--recipe", help="Another of the study's recipes, such as paper.")]
-DataSet = Annotated[str | None, typer.Option("--data", help="Another place of the data, such as cifar10:<folder>.")]
 Ray = Annotated[
     str | None, typer.Option("--ray", help="Run on a Ray cluster: its address, or auto for this machine's.")
 ]
@@ -34,9 +33,11 @@ TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Write the curv
 
 
 @study_app.command("run")
+@with_options
 def run_command(
-    study: Definition, out: Out = None, workers: Workers = None, threads: Threads = None, recipe: Chosen = None,
-    data: DataSet = None, ray: Ray = None, gpus: Gpus = None, tensorboard: TensorBoard = False,
+    study: Definition, out: Out = None, workers: Workers | None = None, threads: RunThreads | None = None,
+    recipe: RecipeName | None = None, data: DataName | None = None, ray: Ray = None, gpus: Gpus = None,
+    tensorboard: TensorBoard = False,
 ) -> None:  # fmt: skip
     """Run a study, or go on with it, until every run has ended; then show it and write its pages."""
     if followed():
@@ -46,9 +47,10 @@ def run_command(
 
 
 @study_app.command("resume")
+@with_options
 def resume_command(
-    study: Definition, out: Out = None, workers: Workers = None, threads: Threads = None, recipe: Chosen = None,
-    data: DataSet = None, ray: Ray = None, gpus: Gpus = None,
+    study: Definition, out: Out = None, workers: Workers | None = None, threads: RunThreads | None = None,
+    recipe: RecipeName | None = None, data: DataName | None = None, ray: Ray = None, gpus: Gpus = None,
     again: Annotated[bool, typer.Option("--again", help="Give failed runs another attempt.")] = False,
 ) -> None:  # fmt: skip
     """Go on with a study that is there already."""
@@ -63,9 +65,10 @@ def resume_command(
 
 
 @study_app.command("worker")
+@with_options
 def worker_command(
     out: Annotated[Path, typer.Option(help="Folder of the study; where machines share it, they share the work.")],
-    threads: Threads = None,
+    threads: RunThreads | None = None,
 ) -> None:
     """Do runs of a study that was made before, until every run has ended. Start as many as you like, anywhere."""
     from hetconv.lab.study import join_study
@@ -77,9 +80,10 @@ def worker_command(
 
 
 @study_app.command("status")
+@with_options
 def status_command(study: Definition, out: Out = None) -> None:
     """Show which runs are done, who does which, and which wait."""
-    from hetconv.lab.study import definition_in, load_definition, statuses
+    from hetconv.lab.study import definition_in, statuses
 
     definition = load_definition(study)
     folder = _folder(out, definition)
@@ -94,13 +98,14 @@ def status_command(study: Definition, out: Out = None) -> None:
 
 
 @study_app.command("report")
+@with_options
 def report_command(
     study: Definition, out: Out = None, tensorboard: TensorBoard = False,
     join: Annotated[list[Path] | None, typer.Option(help="A runs.csv of the same study from elsewhere.")] = None,
 ) -> None:  # fmt: skip
     """Show what a study has found so far, and write its report.html, report.md and runs.csv."""
     from hetconv.lab.report import joined
-    from hetconv.lab.study import definition_in, load_definition, open_study
+    from hetconv.lab.study import definition_in, open_study
 
     definition = load_definition(study)
     folder = _folder(out, definition)
@@ -113,8 +118,6 @@ def report_command(
 def _definition(
     name: str, recipe: str | None, data: str | None, workers: int | None, threads: int | None
 ) -> StudyDefinition:
-    from hetconv.lab.study import load_definition
-
     return load_definition(name).changed(recipe=recipe, data=data, workers=workers, threads=threads)
 
 
@@ -177,4 +180,4 @@ def _progress(definition: StudyDefinition | None):  # type: ignore[no-untyped-de
     if definition is None:
         return TerminalProgress(Console(stderr=True, force_terminal=False), 1, 0)
     runs = len(definition.networks) * len(definition.variants) * len(definition.seeds)
-    return TerminalProgress(Console(stderr=True), runs, definition.recipes[definition.recipe].recipe.epochs)
+    return TerminalProgress(Console(stderr=True), runs, definition.recipes[definition.recipe].epochs)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hetconv.cli.arguments import say, set_threads
-from hetconv.cli.options import NETWORKS, DataSet, ImageSize, Threads, TrainedClasses, TrainedVariant, TrainedWidth
+from hetconv.cli.made_options import with_options
+from hetconv.cli.options import TrainedClasses, TrainedVariant, TrainedWidth
+from hetconv.lab.settings.comparison import NETWORKS, DataName, ImageSize, Threads
 
 if TYPE_CHECKING:
     from hetconv.lab.inference import Opened
@@ -19,15 +21,16 @@ File = Annotated[
 NetworkName = Annotated[str | None, typer.Option("--model", help=f"Of a state dict: {NETWORKS}")]
 
 
+@with_options
 def evaluate_command(
     file: File,
-    data: DataSet = "digits",
+    data: DataName = "digits",
     image_size: ImageSize = 224,
     model: NetworkName = None,
     variant: TrainedVariant = None,
     num_classes: TrainedClasses = None,
     width: TrainedWidth = None,
-    threads: Threads = None,
+    threads: Threads | None = None,
 ) -> None:
     """Show the accuracy of a trained network on the held-out images of a data set."""
     from hetconv.lab.inference import evaluate
@@ -37,6 +40,7 @@ def evaluate_command(
     say(evaluate(opened.network, load_data(data, image_size=image_size)))
 
 
+@with_options
 def predict_command(
     file: File,
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
@@ -55,7 +59,7 @@ def predict_command(
     variant: TrainedVariant = None,
     num_classes: TrainedClasses = None,
     width: TrainedWidth = None,
-    threads: Threads = None,
+    threads: Threads | None = None,
 ) -> None:
     """Show what a trained network sees in image files, prepared as those of an image folder are."""
     from hetconv.lab.inference import IMAGE_SIZE, class_names, predict

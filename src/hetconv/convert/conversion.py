@@ -9,11 +9,11 @@ from typing import Protocol
 import torch
 from torch import nn
 
+from hetconv.convert.model_convolutions import Site, describe, find_sites
 from hetconv.convert.models import convertible_network
 from hetconv.convert.refusals import why_not
 from hetconv.convert.report import ConversionReport, Converted, Skipped
 from hetconv.convert.selection import Patterns, Selection, Where
-from hetconv.convert.sites import Site, describe, find_sites
 from hetconv.errors import HetconvError, UsageError
 from hetconv.foreign import describe_error
 from hetconv.nn import HetConv2d

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from hetconv.convert.sites import describe, is_convolution
+from hetconv.convert.model_convolutions import describe, is_convolution
 from hetconv.errors import UsageError
 from hetconv.wrappers import unwrap, wrapped_in
 

@@ -11,7 +11,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.utils import parametrize
 from torch.nn.utils.prune import BasePruningMethod
 
-from hetconv.convert.sites import Site
+from hetconv.convert.model_convolutions import Site
 from hetconv.nn import HetConv2d
 from hetconv.wrappers import is_compiled
 

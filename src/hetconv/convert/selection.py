@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
-from hetconv.convert.sites import Site
+from hetconv.convert.model_convolutions import Site
 from hetconv.errors import HetconvError, UsageError
 from hetconv.foreign import describe_error
 from hetconv.pattern import largest_valid_p, valid_parts

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from hetconv.deployment.sites import FOLDABLE, HET, Site
+from hetconv.deployment.graph_convolutions import FOLDABLE, HET, Site
 from hetconv.deployment.windows import max_pool_of
 from hetconv.graph.calls import arguments, called, is_batch_norm
 from hetconv.graph.captured import Captured

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch.fx import Node
 
+from hetconv.deployment.graph_convolutions import Site
 from hetconv.deployment.shapes import shapes_of
-from hetconv.deployment.sites import Site
 from hetconv.graph.calls import activation, called, convolution_kind
 from hetconv.graph.captured import Captured
 

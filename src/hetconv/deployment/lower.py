@@ -9,8 +9,8 @@ from torch.fx import Node
 
 from hetconv.deployment.choose import Chooser, Work
 from hetconv.deployment.fuse import Chain, find_chain
+from hetconv.deployment.graph_convolutions import HET, Layer, Site, layer_of, natural_weights
 from hetconv.deployment.shapes import shapes_of
-from hetconv.deployment.sites import HET, Layer, Site, layer_of, natural_weights
 from hetconv.graph.allowed import PACKED, functions
 from hetconv.graph.captured import Captured
 from hetconv.ops.native import Algorithm, choose_algorithm, pack_weights

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from torch.fx import Node
 
 from hetconv.deployment.capture import capture
+from hetconv.deployment.channels_last import make_channels_last
 from hetconv.deployment.choose import Chooser
 from hetconv.deployment.fold import fold_batch_norms
-from hetconv.deployment.layout import make_channels_last
+from hetconv.deployment.graph_convolutions import Site, find_sites, module_of
 from hetconv.deployment.linear import make_convolutions
 from hetconv.deployment.lower import lower
 from hetconv.deployment.reuse import reuse_memory
@@ -23,7 +24,6 @@ from hetconv.deployment.simplify import (
     fold_dimensions,
     name_activations,
 )
-from hetconv.deployment.sites import Site, find_sites, module_of
 from hetconv.foreign import describe_error
 from hetconv.graph.calls import is_batch_norm
 from hetconv.graph.captured import Captured

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
+from hetconv.deployment.channels_last import in_layout
+from hetconv.deployment.deployed_part import Constant, DeployedPart, constant_target
 from hetconv.deployment.graph_json import GraphError, decode_graph, decode_value, encode_graph, encode_value
-from hetconv.deployment.layout import in_layout
-from hetconv.deployment.part import Constant, DeployedPart, constant_target
 from hetconv.deployment.signature import Signature, TensorSpec
 from hetconv.errors import UsageError
 from hetconv.ops import native

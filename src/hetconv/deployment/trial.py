@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from hetconv.deployment.part import DeployedPart
+from hetconv.deployment.deployed_part import DeployedPart
 from hetconv.errors import UsageError
 from hetconv.foreign import describe_error
 from hetconv.graph.equality import run

@@ -10,7 +10,7 @@ from torch import nn
 
 from hetconv.deployment.check import trials
 from hetconv.deployment.choose import AllNative, Work
-from hetconv.deployment.parts import Finder
+from hetconv.deployment.find_parts import Finder
 
 
 def works_of(model: nn.Module, args: tuple[Any, ...]) -> dict[str, list[Work]]:

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from hetconv.clock import medians_in_turns, wall
 from hetconv.errors import HetconvError, UsageError
+from hetconv.export.fastest_forms import LayerForm, choose, layer_kinds, mixed, slow_forms, summary
 from hetconv.export.forms import AnyForm, Mixed, forms_to_try
-from hetconv.export.layers import LayerForm, choose, layer_kinds, mixed, slow_forms, summary
 from hetconv.export.native import DOMAIN, Rewritten, rewrite_
 from hetconv.export.onnx_model import to_onnx
 from hetconv.export.prepare import Prepared, prepare

@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from hetconv.errors import UsageError
-from hetconv.layout.capture import Traced, capture
+from hetconv.layout.module_graph import Traced, capture
 from hetconv.layout.operations import SHAPE_ONLY
 from hetconv.nn import HetConv2d
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from hetconv.export.fastest_forms import LayerForm
 from hetconv.export.fold import Folding
-from hetconv.export.layers import LayerForm
 from hetconv.export.native import Rewritten
 from hetconv.export.verify import Checked
 from hetconv.plain_text import visible

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from hetconv.layout.capture import place
+from hetconv.layout.module_graph import place
 from hetconv.layout.spaces import Segments, Space, Tracked, can_join, channels_of, join
 from hetconv.nn import HetConv2d
 

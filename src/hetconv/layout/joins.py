@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import fx
 
-from hetconv.layout.capture import place
 from hetconv.layout.flow import UNKNOWN, Attribute, Flow, Number, Value, inner_of
+from hetconv.layout.module_graph import place
 from hetconv.layout.spaces import Tracked, can_join, channels_of, join
 
 Lookup = Callable[[Any], Value]

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from hetconv.errors import HetconvError, UsageError
 from hetconv.graph.equality import other_batch, reference, run
-from hetconv.layout.capture import Traced, capture
 from hetconv.layout.flow import Flow
+from hetconv.layout.module_graph import Traced, capture
 from hetconv.layout.rewrite import Gather, gathered, gathers_of, permutations_of, permute, why_not
 from hetconv.layout.rules import Rules
 from hetconv.layout.solve import Orders

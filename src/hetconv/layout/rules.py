@@ -10,7 +10,7 @@ from torch.nn import functional
 from hetconv.layout import operations as known
 from hetconv.layout.flow import UNKNOWN, Attribute, Flow, Number, Value, inner_of
 from hetconv.layout.joins import binary, cat
-from hetconv.layout.shapes import flattened, is_maps, shaped
+from hetconv.layout.reshapes import flattened, is_maps, shaped
 from hetconv.layout.spaces import Tracked, channels_of
 from hetconv.nn import HetConv2d
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 from hetconv.errors import UsageError
 from hetconv.nn.het_conv import HetConv2d
 from hetconv.ops.arguments import geometry
-from hetconv.ops.gpu.weights import pack_for_inference
+from hetconv.ops.gpu.packed_weights import pack_for_inference
 from hetconv.ops.native import choose_algorithm, pack_weights
 from hetconv.ops.packed import ACTIVATIONS, het_conv2d_packed, layer_numbers
 

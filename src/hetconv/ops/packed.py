@@ -53,7 +53,7 @@ def het_conv2d_packed(x: Tensor, packed: Tensor, bias: Tensor | None, residual: 
 
     Args:
         x: (B, M, H, W), float32 or bfloat16 on the CPU; on a GPU of the type of packed
-        packed: what `native.pack_weights`, or on a GPU `gpu.weights.pack_for_inference`, gave for the pattern
+        packed: what `native.pack_weights`, or on a GPU `gpu.packed_weights.pack_for_inference`, gave for the pattern
         bias: (N), float32, or None
         residual: (B, N, H', W') in the type of x, or None
         layer: `layer_numbers`

@@ -22,7 +22,8 @@ from hetconv.lab.adapting.course import (
 )
 from hetconv.lab.inference import evaluate
 from hetconv.lab.results import Epoch
-from hetconv.lab.train import Progress, Recipe, load_data
+from hetconv.lab.settings import Recipe
+from hetconv.lab.train import Progress, load_data
 from hetconv.lab.train.checkpoint import load_checkpoint, save_checkpoint
 from hetconv.ops import native
 

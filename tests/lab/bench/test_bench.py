@@ -11,7 +11,7 @@ from hetconv.clock import WARMUP_CALLS
 from hetconv.errors import UsageError
 from hetconv.lab.bench import RUNNERS, Bench, bench, bench_in_turns, registry
 from hetconv.lab.bench import measure as module
-from hetconv.lab.bench.network import Network
+from hetconv.lab.bench.measured_network import Network
 from hetconv.lab.bench.runners import ncnn_runtime
 from hetconv.lab.results import BenchEntry
 from hetconv.runtimes import why_not
@@ -123,7 +123,7 @@ LOADS = {
     "crashes": ("import os; os.abort()", "its process was ended by SIGABRT"),
     "crashes when timed": (
         """
-    from hetconv.lab.bench.network import Network
+    from hetconv.lab.bench.measured_network import Network
     model, calls = Network.load(folder)[1], []
     def run(x):
         calls.append(1)

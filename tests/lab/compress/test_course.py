@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from hetconv.errors import UsageError
-from hetconv.lab.compress import L1, DepGraph, StageSettings, Training, compress, parse_method
+from hetconv.lab.compress import L1, DepGraph, Training, compress, parse_method, preparation, retraining
 from hetconv.lab.compress.runtime_network import RuntimeNetwork
-from hetconv.lab.models import create_model, parse_variant
+from hetconv.lab.models import create_model
 from hetconv.lab.results import Epoch
-from hetconv.lab.train import Data, Progress, Recipe, load_data
+from hetconv.lab.settings import Recipe, StageSettings
+from hetconv.lab.train import Data, Progress, load_data
+from hetconv.lab.variant import DENSE, parse_variant
 
 RECIPE = Recipe(epochs=2, batch_size=32, learning_rate=0.05)
 STAGES = StageSettings(1, 0.01, 1, 0.001)
@@ -54,7 +56,7 @@ def run(spec: str, data: Data, folder: Path | None = None, progress: Progress | 
     variant = parse_variant(spec)
     method = parse_method(variant.method)
     training = Training(
-        RECIPE, STAGES.retraining(method, RECIPE), STAGES.preparation(method, RECIPE), folder=folder,
+        RECIPE, retraining(method, RECIPE, STAGES), preparation(method, RECIPE, STAGES), folder=folder,
         identity={"spec": spec},
     )  # fmt: skip
     torch.manual_seed(0)
@@ -114,7 +116,9 @@ def test_wrong_words(text: str, message: str) -> None:
 
 def test_variants_with_a_method() -> None:
     variant = parse_variant("het-p4-se-l1-50")
-    assert (variant.base, variant.method, variant.p, variant.squeeze_excitation) == ("het-p4-se", "l1-50", 4, True)
-    assert parse_variant("sbpa").base == parse_variant("dense-int8").base == "dense"
+    assert (str(variant.base), variant.method, variant.p, variant.squeeze_excitation) == ("het-p4-se", "l1-50", 4, True)
+    assert parse_variant("sbpa").base == parse_variant("dense-int8").base == DENSE
+    assert variant.base == parse_variant("het-p4-se")
+    assert variant.base.base == variant.base
     with pytest.raises(UsageError, match=r"variant 'l1-50' is dense after training and l1-50"):
         create_model("vgg16_cifar", "l1-50")

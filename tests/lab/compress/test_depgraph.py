@@ -9,7 +9,7 @@ from hetconv.lab.compress import DepGraph, parse_method
 from hetconv.lab.compress.group_sparsity import GroupSparsity, dense_weight
 from hetconv.lab.compress.remove import Surgery
 from hetconv.lab.models import create_model
-from hetconv.lab.train import Recipe
+from hetconv.lab.settings import Recipe
 
 EXAMPLE = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 

@@ -185,7 +185,7 @@ def test_unknown_layers_and_networks_that_cannot_be_followed() -> None:
 
 
 def test_a_removal_that_changes_the_output_is_not_returned(monkeypatch: pytest.MonkeyPatch) -> None:
-    from hetconv.lab.compress.graph import Graph
+    from hetconv.lab.compress.dependency_graph import Graph
 
     surgery = Surgery(trained("vgg16_cifar", "dense", 0.125), torch.randn(1, 3, 32, 32, dtype=torch.float64))
     right = Graph.remove

@@ -17,7 +17,7 @@ from hetconv.lab.compress.sbp import (
     without_noise,
 )
 from hetconv.lab.models import create_model
-from hetconv.lab.train import Recipe
+from hetconv.lab.settings import Recipe
 from hetconv.nn import HetConv2d
 
 EXAMPLE = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))

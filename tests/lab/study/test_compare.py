@@ -6,10 +6,10 @@ import pytest
 from torch import nn
 
 from hetconv.errors import HetconvError, UsageError
-from hetconv.lab.compress import StageSettings
 from hetconv.lab.results import Epoch, Results
+from hetconv.lab.settings import Recipe, StageSettings
 from hetconv.lab.study import CompareProgress, Store, compare
-from hetconv.lab.train import Recipe
+from hetconv.lab.variant import parse_variants
 
 from .tiny import TINY
 
@@ -86,7 +86,7 @@ def test_stopped_anywhere_it_goes_on_to_the_same_results(
 
 
 def test_variants_and_seeds_may_be_added(undisturbed: tuple[Results, Path], tmp_path: Path) -> None:
-    first = replace(SMALL, variants=("dense",), seeds=(0,))
+    first = replace(SMALL, variants=parse_variants("dense"), seeds=(0,))
     compare(first, tmp_path)
     watch = Watch()
     results = compare(SMALL, tmp_path, watch)
@@ -95,8 +95,8 @@ def test_variants_and_seeds_may_be_added(undisturbed: tuple[Results, Path], tmp_
 
 
 def test_what_is_added_joins_what_is_there(undisturbed: tuple[Results, Path], tmp_path: Path) -> None:
-    compare(replace(SMALL, variants=("dense",), seeds=(0,)), tmp_path)
-    results = compare(replace(SMALL, variants=("het-p4",), seeds=(1,)), tmp_path)
+    compare(replace(SMALL, variants=parse_variants("dense"), seeds=(0,)), tmp_path)
+    results = compare(replace(SMALL, variants=parse_variants("het-p4"), seeds=(1,)), tmp_path)
     assert [(run.variant, run.seed) for run in results.runs] == [("dense", 0), ("het-p4", 1)]
     assert [cost.variant for cost in results.costs] == ["dense", "het-p4"]
 
@@ -109,7 +109,7 @@ def test_a_network_that_cannot_be_deployed_is_timed_as_it_is(
         raise error
 
     monkeypatch.setattr("hetconv.lab.study.costs.deploy", refused)
-    one = replace(SMALL, variants=("dense",), seeds=(0,), recipe=Recipe(epochs=1, batch_size=32))
+    one = replace(SMALL, variants=parse_variants("dense"), seeds=(0,), recipe=Recipe(epochs=1, batch_size=32))
     (cost,) = compare(one, tmp_path).costs
     assert cost.not_deployed == str(error)
     assert cost.eager is None
@@ -117,7 +117,7 @@ def test_a_network_that_cannot_be_deployed_is_timed_as_it_is(
 
 
 def test_another_batch_is_measured_anew(undisturbed: tuple[Results, Path], tmp_path: Path) -> None:
-    first = replace(SMALL, variants=("dense",), seeds=(0,))
+    first = replace(SMALL, variants=parse_variants("dense"), seeds=(0,))
     compare(first, tmp_path)
     assert compare(replace(first, latency_batch=2), tmp_path).circumstances.batch_size == 2
 
@@ -156,9 +156,8 @@ def test_a_folder_that_another_process_keeps_is_named(tmp_path: Path) -> None:
     "wrong",
     [
         {"variants": ()},
-        {"variants": ("dense", "dense")},
+        {"variants": parse_variants("dense,dense")},
         {"seeds": ()},
-        {"variants": ("het",)},
         {"latency_batch": 0},
         {"seeds": (2**63,)},
         {"seeds": (-1,)},
@@ -192,14 +191,19 @@ def test_nothing_is_written_for_an_unknown_network(tmp_path: Path) -> None:
 
 
 COMPRESSED = replace(
-    SMALL, network="vgg16_cifar", width=0.125, variants=("dense", "l1-50"), seeds=(0,), stages=StageSettings()
+    SMALL,
+    network="vgg16_cifar",
+    width=0.125,
+    variants=parse_variants("dense,l1-50"),
+    seeds=(0,),
+    stages=StageSettings(),
 )
 
 
 def test_compressed_variants_share_the_training_of_their_base(tmp_path: Path) -> None:
     """In whichever order they are named, the base is trained first, and once."""
     watch = Watch()
-    backwards = replace(COMPRESSED, variants=("l1-50", "dense"))
+    backwards = replace(COMPRESSED, variants=parse_variants("l1-50,dense"))
     results = compare(backwards, tmp_path, watch)
     pruned, dense = results.runs
     assert watch.epochs == [1, 2, 1]
@@ -220,6 +224,7 @@ def test_a_stopped_compression_goes_on(tmp_path: Path) -> None:
     assert len(results.costs) == 2
 
 
-def test_a_wrong_method_is_refused_before_anything() -> None:
+def test_a_wrong_method_is_refused_before_anything(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="l1-100: share=1 must be above 0 and below 1"):
-        replace(COMPRESSED, variants=("dense", "l1-100"))
+        compare(replace(COMPRESSED, variants=parse_variants("dense,l1-100")), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from hetconv.errors import HetconvError, UsageError
+from hetconv.lab.settings import parse_definition
 from hetconv.lab.study import Team, join_study, open_study, statuses, world_size
 from hetconv.lab.study.team import together
-from hetconv.lab.study.toml import parse_definition
 
 TINY = """
 name = "tiny"

@@ -11,12 +11,13 @@ from hetconv.cli import run
 from hetconv.errors import UsageError
 from hetconv.lab.models import create_model
 from hetconv.lab.results import SensitivityResults
-from hetconv.lab.study.probing import Probing, probe
-from hetconv.lab.train import Recipe
+from hetconv.lab.settings import Probing, Recipe
+from hetconv.lab.study.probing import probe
+from hetconv.lab.variant import parse_variant
 from hetconv.records import load_record
 
 SMALL = Probing(
-    "resnet20_cifar", "dense", "digits", Recipe(epochs=1, batch_size=32), parts=(4,), shares=(0.5,),
+    recipe=Recipe(epochs=1, batch_size=32), parts=(4,), shares=(0.5,),
     layers=("stages.6.conv1",), width=0.25, train_limit=64, validation_images=40,
 )  # fmt: skip
 
@@ -60,7 +61,7 @@ def test_what_cannot_be_tried_is_found_out_before_training(tmp_path: Path) -> No
     with pytest.raises(UsageError, match="p=64 cannot be tried"):
         probe(replace(SMALL, parts=(64,)), tmp_path)
     with pytest.raises(UsageError, match=r"variant='dense-int8' is compressed after training; give 'dense'"):
-        probe(replace(SMALL, variant="dense-int8"), tmp_path)
+        probe(replace(SMALL, variant=parse_variant("dense-int8")), tmp_path)
     assert not list(tmp_path.iterdir())
 
 

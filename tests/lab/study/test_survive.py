@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from hetconv.errors import HetconvError, UsageError
-from hetconv.lab.study import Comparison, compare, engine
-from hetconv.lab.study.definition import definition_of
-from hetconv.lab.train import Recipe
+from hetconv.lab.settings import Comparison, Recipe, definition_of
+from hetconv.lab.study import compare, study_folder
+from hetconv.lab.variant import parse_variants
 
 from .tiny import COMPRESSED, EPOCHS, TINY, Watch, begin_and_cut_off, files, outcome
 
@@ -121,7 +121,7 @@ def test_records_alone_are_a_study(trained: Any, tmp_path: Path) -> None:
 def test_a_finished_run_without_weights_is_trained_again_where_they_are_wanted(
     tmp_path: Path, spoil: Callable[[Path], None]
 ) -> None:
-    one = replace(TINY, variants=("dense",))
+    one = replace(TINY, variants=parse_variants("dense"))
     first = outcome(compare(one, tmp_path), tmp_path)
     spoil(tmp_path / ENDED[0])
     watch = Watch()
@@ -226,15 +226,15 @@ def test_another_definition_in_the_folder_changes_nothing_there(
 ) -> None:
     before = {name: (copy / name).read_bytes() for name in files(copy)}
     with pytest.raises(UsageError, match=rf"{message}.*Give another folder"):
-        compare(replace(other, variants=("dense", "het-p2"), seeds=(0, 7)), copy)
+        compare(replace(other, variants=parse_variants("dense,het-p2"), seeds=(0, 7)), copy)
     assert {name: (copy / name).read_bytes() for name in files(copy)} == before
 
 
 def test_another_study_of_the_same_networks_changes_nothing_there(copy: Path) -> None:
     before = {name: (copy / name).read_bytes() for name in files(copy)}
-    other = replace(definition_of(replace(TINY, variants=("dense", "het-p2"), seeds=(0, 7))), name="another")
+    other = replace(definition_of(replace(TINY, variants=parse_variants("dense,het-p2"), seeds=(0, 7))), name="another")
     with pytest.raises(UsageError, match=r"holds the study .*, not 'another'\. Give another folder with --out"):
-        engine.open_study(other, copy)
+        study_folder.open_study(other, copy)
     assert {name: (copy / name).read_bytes() for name in files(copy)} == before
 
 
@@ -242,7 +242,7 @@ def test_two_definitions_at_once_in_one_folder(tmp_path: Path, trained: Any) -> 
     """Whichever comes first has the folder; the other is refused, and the first ends as ever."""
     other = replace(TINY, recipe=Recipe(epochs=EPOCHS + 1, batch_size=32))
     with ThreadPoolExecutor(2) as pool:
-        opened = [pool.submit(engine.open_study, definition_of(asked), tmp_path) for asked in (TINY, other)]
+        opened = [pool.submit(study_folder.open_study, definition_of(asked), tmp_path) for asked in (TINY, other)]
     refused = [future.exception() for future in opened]
     assert [error is None for error in refused].count(True) == 1
     first = next(future for future in opened if future.exception() is None).result()

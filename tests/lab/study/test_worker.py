@@ -4,16 +4,22 @@ from pathlib import Path
 from typing import Any, cast
 
 from hetconv.lab.results import Run
+from hetconv.lab.settings import RunKey
 from hetconv.lab.study import CompareProgress, Store
 from hetconv.lab.study.attempts import FRUITLESS, LEASE, Lease
-from hetconv.lab.study.definition import RunKey
 from hetconv.lab.study.network_study import NetworkStudy
 from hetconv.lab.study.owner import Owner, this_process
 from hetconv.lab.study.worker import Worker
+from hetconv.lab.variant import parse_variant
 from hetconv.records import save_record
 
-BASE, OTHER = RunKey("net", "dense", 0), RunKey("net", "het-p4-l1-50", 0)
-COMPRESSED = (RunKey("net", "l1-50", 0), RunKey("net", "l1-30", 0))
+
+def key(variant: str, seed: int = 0) -> RunKey:
+    return RunKey("net", parse_variant(variant), seed)
+
+
+BASE, OTHER = key("dense"), key("het-p4-l1-50")
+COMPRESSED = (key("l1-50"), key("l1-30"))
 
 
 class Notes(CompareProgress):
@@ -35,11 +41,11 @@ def take(one: Worker) -> RunKey | None:
 
 
 def end(folder: Path, key: RunKey, state: Any = "done") -> None:
-    save_record(Run(key.variant, key.seed, state), Store(folder).run(key.variant, key.seed).record)
+    save_record(Run(key.variant.spec, key.seed, state), Store(folder).run(key.variant.spec, key.seed).record)
 
 
 def test_runs_are_taken_in_order_and_each_by_one(tmp_path: Path) -> None:
-    keys = tuple(RunKey("net", variant, seed) for seed in (0, 1) for variant in ("dense", "het-p4"))
+    keys = tuple(key(variant, seed) for seed in (0, 1) for variant in ("dense", "het-p4"))
     one, two = worker(tmp_path, keys), worker(tmp_path, keys)
     assert [take(one), take(two), take(one), take(two), take(one)] == [*keys, None]
 

@@ -10,12 +10,12 @@ import pytest
 from safetensors.numpy import load_file
 from torch import nn
 
-from hetconv.lab.compress import StageSettings
 from hetconv.lab.results import Epoch, Results
-from hetconv.lab.study import CompareProgress, Comparison, compare
+from hetconv.lab.settings import Comparison, Recipe, StageSettings
+from hetconv.lab.study import CompareProgress, compare
 from hetconv.lab.study.attempts import Attempt
 from hetconv.lab.study.owner import this_process
-from hetconv.lab.train import Recipe
+from hetconv.lab.variant import parse_variants
 
 
 def network(num_classes: int) -> nn.Module:
@@ -29,10 +29,10 @@ NETWORKS = "tiny_networks"
 """The module under which a test makes this one importable."""
 EPOCHS = 3
 TINY = Comparison(
-    f"{NETWORKS}:network", ("dense", "het-p4"), (0,), "digits", Recipe(epochs=EPOCHS, batch_size=32), train_limit=64,
-    latency_samples=1, stages=StageSettings(retrain_epochs=2),
+    network=f"{NETWORKS}:network", variants=parse_variants("dense,het-p4"), train_limit=64, latency_samples=1,
+    recipe=Recipe(epochs=EPOCHS, batch_size=32), stages=StageSettings(retrain_epochs=2),
 )  # fmt: skip
-COMPRESSED = replace(TINY, variants=("dense", "l1-50"))
+COMPRESSED = replace(TINY, variants=parse_variants("dense,l1-50"))
 
 
 class CutOffError(Exception):

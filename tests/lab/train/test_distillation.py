@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from hetconv.errors import UsageError
 from hetconv.lab.results import Epoch
-from hetconv.lab.train import Data, Distillation, Progress, Recipe, load_data, train
+from hetconv.lab.settings import Recipe
+from hetconv.lab.train import Data, Distillation, Progress, load_data, train
 from hetconv.lab.train.images import TensorSplit
 
 RECIPE = Recipe(epochs=2, batch_size=50)

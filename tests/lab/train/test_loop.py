@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from hetconv.errors import DamagedFileError, HetconvError, NotFiniteError, UsageError
 from hetconv.lab.models import create_model
 from hetconv.lab.results import Epoch
-from hetconv.lab.train import Data, Objective, Progress, Recipe, load_data, train
+from hetconv.lab.settings import Recipe
+from hetconv.lab.train import Data, Objective, Progress, load_data, train
 from hetconv.lab.train.checkpoint import load_checkpoint, previous, read_header, save_checkpoint
 from hetconv.lab.train.loop import _logits_of_views
 

@@ -4,7 +4,8 @@ import pytest
 from torch import nn
 
 from hetconv.lab.results import Epoch
-from hetconv.lab.train import Progress, Recipe, load_data, train
+from hetconv.lab.settings import Recipe
+from hetconv.lab.train import Progress, load_data, train
 from hetconv.lab.train.checkpoint import previous, read_header
 from hetconv.lab.train.pace import LONGEST_S, Pace
 

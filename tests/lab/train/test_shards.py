@@ -9,7 +9,8 @@ from torch.utils.data import DataLoader
 
 from hetconv.cli import run
 from hetconv.errors import UsageError
-from hetconv.lab.train import Data, Recipe, load_data, train
+from hetconv.lab.settings import Recipe
+from hetconv.lab.train import Data, load_data, train
 from hetconv.lab.train.share import Share
 from hetconv.lab.train.write_shards import write_shards
 

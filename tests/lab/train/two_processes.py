@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from hetconv.lab.models import create_model
-from hetconv.lab.train import Recipe, load_data, train
+from hetconv.lab.settings import Recipe
+from hetconv.lab.train import load_data, train
 from hetconv.lab.train.sync_norm import synchronized
 
 

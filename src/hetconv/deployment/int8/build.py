@@ -10,16 +10,16 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Node
 
-from hetconv.deployment import record
+from hetconv.deployment import example_calls
 from hetconv.deployment.fold import fold_batch_norms
+from hetconv.deployment.graph_convolutions import Site, find_sites
 from hetconv.deployment.int8.lower import Int8Lowering, Layers, chain_nodes, find_layers
-from hetconv.deployment.int8.network import Int8Network
+from hetconv.deployment.int8.module import Int8Network
 from hetconv.deployment.int8.ranges import METHODS, Method, Observed, affine_of, observe
 from hetconv.deployment.prepare import captured_values
 from hetconv.deployment.report import Int8Choice
 from hetconv.deployment.shapes import find_shapes, shapes_of
 from hetconv.deployment.simplify import fold_dimensions
-from hetconv.deployment.sites import Site, find_sites
 from hetconv.errors import HetconvError, UsageError
 from hetconv.graph.captured import Captured, evaluate
 from hetconv.graph.tracing import CaptureError
@@ -83,7 +83,7 @@ def build(model: nn.Module, args: tuple[Any, ...], calibration: Tensor | None) -
 
 
 def _graph(model: nn.Module, args: tuple[Any, ...]) -> tuple[Captured, list[Site]]:
-    signature = record.signatures(model, args).get(model)
+    signature = example_calls.signatures(model, args).get(model)
     if not args or not hasattr(signature, "structure"):
         raise NotInt8Error(f"it cannot be captured whole: {signature}")
     try:

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.fx import Node
 
 from hetconv.deployment.fuse import Chain, find_chain
+from hetconv.deployment.graph_convolutions import Layer, Site, layer_of, natural_weights
 from hetconv.deployment.int8.ranges import Observed
 from hetconv.deployment.shapes import shapes_of
-from hetconv.deployment.sites import Layer, Site, layer_of, natural_weights
 from hetconv.deployment.steps import OPERATIONS, Known, Lowering, NotAStepError
 from hetconv.graph.calls import activation, called
 from hetconv.graph.captured import Captured, call

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from hetconv.deployment.int8.network import Int8Network
+from hetconv.deployment.int8.module import Int8Network
 from hetconv.ops.network import Int8Weights, Step
 from hetconv.pattern import Arrangement, HetPattern
 from hetconv.records import Record

@@ -26,7 +26,8 @@ from hetconv.files import write_atomically
 from hetconv.lab.adapting.course_record import Course, Step
 from hetconv.lab.adapting.course_report import course_markdown
 from hetconv.lab.inference import evaluate
-from hetconv.lab.train import Data, Distillation, Progress, Recipe, train
+from hetconv.lab.settings import Recipe
+from hetconv.lab.train import Data, Distillation, Progress, train
 from hetconv.lab.train.checkpoint import load_checkpoint, read_header, save_checkpoint
 from hetconv.lab.train.shards import ShardSplit
 from hetconv.records import load_record, save_record

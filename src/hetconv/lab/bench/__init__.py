@@ -1,7 +1,7 @@
 """The same network, dense and with HetConv layers, in the runtimes that people have: one table, measured in turns."""
 
 from hetconv.lab.bench.measure import Bench, bench, bench_in_turns
-from hetconv.lab.bench.network import Network
+from hetconv.lab.bench.measured_network import Network
 from hetconv.lab.bench.registry import RUNNERS, Runner
 
 __all__ = ["RUNNERS", "Bench", "Network", "Runner", "bench", "bench_in_turns"]

@@ -22,7 +22,7 @@ from hetconv.errors import HetconvError, UsageError
 from hetconv.export.verify import compare, reference
 from hetconv.foreign import describe_error
 from hetconv.graph.equality import Reference
-from hetconv.lab.bench.network import Network
+from hetconv.lab.bench.measured_network import Network
 from hetconv.lab.bench.process import Worker, prepared
 from hetconv.lab.bench.registry import RUNNERS, Runner, find_runner
 from hetconv.lab.results import BenchEntry, BenchResults

@@ -12,7 +12,7 @@ from hetconv.lab.compress.remove import FilterGroup, Surgery
 from hetconv.lab.compress.result import CompressedModel
 from hetconv.lab.compress.sbp import Bayesian
 from hetconv.lab.compress.sensitivity import plan_probes, sensitivity
-from hetconv.lab.compress.spec import StageSettings, parse_method
+from hetconv.lab.compress.spec import parse_method, preparation, retraining
 
 __all__ = [
     "L1",
@@ -25,12 +25,13 @@ __all__ = [
     "FloatOnnx",
     "Int8",
     "Method",
-    "StageSettings",
     "Surgery",
     "Training",
     "compress",
     "parse_method",
     "plan_probes",
+    "preparation",
+    "retraining",
     "sensitivity",
     "sparse",
 ]

@@ -14,7 +14,8 @@ from hetconv.lab.compress.method import Method
 from hetconv.lab.compress.private import keep_by_share, private_groups, remove, shares_by_name
 from hetconv.lab.compress.remove import FilterGroup, Surgery
 from hetconv.lab.results import LayerChange
-from hetconv.lab.train import Objective, Recipe
+from hetconv.lab.settings import Recipe
+from hetconv.lab.train import Objective
 
 SMALLEST = 1e-30
 """Norms below count as this much, so that their logarithm is finite."""

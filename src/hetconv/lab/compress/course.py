@@ -18,7 +18,8 @@ from hetconv.lab.compress.method import Method
 from hetconv.lab.compress.result import CompressedModel
 from hetconv.lab.compress.runtime_network import RuntimeNetwork
 from hetconv.lab.results import Compression, LayerChange, Stage
-from hetconv.lab.train import Data, Objective, Progress, Recipe, train
+from hetconv.lab.settings import Recipe
+from hetconv.lab.train import Data, Objective, Progress, train
 from hetconv.lab.train.loop import EVALUATION_BATCH, evaluate
 
 

@@ -13,7 +13,8 @@ from hetconv.lab.compress.method import Method
 from hetconv.lab.compress.private import keep_by_share, remove
 from hetconv.lab.compress.remove import FilterGroup, Surgery
 from hetconv.lab.results import LayerChange
-from hetconv.lab.train import Objective, Recipe
+from hetconv.lab.settings import Recipe
+from hetconv.lab.train import Objective
 
 
 @dataclass(frozen=True)

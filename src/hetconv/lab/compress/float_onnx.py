@@ -13,7 +13,8 @@ from hetconv.export import export_onnx
 from hetconv.lab.compress.int8 import calibration
 from hetconv.lab.compress.method import Method
 from hetconv.lab.compress.runtime_network import RuntimeNetwork
-from hetconv.lab.train import Data, Recipe
+from hetconv.lab.settings import Recipe
+from hetconv.lab.train import Data
 from hetconv.runtimes import require
 
 

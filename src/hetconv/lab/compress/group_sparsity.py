@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hetconv.errors import UsageError
-from hetconv.lab.compress.graph import Reading
+from hetconv.lab.compress.dependency_graph import Reading
 from hetconv.lab.compress.remove import Surgery
 from hetconv.lab.train import Objective
 from hetconv.nn import HetConv2d

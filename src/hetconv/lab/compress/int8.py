@@ -13,7 +13,8 @@ from hetconv.errors import UsageError
 from hetconv.export import export_onnx
 from hetconv.lab.compress.method import Method
 from hetconv.lab.compress.runtime_network import RuntimeNetwork
-from hetconv.lab.train import Data, Recipe
+from hetconv.lab.settings import Recipe
+from hetconv.lab.train import Data
 from hetconv.quantize import quantize_onnx
 from hetconv.runtimes import require
 

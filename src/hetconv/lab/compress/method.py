@@ -8,7 +8,8 @@ from math import ceil
 from torch import Tensor, nn
 
 from hetconv.lab.results import LayerChange
-from hetconv.lab.train import Data, Objective, Recipe
+from hetconv.lab.settings import Recipe
+from hetconv.lab.train import Data, Objective
 
 FINE_TUNING_RATE = 0.01
 """Learning rate of retraining over that of training: Li et al.'s 1e-3 after 0.1."""

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from hetconv.errors import HetconvError, UsageError
 from hetconv.lab.compress.dense_twin import Het, dense_twin, restore_
+from hetconv.lab.compress.dependency_graph import Coupled, Graph
 from hetconv.lab.compress.filters import Parts, laid_out
-from hetconv.lab.compress.graph import Coupled, Graph
 
 EQUALITY_BUDGET = 1e-9
 """How far the smaller network may be from the masked one in float64, over the largest output: sums of other order."""

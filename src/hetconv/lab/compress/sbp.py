@@ -17,7 +17,8 @@ from hetconv.lab.compress.method import Method
 from hetconv.lab.compress.private import private_groups, remove
 from hetconv.lab.compress.remove import FilterGroup, Surgery
 from hetconv.lab.results import LayerChange
-from hetconv.lab.train import Objective, Recipe
+from hetconv.lab.settings import Recipe
+from hetconv.lab.train import Objective
 from hetconv.nn import HetConv2d
 
 START_LOG_SIGMA = -5.0

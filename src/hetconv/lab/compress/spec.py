@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from hetconv.errors import UsageError
 from hetconv.lab.compress.afp import AutoBalanced
@@ -16,7 +15,7 @@ from hetconv.lab.compress.int8 import Int8
 from hetconv.lab.compress.l1 import L1
 from hetconv.lab.compress.method import Method
 from hetconv.lab.compress.sbp import Bayesian
-from hetconv.lab.train import Recipe
+from hetconv.lab.settings import Recipe, StageSettings
 
 GRAMMAR = "l1-<%>, l1-a, l1-b, afp-<%>, sbp, sbpa, connection-<%>, depgraph-<%>, depgraph-sparse-<%>, int8 or onnx"
 BY_SHARE: dict[str, Callable[[float], Method]] = {
@@ -60,32 +59,14 @@ def parse_method(text: str) -> Method:
         raise UsageError(f"{text}: {error}") from error
 
 
-@dataclass(frozen=True)
-class StageSettings:
-    """What is changed of the stages after the first; None leaves what the method's paper does.
+def preparation(method: Method, recipe: Recipe, stages: StageSettings) -> Recipe | None:
+    """How the method's own training is done after one by `recipe`; None if it has none."""
+    return _changed(method.preparation(recipe), recipe, stages.prepare_epochs, stages.prepare_lr)
 
-    A stage whose learning rate is given follows the schedule of the first stage, without warm-up.
 
-    Raises:
-        UsageError: a value is out of its range.
-    """
-
-    retrain_epochs: int | None = None
-    retrain_lr: float | None = None
-    prepare_epochs: int | None = None
-    prepare_lr: float | None = None
-
-    def __post_init__(self) -> None:
-        for name, lowest in (("retrain_epochs", 1), ("retrain_lr", 0), ("prepare_epochs", 1), ("prepare_lr", 0)):
-            value = getattr(self, name)
-            if value is not None and not lowest <= value < math.inf:
-                raise UsageError(f"{name}={value} must be at least {lowest}")
-
-    def retraining(self, method: Method, recipe: Recipe) -> Recipe | None:
-        return _changed(method.retraining(recipe), recipe, self.retrain_epochs, self.retrain_lr)
-
-    def preparation(self, method: Method, recipe: Recipe) -> Recipe | None:
-        return _changed(method.preparation(recipe), recipe, self.prepare_epochs, self.prepare_lr)
+def retraining(method: Method, recipe: Recipe, stages: StageSettings) -> Recipe | None:
+    """How the pruned network is trained again; None if it is not."""
+    return _changed(method.retraining(recipe), recipe, stages.retrain_epochs, stages.retrain_lr)
 
 
 def _changed(own: Recipe | None, recipe: Recipe, epochs: int | None, learning_rate: float | None) -> Recipe | None:

@@ -1,6 +1,5 @@
-"""Networks, and the variants of their layers."""
+"""Networks by name, with each kind of layer."""
 
 from hetconv.lab.models.registry import create_model, input_size_of
-from hetconv.lab.models.variant import Variant, parse_variant
 
-__all__ = ["Variant", "create_model", "input_size_of", "parse_variant"]
+__all__ = ["create_model", "input_size_of"]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hetconv.lab.models.layers import Layers
+from hetconv.lab.models.variant_layers import Layers
 from hetconv.nn import HetConv2d
 
 WIDTHS = (64, 256, 256)

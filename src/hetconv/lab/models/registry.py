@@ -18,11 +18,11 @@ from hetconv.convert import swap_
 from hetconv.errors import UsageError
 from hetconv.foreign import foreign
 from hetconv.lab.models.airbench import AirbenchCifar
-from hetconv.lab.models.layers import Layers
 from hetconv.lab.models.mobilenet import MobileNetV1
 from hetconv.lab.models.resnet import ResNetCifar
-from hetconv.lab.models.variant import Variant, parse_variant
+from hetconv.lab.models.variant_layers import Layers
 from hetconv.lab.models.vgg import VGG16Cifar
+from hetconv.lab.variant import Variant, parse_variant
 from hetconv.nn import HetConv2d
 
 OWN_MODELS: dict[str, Callable[..., nn.Module]] = {
@@ -61,24 +61,26 @@ def starts_random(name: str) -> bool:
     return ":" not in name or name.startswith(TIMM)
 
 
-def create_model(name: str, variant: str = "dense", num_classes: int = 10, *, width: float = 1.0) -> nn.Module:
+def create_model(
+    name: str, variant: str | Variant = "dense", num_classes: int = 10, *, width: float = 1.0
+) -> nn.Module:
     """Build a network, untrained, with one kind of layer in the place of its K×K convolutions.
 
     Args:
         name: vgg16_cifar, airbench_cifar, resnet20_cifar, resnet56_cifar, mobilenet_v1, any of torchvision's networks
             (resnet50, …), the convolutional part of one (vgg16_features, …), any of timm's (timm:resnet50d, …), or
             `module:function`, which is called with `num_classes` if it takes one.
-        variant: see `hetconv.lab.models.variant.GRAMMAR`. The first convolution always stays standard. In other
+        variant: see `hetconv.lab.variant.GRAMMAR`. The first convolution always stays standard. In other
             networks than the five named, layers are swapped by `hetconv.convert`'s rules.
         width: the five own networks' channels times this.
 
     Raises:
         UsageError: a name or variant is unknown, or the network has no convolution to replace.
     """
-    parsed = parse_variant(variant)
+    parsed = parse_variant(variant) if isinstance(variant, str) else variant
     if parsed.method is not None:
         raise UsageError(
-            f"variant {variant!r} is {parsed.base} after training and {parsed.method}: hetconv compare and "
+            f"variant {parsed.spec!r} is {parsed.base} after training and {parsed.method}: hetconv compare and "
             f"hetconv.lab.compress make it; {parsed.base} can be built"
         )
     if not 1 <= num_classes <= MOST_CLASSES:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hetconv.lab.models.layers import Layers
+from hetconv.lab.models.variant_layers import Layers
 
 WIDTHS = (16, 32, 64)
 

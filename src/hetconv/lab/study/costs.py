@@ -12,51 +12,48 @@ from hetconv.cost import complexity, latency, layer_latencies
 from hetconv.deployment import deploy
 from hetconv.errors import HetconvError, UsageError
 from hetconv.lab.compress import CompressedModel
-from hetconv.lab.results import StudySettings, VariantCost
-from hetconv.lab.study.comparison import Comparison
-from hetconv.lab.study.compressed import compressed_run
+from hetconv.lab.results import VariantCost
+from hetconv.lab.settings import Comparison
 from hetconv.lab.study.network_study import NetworkStudy
+from hetconv.lab.study.one_run import compress_run
 from hetconv.lab.study.progress import CompareProgress
 from hetconv.lab.study.store import Costs
 from hetconv.lab.train import Progress
+from hetconv.lab.variant import DENSE, Variant
 from hetconv.records import Circumstances, Complexity
 
 DEPLOYED = "deployed "
 
 
-def known_costs(study: NetworkStudy, settings: StudySettings, progress: CompareProgress) -> Costs:
+def known_costs(study: NetworkStudy, progress: CompareProgress) -> Costs:
     """Complexity and latency of every variant that is not compressed.
 
     They are those of costs.json if it has them all, measured alike; else all are measured anew.
     """
-    comparison = replace(study.comparison, variants=settings.variants)
     kept = study.store.load_costs()
-    if kept is not None and _measured_alike(kept, comparison):
+    if kept is not None and _measured_alike(kept, study.comparison):
         return kept
-    return _measure(study, comparison, {}, progress)
+    return _measure(study, {}, progress)
 
 
-def complete_costs(study: NetworkStudy, settings: StudySettings, progress: CompareProgress) -> Costs:
+def complete_costs(study: NetworkStudy, progress: CompareProgress) -> Costs:
     """The costs with those of compressed variants, as their run from the first seed left them; where one of them is not
     known yet, all are measured once more, interleaved. One whose weights are gone is left out."""
-    costs = known_costs(study, settings, progress)
-    comparison = replace(study.comparison, variants=settings.variants, seeds=settings.seeds)
-    known = {cost.variant for cost in costs.costs}
-    if known >= {variant for variant in comparison.compressed if _is_done(study, variant, comparison.seeds[0])}:
+    costs = known_costs(study, progress)
+    known, first = {cost.variant for cost in costs.costs}, study.comparison.seeds[0]
+    if known >= {variant.spec for variant in study.comparison.compressed if _is_done(study, variant, first)}:
         return costs
-    compressed = dict(_compressed(study, comparison, progress))
-    return _measure(study, comparison, compressed, progress) if compressed.keys() - known else costs
+    compressed = dict(_compressed(study, progress))
+    return _measure(study, compressed, progress) if compressed.keys() - known else costs
 
 
-def _measure(
-    study: NetworkStudy, comparison: Comparison, compressed: Mapping[str, CompressedModel], progress: CompareProgress
-) -> Costs:
+def _measure(study: NetworkStudy, compressed: Mapping[str, CompressedModel], progress: CompareProgress) -> Costs:
     """Measure all variants that are not compressed, and these that are, and keep the costs."""
+    comparison = study.comparison
     plain = tuple(variant for variant in comparison.variants if variant not in comparison.compressed)
-    built = plain or (() if compressed else ("dense",))
-    progress.costing((*built, *compressed))
-    models = {variant: comparison.build(variant, study.data.num_classes) for variant in built}
-    dense = models.get("dense") or comparison.build("dense", study.data.num_classes)
+    models = {variant.spec: study.build(variant) for variant in plain or (() if compressed else (DENSE,))}
+    progress.costing((*models, *compressed))
+    dense = models.get(DENSE.spec) or study.build(DENSE)
     circumstances, measured = measure_costs(
         models | {variant: found.model for variant, found in compressed.items()}, dense, study.data.input_size,
         batch_size=comparison.latency_batch, samples=comparison.latency_samples,
@@ -67,19 +64,17 @@ def _measure(
     return costs
 
 
-def _compressed(
-    study: NetworkStudy, comparison: Comparison, progress: CompareProgress
-) -> Iterator[tuple[str, CompressedModel]]:
+def _compressed(study: NetworkStudy, progress: CompareProgress) -> Iterator[tuple[str, CompressedModel]]:
     """The compressed variants whose run from the first seed is done, from its checkpoints."""
-    seed = comparison.seeds[0]
-    for variant in comparison.compressed:
+    seed = study.comparison.seeds[0]
+    for variant in study.comparison.compressed:
         if not _is_done(study, variant, seed):
             continue
         torch.manual_seed(seed)
-        base = comparison.build(variant, study.data.num_classes)
-        run = compressed_run(study, variant, seed, study.store.run(variant, seed).path)
+        base = study.build(variant)
+        folder = study.store.run(variant.spec, seed).path
         try:
-            yield variant, run.compress(base, study.data, _NoTraining())
+            yield variant.spec, compress_run(study, variant, seed, folder, base, _NoTraining())
         except _WeightsGoneError:
             progress.notice(f"{variant} seed {seed}: its weights are gone, so that its time cannot be measured")
 
@@ -95,16 +90,16 @@ class _NoTraining(Progress):
         raise _WeightsGoneError
 
 
-def _is_done(study: NetworkStudy, variant: str, seed: int) -> bool:
-    run = study.store.run(variant, seed).ended()
+def _is_done(study: NetworkStudy, variant: Variant, seed: int) -> bool:
+    run = study.store.run(variant.spec, seed).ended()
     return run is not None and run.state == "done"
 
 
 def _measured_alike(costs: Costs, comparison: Comparison) -> bool:
     at, known = costs.circumstances, {cost.variant for cost in costs.costs}
     return (
-        known >= {variant for variant in comparison.variants if variant not in comparison.compressed}
-        and known <= {*comparison.variants, "dense"}
+        known >= {variant.spec for variant in comparison.variants if variant not in comparison.compressed}
+        and known <= {variant.spec for variant in (*comparison.variants, DENSE)}
         and at.batch_size == comparison.latency_batch
         and at.threads == torch.get_num_threads()
     )

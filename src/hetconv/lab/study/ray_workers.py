@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from hetconv.errors import HetconvError, UsageError
-from hetconv.lab.study.definition import RunKey, StudyDefinition
-from hetconv.lab.study.engine import join_study
+from hetconv.lab.settings import RunKey, StudyDefinition
 from hetconv.lab.study.owner import TASK
 from hetconv.lab.study.progress import CompareProgress
+from hetconv.lab.study.study_folder import join_study
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ import torch
 
 from hetconv.errors import HetconvError, NotFiniteError, UsageError
 from hetconv.lab.results import Epoch
-from hetconv.lab.study.definition import RunKey, StudyDefinition
+from hetconv.lab.settings import RunKey, StudyDefinition
+from hetconv.lab.study.network_study import NetworkOnData, data_of
 from hetconv.lab.study.one_run import TakenOverError
 from hetconv.lab.train import Progress, train
 
@@ -97,15 +98,16 @@ def follow(team: Team) -> None:
     if threads is not None:
         torch.set_num_threads(threads)
     comparisons = definition.comparisons()
-    data = next(iter(comparisons.values())).load_data()
+    data = data_of(next(iter(comparisons.values())))
     while (order := team.share()) != END:
         if not isinstance(order, RunKey):
             continue
-        comparison = comparisons[order.network]
+        network = NetworkOnData(comparisons[order.network], data)
         torch.manual_seed(order.seed)
-        model = comparison.starting_network(order.variant, data.num_classes)
+        model = network.starting_network(order.variant)
         with suppress(NotFiniteError, TakenOverError):  # the leader has seen the same, and records it
-            train(model, data, comparison.recipe, order.seed, progress=_Following(team), objective=comparison.objective)
+            recipe = network.comparison.recipe
+            train(model, data, recipe, order.seed, progress=_Following(team), objective=network.objective)
 
 
 class _Following(Progress):

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from hetconv.lab.results import Run
+from hetconv.lab.settings import RunKey
 from hetconv.lab.study.attempts import FRUITLESS, Attempt, Renewal, RunFolder, Watcher
-from hetconv.lab.study.definition import RunKey
 from hetconv.lab.study.network_study import NetworkStudy
 from hetconv.lab.study.one_run import TakenOverError, do_run
 from hetconv.lab.study.progress import CompareProgress
@@ -76,7 +76,7 @@ class Worker:
         if deaths >= FRUITLESS:
             epochs = len(attempt.progress.epochs)
             why = f"its process died {deaths} times in a row after epoch {epochs}; see what kills it (memory?)"
-            kept = attempt.publish(Run(key.variant, key.seed, "failed", (), why))
+            kept = attempt.publish(Run(key.variant.spec, key.seed, "failed", (), why))
             self.progress.notice(f"{key}: {why}")
         else:
             self.team.share(key)
@@ -103,4 +103,4 @@ class Worker:
             raise
 
     def _folder(self, key: RunKey) -> RunFolder:
-        return self.networks[key.network].store.run(key.variant, key.seed)
+        return self.networks[key.network].store.run(key.variant.spec, key.seed)

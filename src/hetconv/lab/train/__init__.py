@@ -4,6 +4,5 @@ from hetconv.lab.train.data import Data, load_data
 from hetconv.lab.train.distillation import Distillation
 from hetconv.lab.train.loop import Progress, train
 from hetconv.lab.train.objective import FromWeights, Objective
-from hetconv.lab.train.recipe import Recipe
 
-__all__ = ["Data", "Distillation", "FromWeights", "Objective", "Progress", "Recipe", "load_data", "train"]
+__all__ = ["Data", "Distillation", "FromWeights", "Objective", "Progress", "load_data", "train"]

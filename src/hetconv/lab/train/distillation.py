@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import kl_div, log_softmax
 
 from hetconv.errors import UsageError
+from hetconv.lab.settings import Recipe
 from hetconv.lab.train.objective import Objective
-from hetconv.lab.train.recipe import Recipe
 
 
 class Distillation(Objective):

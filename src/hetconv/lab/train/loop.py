@@ -20,13 +20,13 @@ from hetconv.errors import DamagedFileError, NotFiniteError, UsageError
 from hetconv.files import set_aside
 from hetconv.foreign import foreign
 from hetconv.lab.results import Epoch
+from hetconv.lab.settings import Recipe
 from hetconv.lab.train.checkpoint import load_checkpoint, previous, save_checkpoint
 from hetconv.lab.train.data import Data
 from hetconv.lab.train.lookahead import Lookahead
 from hetconv.lab.train.objective import Objective
 from hetconv.lab.train.pace import Pace
 from hetconv.lab.train.processes import accelerator_of, own_forward
-from hetconv.lab.train.recipe import Recipe
 from hetconv.lab.train.share import Share
 from hetconv.lab.train.sync_norm import synchronized
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from hetconv.lab.train.recipe import Recipe
+from hetconv.lab.settings import Recipe
 
 
 class Objective:

@@ -9,10 +9,10 @@ from torch._prims_common import suggest_memory_format
 from hetconv.ops.arguments import Geometry
 from hetconv.ops.gpu.configurations import Configuration, candidates, rows_of
 from hetconv.ops.gpu.images import blocked
+from hetconv.ops.gpu.packed_weights import pack_weights
 from hetconv.ops.gpu.product import Epilogue, convolve_into, forward_walk
 from hetconv.ops.gpu.support import device_of, multiplication
 from hetconv.ops.gpu.tuning import tuned
-from hetconv.ops.gpu.weights import pack_weights
 from hetconv.pattern import HetPattern
 
 

@@ -9,11 +9,11 @@ from torch._prims_common import suggest_memory_format
 from hetconv.ops.arguments import Geometry
 from hetconv.ops.gpu.configurations import Configuration, candidates
 from hetconv.ops.gpu.images import blocked
+from hetconv.ops.gpu.packed_weights import pack_weights
 from hetconv.ops.gpu.product import Epilogue, convolve_into, input_grad_walk
 from hetconv.ops.gpu.rows import PackedRows
 from hetconv.ops.gpu.support import device_of, multiplication
 from hetconv.ops.gpu.tuning import tuned
-from hetconv.ops.gpu.weights import pack_weights
 from hetconv.pattern import HetPattern
 
 

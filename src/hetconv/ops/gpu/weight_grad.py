@@ -8,11 +8,11 @@ from torch import Tensor
 from hetconv.ops.arguments import Geometry
 from hetconv.ops.gpu.configurations import WeightGradConfiguration, weight_grad_candidates
 from hetconv.ops.gpu.images import blocked
+from hetconv.ops.gpu.packed_weights import unpack_gradients
 from hetconv.ops.gpu.product import widen
 from hetconv.ops.gpu.rows import PackedRows
 from hetconv.ops.gpu.support import LARGEST, device_of, multiplication
 from hetconv.ops.gpu.tuning import tuned
-from hetconv.ops.gpu.weights import unpack_gradients
 from hetconv.pattern import HetPattern
 
 PROGRAMS_PER_PROCESSOR = 4

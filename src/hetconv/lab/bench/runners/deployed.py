@@ -17,7 +17,7 @@ def prepare(folder: Path, threads: int) -> str:
     import torch
 
     from hetconv.deployment import deploy
-    from hetconv.lab.bench.network import Network
+    from hetconv.lab.bench.measured_network import Network
 
     network, model = Network.load(folder)
     before = torch.get_num_threads()

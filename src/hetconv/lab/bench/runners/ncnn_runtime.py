@@ -13,7 +13,7 @@ FILE = "ncnn_runtime.onnx"
 
 
 def prepare(folder: Path, threads: int) -> str:
-    from hetconv.lab.bench.forms import fastest_form
+    from hetconv.lab.bench.onnx_file import fastest_form
 
     return fastest_form(folder, FILE, load, threads, _convert)
 

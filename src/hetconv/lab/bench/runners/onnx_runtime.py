@@ -13,8 +13,8 @@ FILE = "onnx_runtime.onnx"
 
 
 def prepare(folder: Path, threads: int) -> str:
-    from hetconv.lab.bench.forms import fastest_form
-    from hetconv.lab.bench.network import Network
+    from hetconv.lab.bench.measured_network import Network
+    from hetconv.lab.bench.onnx_file import fastest_form
     from hetconv.ops import native
     from hetconv.quantize.onnx_runtime import quantize
 

@@ -15,7 +15,7 @@ def prepare(folder: Path, threads: int) -> str:
     """Export it, with every convolution or HetConv layers only on the native kernels, whichever is faster."""
     from hetconv.export.candidate import fastest
     from hetconv.export.verify import reference
-    from hetconv.lab.bench.network import Network
+    from hetconv.lab.bench.measured_network import Network
     from hetconv.runtimes import onnx_runtime_library
 
     network, model = Network.load(folder)

@@ -14,8 +14,8 @@ FILE = "open_vino.onnx"
 
 def prepare(folder: Path, threads: int) -> str:
     from hetconv.errors import HetconvError
-    from hetconv.lab.bench.forms import fastest_form
-    from hetconv.lab.bench.network import Network
+    from hetconv.lab.bench.measured_network import Network
+    from hetconv.lab.bench.onnx_file import fastest_form
     from hetconv.quantize.open_vino import quantize
     from hetconv.runtimes import why_not
 

@@ -20,7 +20,7 @@ def load(folder: Path, threads: int) -> Callable[[Any], Any]:
     import torch
     import torch._inductor.config
 
-    from hetconv.lab.bench.network import Network
+    from hetconv.lab.bench.measured_network import Network
     from hetconv.lab.bench.runners.torch_eager import FORMAT
 
     torch._inductor.config.force_disable_caches = True

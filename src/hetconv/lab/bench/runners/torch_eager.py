@@ -44,6 +44,6 @@ def load(folder: Path, threads: int) -> Callable[[Any], Any]:
 
 
 def _network(folder: Path) -> Any:
-    from hetconv.lab.bench.network import Network
+    from hetconv.lab.bench.measured_network import Network
 
     return Network.load(folder)

@@ -3,9 +3,8 @@ import pytest
 from hetconv.errors import UsageError, WrongFileError
 from hetconv.lab.models import create_model
 from hetconv.lab.results import Claim
-from hetconv.lab.study import load_definition, shipped
-from hetconv.lab.study.toml import parse_definition
-from hetconv.lab.train import Recipe
+from hetconv.lab.settings import Recipe, load_definition, parse_definition, shipped
+from hetconv.lab.variant import parse_variants
 
 WHOLE = """
 name = "mine"
@@ -30,11 +29,10 @@ margin = 1
 
 def test_a_whole_file() -> None:
     study = parse_definition(WHOLE, "mine.toml")
-    assert (study.name, study.variants, study.seeds) == ("mine", ("dense", "het-p4"), (0, 1))
-    assert study.recipes["fast"].recipe == Recipe(epochs=3, learning_rate=1.0)
-    assert study.recipes["fast"].source == "here"
+    assert (study.name, study.variants, study.seeds) == ("mine", parse_variants("dense,het-p4"), (0, 1))
+    assert study.recipes["fast"] == Recipe(epochs=3, learning_rate=1.0, source="here")
     assert study.claims == (Claim("kept", "it is kept", "het-p4", "kept", margin=1.0),)
-    assert study.comparison("resnet20_cifar").recipe.epochs == 3
+    assert study.comparisons()["resnet20_cifar"].recipe.epochs == 3
     assert study.text == WHOLE
 
 
@@ -48,12 +46,12 @@ def test_a_whole_file() -> None:
         ("seeds = [0, 1]", "seeds = [0, 0]", "seeds='0,0' must name at least one, and each only once"),
         ("seeds = [0, 1]", "seeds = [-1]", "seeds='-1' must be 0 or more"),
         ('data = "digits"', 'dta = "digits"', "dta is no key of a study; did you mean data?"),
-        ('"het-p4"]', '"het-4"]', "unknown variant 'het-4' (did you mean het-p4?)"),
+        ('"het-p4"]', '"het-4"]', "variants.1: unknown variant 'het-4' (did you mean het-p4?)"),
         ('recipe = "fast"', 'recipe = "slow"', "recipe='slow' must be one of fast"),
         ("epochs = 3", "epoch = 3", "recipes.fast.epoch is no key of a study; did you mean epochs?"),
-        ("epochs = 3", "epochs = 0", "recipes.fast.epochs=0 must be at least 1"),
+        ("epochs = 3", "epochs = 0", "recipes.fast: epochs=0 must be at least 1"),
         ("epochs = 3", 'epochs = "3"', "recipes.fast.epochs='3' must be a valid integer"),
-        ('source = "here"', "source = 3", "recipes.fast.source=3 must be a text"),
+        ('source = "here"', "source = 3", "recipes.fast.source=3 must be a valid string"),
         ("[recipes.fast]", "[recipe2.fast]", "recipes is missing"),
         (
             'relation = "kept"',
@@ -64,6 +62,10 @@ def test_a_whole_file() -> None:
         ("margin = 1", "margin = -1", "claim 'kept': margin=-1.0 must be 0 or more percentage points"),
         ("width = 1", "workers = 0", "workers=0 must be at least 1"),
         ("width = 1", "width = = 1", "is not TOML"),
+        ("width = 1", 'text = "mine"', "text is no key of a study"),
+        ("width = 1", "image_size = 4", "image_size=4 must be at least 8 and at most 16384"),
+        ("width = 1", "stages = 4", "stages=4 must be a table"),
+        ("width = 1", "stages.retrain_epoch = 4", "stages.retrain_epoch is no key of a study; did you mean"),
     ],
 )
 def test_each_wrong_key_or_value_is_one_clear_line(old: str, new: str, line: str) -> None:
@@ -104,6 +106,6 @@ def test_shipped_studies_are_whole(name: str) -> None:
 
 
 def test_the_papers_table_is_whole() -> None:
-    variants = set(load_definition("cifar10-table1").variants)
+    variants = set(map(str, load_definition("cifar10-table1").variants))
     assert {"dense", *(f"het-p{p}" for p in (2, 4, 8, 16, 32, 64)), "het-pc", "gwc4-pwc", "dwc-pwc"} <= variants
     assert {"het-p4-se", "het-p8-se", "het-p64-se"} <= variants

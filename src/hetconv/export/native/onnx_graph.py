@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from hetconv.export.native.channels_last import make_channels_last_
 from hetconv.export.native.convolutions import take_convolutions_
 from hetconv.export.native.form import DOMAIN, VERSION
 from hetconv.export.native.fuse import fuse_, is_layer
-from hetconv.export.native.layout import make_channels_last_
 
 
 @dataclass(frozen=True)

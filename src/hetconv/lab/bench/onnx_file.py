@@ -10,14 +10,14 @@ from torch import nn
 
 from hetconv.clock import medians_in_turns, wall
 from hetconv.errors import HetconvError, UsageError
+from hetconv.export.fastest_forms import mixed, slow_forms, summary
 from hetconv.export.forms import AnyForm, Mixed, forms_to_try
-from hetconv.export.layers import mixed, slow_forms, summary
 from hetconv.export.onnx_model import to_onnx
 from hetconv.export.prepare import prepare
 from hetconv.export.verify import compare, reference
 from hetconv.foreign import describe_error
-from hetconv.lab.bench.layers import timed_layers
-from hetconv.lab.bench.network import Network
+from hetconv.lab.bench.measured_network import Network
+from hetconv.lab.bench.single_layers import timed_layers
 
 Load = Callable[[Path, int], Callable[[Any], Any]]
 

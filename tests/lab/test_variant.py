@@ -1,7 +1,7 @@
 import pytest
 
 from hetconv.errors import UsageError
-from hetconv.lab.models.variant import Variant, parse_variant
+from hetconv.lab.variant import Variant, parse_variant
 
 PARSED = {
     "dense": Variant("dense", "dense"),

@@ -11,7 +11,7 @@ from torch import nn
 from hetconv import HetConv2d
 from hetconv.errors import HetconvError
 from hetconv.export import candidate
-from hetconv.export.layers import LayerForm, choose, layer_kinds, slow_forms
+from hetconv.export.fastest_forms import LayerForm, choose, layer_kinds, slow_forms
 from hetconv.runtimes import open_session
 
 from .networks import image, small

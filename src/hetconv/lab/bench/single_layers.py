@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from hetconv.export.fastest_forms import Kind, LayerForm, choose, layer_kinds
 from hetconv.export.forms import Form
-from hetconv.export.layers import Kind, LayerForm, choose, layer_kinds
 
 KINDS = "layers.json"
 

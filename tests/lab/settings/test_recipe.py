@@ -1,7 +1,7 @@
 import pytest
 
 from hetconv.errors import UsageError
-from hetconv.lab.train import Recipe
+from hetconv.lab.settings import Recipe
 
 
 def test_cosine_rises_and_falls() -> None:

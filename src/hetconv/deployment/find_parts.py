@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hetconv.deployment import record
+from hetconv.deployment import example_calls
 from hetconv.deployment.check import check_part
 from hetconv.deployment.choose import AllNative, Chooser, call_is_faster
-from hetconv.deployment.part import DeployedPart
+from hetconv.deployment.deployed_part import DeployedPart
 from hetconv.deployment.prepare import Prepared, captured_values, prepare
 from hetconv.deployment.report import CheckedPart, NotCaptured, PlannedPart
 from hetconv.deployment.signature import Signature
@@ -72,7 +72,7 @@ class Finder:
         """
         self.measured = measured
         self.model, self.args, self.chooser, self.refused, self.right = model, args, chooser, refused, right
-        self.calls = record.signatures(model, self.args)
+        self.calls = example_calls.signatures(model, self.args)
         self.left: list[NotCaptured] = []
         self._seen: set[nn.Module] = set()
         self.names: dict[nn.Module, list[str]] = {}
@@ -84,7 +84,7 @@ class Finder:
         found: list[Part] = []
         candidates = list(self._candidates(self.model))
         while candidates:
-            given = record.inputs(self.model, self.args, [one.module for one in candidates])
+            given = example_calls.inputs(self.model, self.args, [one.module for one in candidates])
             again: list[_Candidate] = []
             for one in candidates:
                 try:

@@ -6,7 +6,7 @@ import warnings
 
 from torch import nn
 
-from hetconv.lab.models.variant import Variant
+from hetconv.lab.variant import Variant
 from hetconv.nn import GroupwisePointwise, HetConv2d, PaddingMode, SqueezeExcitation
 from hetconv.pattern import largest_valid_p
 

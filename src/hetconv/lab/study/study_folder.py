@@ -12,10 +12,9 @@ import torch
 from hetconv.errors import DamagedFileError, UsageError
 from hetconv.files import remove_leftovers
 from hetconv.lab.results import Results, StudyResults, StudySettings
-from hetconv.lab.study.comparison import Comparison
+from hetconv.lab.settings import Comparison, RunKey, StudyDefinition, definition_of
 from hetconv.lab.study.costs import complete_costs, known_costs
-from hetconv.lab.study.definition import RunKey, StudyDefinition, definition_of
-from hetconv.lab.study.network_study import NetworkStudy
+from hetconv.lab.study.network_study import NetworkStudy, data_of
 from hetconv.lab.study.owner import Owner
 from hetconv.lab.study.progress import CompareProgress
 from hetconv.lab.study.store import Costs, Store, keep_silent, union
@@ -64,9 +63,9 @@ class Study:
         keys = self.definition.run_keys() if only is None else (only,)
         for key in keys:
             network = self.networks[key.network]
-            if network.store.run(key.variant, key.seed).has_ended():
+            if network.store.run(key.variant.spec, key.seed).has_ended():
                 epochs = network.comparison.recipe.epochs
-                self.progress.run(key.variant, key.seed, epochs, epochs)
+                self.progress.run(key.variant.spec, key.seed, epochs, epochs)
         threads = self.definition.threads if threads is None else threads
         if threads is not None:
             torch.set_num_threads(threads)
@@ -79,7 +78,7 @@ class Study:
     def reopen(self, *, failed: bool = False, without_weights: bool = False) -> None:
         """Let runs be done again: those that failed, or those whose weights are gone or damaged."""
         for key, network in self._each():
-            folder = network.store.run(key.variant, key.seed)
+            folder = network.store.run(key.variant.spec, key.seed)
             run = folder.ended()
             if run is not None and failed and run.state == "failed":
                 folder.reopen()
@@ -94,7 +93,7 @@ class Study:
         found = []
         for name, network in self.networks.items():
             with Store(self.folder, self.progress.notice).locked():
-                costs = complete_costs(network, self.settings[name], self.progress)
+                costs = complete_costs(network.holding(self.settings[name]), self.progress)
             found.append(self._network_results(name, costs))
         definition = self.definition
         results = StudyResults(
@@ -164,15 +163,15 @@ def open_study(
     """
     progress = CompareProgress() if progress is None else progress
     comparisons = definition.comparisons()
-    data = next(iter(comparisons.values())).load_data()
-    for comparison in comparisons.values():
-        comparison.check_classifies(data)
+    data = data_of(next(iter(comparisons.values())))
     root = Store(folder, progress.notice)
     networks = {
         name: NetworkStudy(comparison, data, Store(_network_folder(folder, definition, name), progress.notice))
         for name, comparison in comparisons.items()
     }
-    asked = {name: network.comparison.settings(data) for name, network in networks.items()}
+    for network in networks.values():
+        network.check()
+    asked = {name: network.settings() for name, network in networks.items()}
     with root.locked():
         if definition.threads is not None:
             torch.set_num_threads(definition.threads)
@@ -188,7 +187,7 @@ def open_study(
         for name, network in networks.items():
             _mend_runs(network.store, settings[name])
             if costs:
-                known_costs(network, settings[name], progress)
+                known_costs(network.holding(settings[name]), progress)
     return Study(definition, folder, networks, settings, progress)
 
 
@@ -224,7 +223,7 @@ def statuses(
 ) -> dict[RunKey, Status]:
     """How every run stands, from the folder alone. `notice` is told of a damaged record that was set aside."""
     return {
-        key: _status(Store(_network_folder(folder, definition, key.network), notice), key.variant, key.seed)
+        key: _status(Store(_network_folder(folder, definition, key.network), notice), key.variant.spec, key.seed)
         for key in definition.run_keys()
     }
 

@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from pydantic_core import CoreSchema, core_schema
+
 from hetconv.errors import UsageError
 from hetconv.pattern import Arrangement
 
@@ -40,7 +42,7 @@ class Variant:
     (het-pc, dwc-pwc). `squeeze_excitation` adds such a block (reduction 8) after each replaced convolution.
     `width` multiplies the channels.
     Where `method` is given, the network of the variant `base` is trained and then compressed by it
-    (`hetconv.lab.compress.parse_method`); the other fields are the base's.
+    (`hetconv.lab.compress.parse_method`); the other fields are the base's. In files and tables a variant is its spec.
     """
 
     spec: str
@@ -50,8 +52,26 @@ class Variant:
     arrangement: Arrangement = "shifted"
     squeeze_excitation: bool = False
     width: float = 1.0
-    base: str = ""
     method: str | None = None
+
+    def __str__(self) -> str:
+        return self.spec
+
+    @property
+    def base(self) -> Variant:
+        """What is trained: the variant itself where nothing is compressed after that."""
+        if self.method is None:
+            return self
+        return replace(self, spec=self.spec.removesuffix(self.method).removesuffix("-") or DENSE.spec, method=None)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, *_: Any) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(
+            parse_variant, core_schema.str_schema(), serialization=core_schema.to_string_ser_schema()
+        )
+
+
+DENSE = Variant("dense", "dense")
 
 
 def parse_variant(spec: str) -> Variant:
@@ -62,8 +82,7 @@ def parse_variant(spec: str) -> Variant:
     """
     match = _SPEC.fullmatch(spec)
     if match is None and (compressed := _COMPRESSED.fullmatch(spec)):
-        base = compressed["base"] or "dense"
-        return replace(parse_variant(base), spec=spec, base=base, method=compressed["method"])
+        return replace(parse_variant(compressed["base"] or DENSE.spec), spec=spec, method=compressed["method"])
     if match is None:
         near = difflib.get_close_matches(spec, EXAMPLES, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
@@ -77,3 +96,8 @@ def parse_variant(spec: str) -> Variant:
         return Variant(spec, "gwc-pwc", groups=int(match["groups"]), **rest)
     p = None if match["p"] == "c" else int(match["p"])
     return Variant(spec, "het", p, None, "blocked" if match["blocked"] else "shifted", **rest)
+
+
+def parse_variants(specs: str) -> tuple[Variant, ...]:
+    """Parse comma-separated specs."""
+    return tuple(map(parse_variant, specs.split(",")))

@@ -3,9 +3,9 @@
 import torch
 from torch import nn
 
-from hetconv.export.layers import Kind
-from hetconv.lab.bench import layers as module
-from hetconv.lab.bench.layers import timed_layers
+from hetconv.export.fastest_forms import Kind
+from hetconv.lab.bench import single_layers as module
+from hetconv.lab.bench.single_layers import timed_layers
 
 
 def test_layers_are_exported_once_for_all_runtimes(tmp_path, monkeypatch):

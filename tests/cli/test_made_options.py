@@ -1,0 +1,76 @@
+"""A command's options are those of its settings."""
+
+from pathlib import Path
+
+import pytest
+import typer
+
+from hetconv.cli.app import app
+from hetconv.errors import UsageError
+from hetconv.lab.settings import Comparison, Recipe, SingleRun, StageSettings
+from hetconv.lab.settings.setting import settings_of
+from hetconv.lab.variant import parse_variant, parse_variants
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What a comparison would have been made of."""
+    seen = []
+    monkeypatch.setattr("hetconv.cli.app._compare", lambda comparison, *_, **__: seen.append(comparison))
+    return seen
+
+
+def call(*arguments):
+    app(arguments, standalone_mode=False)
+
+
+def test_without_options_a_command_takes_the_defaults_of_its_settings(asked):
+    call("compare")
+    call("train", "--out", "unused")
+    assert asked == [Comparison(), SingleRun().comparison()]
+
+
+def test_every_option_reaches_its_setting(asked):
+    call(
+        "compare", "vgg16_cifar", "--variants", "dense,het-p2-l1-50", "--weights", "w", "--seeds", "3", "--lr", "0.5",
+        "--schedule", "step", "--step-epochs", "2,4", "--retrain-lr", "0.25", "--test-views", "--latency-samples", "7",
+    )  # fmt: skip
+    recipe = Recipe(learning_rate=0.5, schedule="step", step_epochs=(2, 4), test_views=True)
+    assert asked == [
+        Comparison(
+            network="vgg16_cifar", variants=parse_variants("dense,het-p2-l1-50"), weights=Path("w"), seeds=(0, 1, 2),
+            recipe=recipe, stages=StageSettings(retrain_lr=0.25), latency_samples=7,
+        )
+    ]  # fmt: skip
+
+
+def test_lists_are_text_of_which_none_is_empty_and_nothing_the_default(monkeypatch):
+    seen = []
+
+    class SeenError(Exception):
+        pass
+
+    def probe(probing, *_):
+        seen.append((probing.variant, probing.parts, probing.shares, probing.layers))
+        raise SeenError
+
+    monkeypatch.setattr("hetconv.lab.study.probing.probe", probe)
+    for given in (["--p", "2,4", "--shares", "none", "--variant", "het-p2"], ["--shares", "0.5", "--layers", "a,b"]):
+        with pytest.raises(SeenError):
+            call("sensitivity", *given)
+    assert seen == [
+        (parse_variant("het-p2"), (2, 4), (), None), (parse_variant("dense"), None, (0.5,), ("a", "b")),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["compare", "train", "sensitivity"])
+def test_every_option_says_what_it_is(name):
+    for parameter in typer.main.get_command(app).commands[name].params:
+        assert parameter.help, parameter.name
+
+
+def test_values_out_of_range_are_refused_wherever_they_come_from():
+    for name, (_, setting) in settings_of(Recipe).items():
+        if setting is not None and setting.at_least is not None:
+            with pytest.raises(UsageError, match=f"{name}=.* must be {setting.rule}"):
+                Recipe(**{name: setting.at_least - 1})
