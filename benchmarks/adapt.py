@@ -21,7 +21,7 @@ import torch
 from pages import ROOT, write_table
 from torch import nn
 
-from hetconv.adaptation import Plan, plan, refit_
+from hetconv.adaptation import Plan, refit_
 from hetconv.adaptation.plan import FORMAT, PlannedLayer
 from hetconv.adaptation.targets import DeployTarget
 from hetconv.convert import convert_, convertible
@@ -35,8 +35,6 @@ from hetconv.records import adapter
 from hetconv.table import NOTHING, Table
 from hetconv.weights import load_weights
 
-PLANNED = (1.25, 1.5, 2.0, 3.0)
-"""Speed-ups that are planned only: with three networks, twelve pairs."""
 ADAPTED = (2.0, 3.0)
 UNIFORM = (2, 4, 8, 16, 32)
 REFITTED = (2, 4)
@@ -92,8 +90,6 @@ class Bench:
         self.once(f"seed {seed}: dense accuracy", lambda: self.accuracy(dense))
         for p in REFITTED:
             self.once(f"seed {seed}: refit P{p}", lambda p=p: self.refitted(dense, p))
-        for speedup in PLANNED:
-            self.once(f"seed {seed}: plan {speedup:g}", lambda speedup=speedup: self.planned(dense, speedup))
         for speedup in ADAPTED:
             key = f"seed {seed}: adapted {speedup:g}"
             found = self.once(key, lambda speedup=speedup: self.adapted(dense, weights, seed, speedup))
@@ -109,10 +105,6 @@ class Bench:
         projected = self.accuracy(network)
         report = refit_(network, dense, self.data.first_images(IMAGES))
         return {"projected": projected, "refitted": self.accuracy(network), "output_error": report.error_after}
-
-    def planned(self, dense: nn.Module, speedup: float) -> dict[str, Any]:
-        found = plan(dense, self.example, images=self.data.first_images(500), speedup=speedup)
-        return {"asked": speedup, "measured": found.speedup, "is_met": found.is_met, "p": dict(found.p_by_name)}
 
     def adapted(self, dense: nn.Module, weights: Path, seed: int, speedup: float | None, name: str = "") -> Any:
         recipe = tuning_of(weights, self.args.epochs)
@@ -163,8 +155,6 @@ def table(found: Mapping[str, Any]) -> str:
         elif what.startswith("refit"):
             steps = f"converted {100 * value['projected']:.2f}, refitted {100 * value['refitted']:.2f}"
             rows.append((f"{seed}, {what.removeprefix('refit ')} everywhere", NOTHING, steps))
-        elif what.startswith("plan"):
-            rows.append((f"{seed}, planned for {value['asked']:g} times", f"{value['measured']:.2f}", NOTHING))
         elif what.startswith(("adapted", "P")):
             rows.append(_adapted_row(seed, what, value))
     headings = ("seed, network", "deployed, times as fast", "accuracy %, step after step")

@@ -66,6 +66,7 @@ def test_tables_of_measurements_are_those_of_the_records(monkeypatch: pytest.Mon
     import adapt
     import int8_networks
     import one_call
+    import plans
 
     studies = accuracy.found()
     adapted = json.loads((ROOT / "benchmarks/results/adapt-cifar10-94.json").read_text())["found"]
@@ -74,4 +75,6 @@ def test_tables_of_measurements_are_those_of_the_records(monkeypatch: pytest.Mon
     assert int8_networks.table(int8_networks.committed()[0]) in (ROOT / "README.md").read_text()
     assert int8_networks.tables() in (ROOT / "docs/speed.md").read_text()
     assert adapt.table(adapted) in (ROOT / "docs/adapting.md").read_text()
+    planned = json.loads((ROOT / "benchmarks/results/plans.json").read_text())
+    assert plans.table(planned).markdown() in (ROOT / "docs/adapting.md").read_text()
     assert one_call.table(one_call.committed()) in (ROOT / "docs/speed.md").read_text()
