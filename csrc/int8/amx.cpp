@@ -13,6 +13,7 @@ namespace {
 constexpr int64_t kQuads = kBlock / 4;
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t whole_lines(int64_t bytes) { return divide_up(bytes, 64) * 64; }
 
 // The strips' layer: its channels are quads, whose order does not matter to strips.
 Plan strip_plan(const AmxPlan& plan) {
@@ -174,20 +175,46 @@ void amx_pack(const Shape& shape, const int8_t* weights, char* packed) {
 }
 
 AmxConvolution::AmxConvolution(const Shape& shape, bool from_float, int threads)
-    : amx_(shape), plan_(strip_plan(amx_)), strips_(plan_, threads) {
+    : amx_(shape), plan_(strip_plan(amx_)), strips_(plan_, threads), memory_(memory()) {
   const int64_t in_pixel = from_float ? shape.in_channels : whole_blocks(shape.in_channels) / 4;
   in_ = {shape.in_height * shape.in_width * in_pixel, shape.in_width * in_pixel, in_pixel};
+  find_places();
+  find_pixels(shape);
+}
+
+AmxConvolution::Memory AmxConvolution::memory() const {
+  Memory memory{};
+  memory.strip_pixel = strips_.pixel() * 4;
+  memory.dealt_pixel = amx_.apart ? amx_.residue : amx_.pixel();
+  const int64_t image = whole_lines(strips_.strip_pixels() * memory.dealt_pixel + kAmxBytes);
+  memory.residue = amx_.apart ? image : amx_.residue;
+  // tiles read past the last pixel: rows that are no outputs, and bytes whose weights are zero
+  const int64_t past =
+      (kAmxRows * strips_.column_step() + 1) * std::max(memory.strip_pixel, memory.dealt_pixel) + kAmxBytes;
+  memory.strip = whole_lines(strips_.elements() * 4 + past);
+  memory.dealt = amx_.shape.p == 1 ? 0 : whole_lines((amx_.apart ? amx_.shape.p * image : image) + past);
+  memory.sums = kAmxPixelTiles * amx_.group_tiles * kAmxSums * 4;
+  return memory;
+}
+
+// Of each chunk, from a pixel.
+void AmxConvolution::find_places() {
+  const Shape& shape = amx_.shape;
   std::vector<int64_t> taps(static_cast<size_t>(shape.kernel_height * shape.kernel_width));
   for (const Tap& tap : plan_.phases[0].taps) taps[static_cast<size_t>(tap.index)] = strips_.tap(tap);
-  const int64_t strip_pixel = strips_.pixel() * 4;
-  const int64_t spatial_pixel = amx_.shape.p == 1 ? strip_pixel : amx_.apart ? amx_.residue : amx_.pixel();
+  const int64_t spatial_pixel = shape.p == 1 ? memory_.strip_pixel : memory_.dealt_pixel;
   for (const AmxChunk& chunk : amx_.spatial) {
     const int64_t tap = taps[static_cast<size_t>(chunk.row * shape.kernel_width + chunk.column)];
     at_.push_back(static_cast<int32_t>(tap * spatial_pixel + chunk.byte));
   }
+  const int64_t pointwise_pixel = amx_.apart ? memory_.strip_pixel : memory_.dealt_pixel;
   for (const int64_t byte : amx_.pointwise) {
-    at_.push_back(static_cast<int32_t>(taps[taps.size() / 2] * (amx_.apart ? strip_pixel : spatial_pixel) + byte));
+    at_.push_back(static_cast<int32_t>(taps[taps.size() / 2] * pointwise_pixel + byte));
   }
+}
+
+// Of each strip, cut into tiles the way that takes fewer cycles.
+void AmxConvolution::find_pixels(const Shape& shape) {
   const Strides out{shape.out_height * shape.out_width * plan_.filters, shape.out_width * plan_.filters, plan_.filters};
   for (int64_t strip = 0; strip < strips_.count(); ++strip) {
     std::vector<Pixel> pixels = strips_.pixels(strip, plan_.phases[0], out);
@@ -198,73 +225,65 @@ AmxConvolution::AmxConvolution(const Shape& shape, bool from_float, int threads)
     };
     std::vector<AmxPixels> tiles = cut(true), by_row = cut(false);
     if (cycles(by_row) < cycles(tiles)) tiles = std::move(by_row);
-    const auto same = [&](const Table& table) {
-      return std::equal(table.pixels.begin(), table.pixels.end(), tiles.begin(), tiles.end(),
-                        [](const AmxPixels& a, const AmxPixels& b) {
-                          return a.input == b.input && std::equal(a.output, a.output + kAmxRows, b.output);
-                        });
-    };
-    const auto found = std::find_if(tables_.begin(), tables_.end(), same);
+    const auto found =
+        std::find_if(tables_.begin(), tables_.end(), [&](const Table& table) { return table.pixels == tiles; });
     places_.push_back({static_cast<size_t>(found - tables_.begin()), shift});
-    if (found == tables_.end()) {
-      const int64_t rows = rows_of(tiles);
-      tables_.push_back({std::move(tiles), rows});
-    }
+    if (found != tables_.end()) continue;
+    const int64_t rows = rows_of(tiles);
+    tables_.push_back({std::move(tiles), rows});
   }
+}
+
+// All that does not depend on the group of filters.
+AmxWork AmxConvolution::work(uint8_t* strip, const Table& table) const {
+  uint8_t* const dealt = strip + memory_.strip;
+  const bool is_dealt = amx_.shape.p > 1;
+  AmxWork work{};
+  work.spatial = is_dealt ? dealt : strip;
+  work.spatial_pixel = is_dealt ? memory_.dealt_pixel : memory_.strip_pixel;
+  work.residue = is_dealt ? memory_.residue : 0;
+  work.pointwise = amx_.apart ? strip : dealt;
+  work.pointwise_pixel = amx_.apart ? memory_.strip_pixel : memory_.dealt_pixel;
+  work.at = at_.data();
+  work.spatial_chunks = static_cast<int32_t>(amx_.spatial.size());
+  work.pointwise_chunks = static_cast<int32_t>(amx_.pointwise.size());
+  work.spatial_bytes = amx_.chunk_bytes;
+  work.pixels = table.pixels.data();
+  work.count = static_cast<int64_t>(table.pixels.size());
+  work.rows = table.rows;
+  work.step = strips_.column_step();
+  work.p = amx_.shape.p;
+  work.sums = reinterpret_cast<int32_t*>(dealt + memory_.dealt);
+  return work;
 }
 
 void AmxConvolution::run(const Int8Input& x, const void* packed, const Int8Epilogue& epilogue, void* y, Int8Output type,
                          const Threads& threads) const {
   const Int8Kernels& kernels = int8_kernels();
-  const int64_t p = amx_.shape.p, blocks = plan_.filters / kBlock;
-  const int64_t strip_pixel = strips_.pixel() * 4, pixels = strips_.strip_pixels();
-  const int64_t dealt_pixel = amx_.apart ? amx_.residue : amx_.pixel();
-  const int64_t image = (pixels * dealt_pixel / kAmxBytes | 1) * kAmxBytes + kAmxBytes * 2;  // of a residue apart
-  // tiles read past the last pixel: rows that are no outputs, and bytes whose weights are zero
-  const int64_t past = (kAmxRows * strips_.column_step() + 1) * std::max(strip_pixel, dealt_pixel) + kAmxBytes;
-  const int64_t strip_bytes = (strips_.elements() * 4 + past + 63) / 64 * 64;
-  const int64_t dealt_bytes = p == 1 ? 0 : ((amx_.apart ? p * image : image) + past + 63) / 64 * 64;
-  const int64_t sum_bytes = kAmxPixelTiles * amx_.group_tiles * kAmxSums * 4;
-  parallel(threads, strips_.count() * amx_.groups, [&](int64_t begin, int64_t end) {
+  const int64_t blocks = plan_.filters / kBlock, groups = amx_.groups;
+  parallel(threads, strips_.count() * groups, [&](int64_t begin, int64_t end) {
     static thread_local Scratch scratch;
-    float* const memory = scratch.get((strip_bytes + dealt_bytes + sum_bytes) / 4);
-    uint8_t* const strip_data = reinterpret_cast<uint8_t*>(memory);
-    uint8_t* const dealt = strip_data + strip_bytes;
-    for (int64_t strip = begin / amx_.groups; strip * amx_.groups < end; ++strip) {
+    float* const memory = scratch.get((memory_.strip + memory_.dealt + memory_.sums) / 4);
+    uint8_t* const data = reinterpret_cast<uint8_t*>(memory);
+    for (int64_t strip = begin / groups; strip * groups < end; ++strip) {
       copy_quads(strips_, x, in_, strip, memory);
-      if (p > 1) {
-        kernels.amx_deal(strip_data, strip_pixel, pixels, plan_.channels / kQuads, p, dealt, dealt_pixel,
-                         amx_.apart ? image : amx_.residue);
+      if (amx_.shape.p > 1) {
+        kernels.amx_deal(data, memory_.strip_pixel, strips_.strip_pixels(), plan_.channels / kQuads, amx_.shape.p,
+                         data + memory_.strip, memory_.dealt_pixel, memory_.residue);
       }
       const Place& place = places_[static_cast<size_t>(strip)];
-      const Table& table = tables_[place.table];
       Int8Epilogue shifted = epilogue;
       if (shifted.residual != nullptr) shifted.residual += place.shift;
-      AmxWork work{};
-      work.spatial = p == 1 ? strip_data : dealt;
-      work.spatial_pixel = p == 1 ? strip_pixel : dealt_pixel;
-      work.residue = p == 1 ? 0 : amx_.apart ? image : amx_.residue;
-      work.pointwise = amx_.apart ? strip_data : dealt;
-      work.pointwise_pixel = amx_.apart ? strip_pixel : dealt_pixel;
-      work.at = at_.data();
-      work.spatial_chunks = static_cast<int32_t>(amx_.spatial.size());
-      work.spatial_bytes = amx_.chunk_bytes;
-      work.pointwise_chunks = static_cast<int32_t>(amx_.pointwise.size());
-      work.pixels = table.pixels.data();
-      work.count = static_cast<int64_t>(table.pixels.size());
-      work.rows = table.rows;
-      work.step = strips_.column_step();
-      work.p = p;
+      AmxWork work = this->work(data, tables_[place.table]);
       work.epilogue = &shifted;
-      work.sums = reinterpret_cast<int32_t*>(dealt + dealt_bytes);
+      work.type = type;
       work.output = type == Int8Output::uint8 ? static_cast<void*>(static_cast<uint8_t*>(y) + place.shift)
                                               : static_cast<float*>(y) + place.shift;
-      work.type = type;
-      const int64_t last = std::min(end - strip * amx_.groups, amx_.groups);
-      for (int64_t group = std::max(begin - strip * amx_.groups, int64_t{0}); group < last; ++group) {
+      const bool is_first = strip == begin / groups;  // its weights come from outer caches, those of later ones do not
+      const int64_t last = std::min(end - strip * groups, groups);
+      for (int64_t group = std::max(begin - strip * groups, int64_t{0}); group < last; ++group) {
         work.weights = static_cast<const char*>(packed) + group * amx_.group_bytes();
-        const bool is_first_strip = strip == begin / amx_.groups;
-        work.next_weights = is_first_strip && group + 1 < last ? work.weights + amx_.group_bytes() : nullptr;
+        work.next_weights = is_first && group + 1 < last ? work.weights + amx_.group_bytes() : nullptr;
         work.filter = group * amx_.group_blocks * kBlock;
         work.blocks = std::min(amx_.group_blocks, blocks - group * amx_.group_blocks);
         kernels.amx(work);

@@ -69,10 +69,23 @@ class AmxConvolution {
     int64_t shift;
   };
 
+  // Bytes from a pixel, a residue, to the next one, in a strip and in its copy that is dealt to residues; and the room
+  // that all of it takes.
+  struct Memory {
+    int64_t strip_pixel, dealt_pixel, residue;
+    int64_t strip, dealt, sums;
+  };
+
+  Memory memory() const;
+  void find_places();
+  void find_pixels(const Shape& shape);
+  AmxWork work(uint8_t* strip, const Table& table) const;
+
   AmxPlan amx_;
   Plan plan_;
   Strips strips_;
   Strides in_;
+  Memory memory_;
   std::vector<int32_t> at_;
   std::vector<Table> tables_;
   std::vector<Place> places_;

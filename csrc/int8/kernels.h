@@ -32,6 +32,8 @@ constexpr int64_t kAmxSums = kAmxRows * kAmxFilters;
 struct AmxPixels {
   int64_t input;             // the first one's place, in pixels of the strip
   int64_t output[kAmxRows];  // -1 where the pixel is between rows of the image, and no output
+
+  bool operator==(const AmxPixels&) const = default;
 };
 
 // What crosses from the driver to the kernel: a group of filters at some pixels.
