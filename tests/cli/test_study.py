@@ -48,7 +48,7 @@ def test_run_leaves_page_markdown_csv_and_curves(study: tuple[str, str]) -> None
     text = (out / "report.html").read_text()
     assert "Do the claims hold?" in text
     assert "Results: vgg16_cifar × 0.125" in text
-    assert "**undecided: needs about 2 more seeds**" in (out / "report.md").read_text()
+    assert "undecided: needs about 2 more seeds" in (out / "report.md").read_text()
     assert len(list((out / "tensorboard").rglob("events*"))) == 4
     runs = read_runs_csv(out / "runs.csv")
     assert runs == {

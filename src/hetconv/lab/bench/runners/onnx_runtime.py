@@ -21,7 +21,7 @@ def prepare(folder: Path, threads: int) -> str:
     remark = fastest_form(folder, FILE, lambda at, count: load(at, count, alone=False), threads)
     network = Network.load(folder)[0]
     if network.precision == "int8":
-        has_vnni = "vnni" in native.instruction_set()
+        has_vnni = native.instruction_set().endswith(("_vnni", "_amx"))
         made = quantize(folder / FILE, network.calibration().numpy(), folder, reduce_range=not has_vnni)
         made.replace(folder / FILE)
     return remark
