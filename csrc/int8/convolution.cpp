@@ -30,6 +30,7 @@ Int8Convolution::Int8Convolution(const Shape& shape, bool from_float, int thread
       sums_(strips_.sums(plan_.phases[0])),
       in_(packed_strides(shape.in_height, shape.in_width,
                          from_float ? shape.in_channels : whole_blocks(shape.in_channels) / 4)) {
+  if (amx_ != nullptr) return;  // what follows is for vectors only
   const Strides out = packed_strides(shape.out_height, shape.out_width, plan_.filters);
   for (int64_t strip = 0; strip < strips_.count(); ++strip) {
     std::vector<Pixel> pixels = strips_.pixels(strip, plan_.phases[0], out);
