@@ -34,18 +34,20 @@ ALIKE = ["-ffp-contract=off"]
 """No fused products: rounding is the same on every instruction set."""
 KERNEL_FLAGS = {"portable": QUIET}
 INT8_FLAGS = {"portable": QUIET}
+BFLOAT16_FLAGS: dict[str, list[str]] = {}
 if sysconfig.get_platform().endswith("x86_64"):
     AVX512 = [*(f"-mavx512{part}" for part in ("f", "bw", "dq", "vl")), "-mfma", *QUIET]
     AVX2 = ["-mavx2", "-mfma", *QUIET]
     KERNEL_FLAGS = {"avx512": AVX512, "avx2": AVX2, **KERNEL_FLAGS}  # AVX-512 takes longest to compile: first
     VNNI = [*AVX512, "-mavx512vnni"]
-    AMX = [*VNNI, "-mavx512vbmi", "-mamx-tile", "-mamx-int8"]
+    AMX = [*VNNI, "-mavx512vbmi", "-mavx512bf16", *(f"-mamx-{part}" for part in ("tile", "int8", "bf16"))]
+    BFLOAT16_FLAGS = {"avx512_amx": AMX}
     INT8_FLAGS |= {"avx512_amx": AMX, "avx512_vnni": VNNI, "avx512": AVX512}
     INT8_FLAGS |= {"avx2_vnni": [*AVX2, "-mavxvnni"], "avx2": AVX2}
 
 KERNELS = ["dispatch", "algorithm", "plan", "pack", "strip", "tiles", "winograd", "prepared", "convolve", "weight_grad"]
 KERNELS += ["fingerprint", "checked", "packed_weights", "older_libstdcxx", "int8/plan", "int8/pack", "int8/amx"]
-KERNELS += ["int8/convolution"]
+KERNELS += ["int8/convolution", "amx/pixels", "bfloat16/amx", "bfloat16/weight_grad"]
 KERNELS += [
     f"network/{name}"
     for name in ("network", "byte_maps", "convolutions", "grouped", "joins", "float_joins", "pools", "window")
@@ -132,6 +134,7 @@ class BuildNative(build_ext):
             f"int8/{name}": ("int8/kernels", [*flags, *ALIKE, f"-DHETCONV_ISA={name}"])
             for name, flags in INT8_FLAGS.items()
         }
+        sources |= {f"bfloat16/{name}": ("bfloat16/kernels", flags) for name, flags in BFLOAT16_FLAGS.items()}
         sources |= {source: (source, ALIKE) for source in KERNELS}
         sources |= {source: (source, []) for library in LIBRARIES.values() for source in library}
         objects = {name: str(Path(self.build_temp, f"{name}.o")) for name in sources}

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cmath>
 
+#include "bfloat16/amx.h"
 #include "winograd.h"
 
 namespace hetconv {
@@ -42,7 +43,9 @@ double packing_cost(double channels, double p, double outputs) { return 800 * ch
 
 void allow_winograd(bool allow) { allowed().store(allow, std::memory_order_relaxed); }
 
-Algorithm choose_algorithm(Shape shape, bool input_grad, bool packing) {
+Algorithm choose_algorithm(Shape shape, bool input_grad, bool packing, Type type) {
+  const Direction direction = input_grad ? Direction::input_grad : Direction::forward;
+  if (type == Type::bfloat16 && packing && uses_amx(shape, direction)) return Algorithm::amx;
   shape.algorithm = Algorithm::winograd;
   const int64_t rows = input_grad ? shape.in_height : shape.out_height,
                 columns = input_grad ? shape.in_width : shape.out_width;

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "bfloat16/amx.h"
 #include "pack.h"
 #include "parallel.h"
 #include "prepared.h"
@@ -115,10 +116,36 @@ void convolve(const Prepared& layer, const Input& x, const float* packed, const 
   });
 }
 
-int64_t packed_size(const Shape& shape) { return plan_forward(shape).packed_size; }
+namespace {
+
+Plan plan_of(const Shape& shape, Direction direction) {
+  return direction == Direction::forward ? plan_forward(shape) : plan_input_grad(shape);
+}
+
+int64_t packed_size(const Shape& shape, Direction direction) {
+  return shape.algorithm == Algorithm::amx ? amx_packed_size(shape, direction)
+                                           : plan_of(shape, direction).packed_size;
+}
+
+void pack(const Shape& shape, Direction direction, const Weights& weights, float* packed, const Threads& threads) {
+  if (shape.algorithm == Algorithm::amx) return amx_pack(shape, direction, weights, packed, threads);
+  pack(plan_of(shape, direction), shape, weights, packed, threads);
+}
+
+void convolve(const Shape& shape, Direction direction, const Input& x, const float* packed, const Epilogue& epilogue,
+              const Output& y, const Threads& threads) {
+  if (shape.algorithm == Algorithm::amx) {
+    return amx_convolve(shape, direction, x, packed, epilogue.bias, y, threads);
+  }
+  convolve(prepare(shape, direction, threads.count), x, packed, epilogue, y, threads);
+}
+
+}  // namespace
+
+int64_t packed_size(const Shape& shape) { return packed_size(shape, Direction::forward); }
 
 void pack(const Shape& shape, const Weights& weights, float* packed, const Threads& threads) {
-  pack(plan_forward(shape), shape, weights, packed, threads);
+  pack(shape, Direction::forward, weights, packed, threads);
 }
 
 void unpack(const Shape& shape, const float* packed, float* spatial, float* pointwise, const Threads& threads) {
@@ -128,20 +155,19 @@ void unpack(const Shape& shape, const float* packed, float* spatial, float* poin
 void forward(const Shape& shape, const Input& x, const float* packed, const Epilogue& epilogue, const Output& y,
              const Threads& threads) {
   if (shape.batch * shape.out_height * shape.out_width == 0) return;
-  convolve(prepare(shape, Direction::forward, threads.count), x, packed, epilogue, y, threads);
+  convolve(shape, Direction::forward, x, packed, epilogue, y, threads);
 }
 
-int64_t packed_size_input_grad(const Shape& shape) { return plan_input_grad(shape).packed_size; }
+int64_t packed_size_input_grad(const Shape& shape) { return packed_size(shape, Direction::input_grad); }
 
 void pack_input_grad(const Shape& shape, const Weights& weights, float* packed, const Threads& threads) {
-  pack(plan_input_grad(shape), shape, weights, packed, threads);
+  pack(shape, Direction::input_grad, weights, packed, threads);
 }
 
 void input_grad(const Shape& shape, const Input& grad_y, const float* packed, const Output& grad_x,
                 const Threads& threads) {
   if (shape.batch * shape.in_height * shape.in_width == 0) return;
-  convolve(prepare(shape, Direction::input_grad, threads.count), grad_y, packed, {nullptr, nullptr, Activation::none},
-           grad_x, threads);
+  convolve(shape, Direction::input_grad, grad_y, packed, {nullptr, nullptr, Activation::none}, grad_x, threads);
 }
 
 }  // namespace hetconv

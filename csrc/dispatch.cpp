@@ -10,22 +10,24 @@
 #include <atomic>
 #include <cstring>
 
+#include "bfloat16/kernels.h"
 #include "int8/kernels.h"
 #include "kernels.h"
 
 namespace hetconv {
 namespace {
 
-// Sets that differ in their products of 8 bits only share the float32 kernels.
+// Sets that differ in their products of 8 bits or bfloat16 only share the float32 kernels.
 struct Candidate {
   const char* name;
   const Kernels* kernels;
   const Int8Kernels* int8;
+  const Bfloat16Kernels* bfloat16 = nullptr;
 };
 
 const Candidate candidates[] = {
 #if defined(__x86_64__)
-    {"avx512_amx", &kernels_avx512, &int8_kernels_avx512_amx},
+    {"avx512_amx", &kernels_avx512, &int8_kernels_avx512_amx, &bfloat16_kernels_avx512_amx},
     {"avx512_vnni", &kernels_avx512, &int8_kernels_avx512_vnni},
     {"avx512", &kernels_avx512, &int8_kernels_avx512},
     {"avx2_vnni", &kernels_avx2, &int8_kernels_avx2_vnni},
@@ -38,8 +40,8 @@ const Candidate candidates[] = {
 // Linux gives a process the AMX registers when it asks for them, once; other systems are not asked.
 bool amx_permitted() {
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-  constexpr unsigned kTile = 1u << 24, kInt8 = 1u << 25;
-  if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) || (edx & kTile) == 0 || (edx & kInt8) == 0) return false;
+  constexpr unsigned kTile = 1u << 24, kInt8 = 1u << 25, kBfloat16 = 1u << 22, kAll = kTile | kInt8 | kBfloat16;
+  if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) || (edx & kAll) != kAll) return false;
 #if defined(__linux__)
   constexpr int kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
@@ -54,7 +56,8 @@ bool supports(const Candidate& candidate) {
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   if (candidate.int8 == &int8_kernels_avx512_amx) {
-    return avx512 && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi") && amx_permitted();
+    return avx512 && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi") &&
+           __builtin_cpu_supports("avx512bf16") && amx_permitted();
   }
   if (candidate.int8 == &int8_kernels_avx512_vnni) return avx512 && __builtin_cpu_supports("avx512vnni");
   if (candidate.int8 == &int8_kernels_avx512) return avx512;
@@ -84,6 +87,8 @@ const Candidate& current() { return *chosen().load(std::memory_order_relaxed); }
 const Kernels& kernels() { return *current().kernels; }
 
 const Int8Kernels& int8_kernels() { return *current().int8; }
+
+const Bfloat16Kernels* bfloat16_kernels() { return current().bfloat16; }
 
 const char* instruction_set() { return current().name; }
 

@@ -9,8 +9,9 @@
 namespace hetconv {
 
 // How the spatial kernels are computed: tap by tap, or 4×4 outputs at once with a quarter of the multiply-adds
-// (Winograd; 3×3 kernels of stride 1, else direct). Weights are packed for one of them.
-enum class Algorithm : int32_t { direct, winograd };
+// (Winograd; 3×3 kernels of stride 1, else direct). Or, of activations in bfloat16, all kernels with AMX. Weights are
+// packed for one of them.
+enum class Algorithm : int32_t { direct, winograd, amx };
 
 struct Shape {
   int64_t batch, in_channels, out_channels, p;
@@ -75,9 +76,9 @@ int64_t multiply_adds(int64_t rounds);
 // Spatial weights stored (N, Kh, Kw, M/P), as a network in channels-last memory holds them, to (N, M/P, Kh, Kw).
 void gather_taps(const Shape& shape, const float* spatial, float* gathered, const Threads& threads);
 
-// The faster algorithm for these images. `packing`: weights are packed for one call only.
+// The faster algorithm for these images. `packing`: weights are packed for one call only, with activations of this type.
 bool uses_winograd(const Shape& shape);  // whether it is asked for, and possible
-Algorithm choose_algorithm(Shape shape, bool input_grad, bool packing);
+Algorithm choose_algorithm(Shape shape, bool input_grad, bool packing, Type type = Type::float32);
 void allow_winograd(bool allow);  // to be chosen; it is, unless this says no
 
 // Packed weights depend on the instruction set, the algorithm, channels, p, kernel and stride, and not on the image or
@@ -86,6 +87,7 @@ int64_t packed_size(const Shape& shape);
 void pack(const Shape& shape, const Weights& weights, float* packed, const Threads& threads);
 // Of Winograd's weights, the pointwise ones only.
 void unpack(const Shape& shape, const float* packed, float* spatial, float* pointwise, const Threads& threads);
+// With AMX there is a bias only, strides are even, and outputs without gaps.
 void forward(const Shape& shape, const Input& x, const float* packed, const Epilogue& epilogue, const Output& y,
              const Threads& threads);
 
@@ -94,8 +96,9 @@ void pack_input_grad(const Shape& shape, const Weights& weights, float* packed, 
 void input_grad(const Shape& shape, const Input& grad_y, const float* packed, const Output& grad_x,
                 const Threads& threads);
 
-// `packed_grad` is scratch of packed_size(shape) elements.
-void weight_grad(const Shape& shape, const Input& grad_y, const Input& x, float* packed_grad, float* grad_spatial,
+// `scratch` has so many elements. Strides are even where both inputs are bfloat16.
+int64_t weight_grad_scratch(const Shape& shape, Type type);
+void weight_grad(const Shape& shape, const Input& grad_y, const Input& x, float* scratch, float* grad_spatial,
                  float* grad_pointwise, const Threads& threads);
 
 // A number that changes with any of the values, by which kept packed weights know that they are of today's weights.

@@ -97,6 +97,11 @@ Tensor empty_image(int64_t batch, int64_t channels, int64_t height, int64_t widt
 
 bool adjacent_channels(const Tensor& x) { return x.size(1) == 1 || x.stride(1) == 1; }
 
+// Two values of bfloat16 are read as one word.
+bool whole_words(const Tensor& x) {
+  return x.scalar_type() != ScalarType::BFloat16 || (x.stride(0) | x.stride(2) | x.stride(3)) % 2 == 0;
+}
+
 // Along a dimension of one element a tensor may have any stride: these are what a dense tensor has there.
 Strides strides(const Tensor& x) {
   const int64_t column = x.size(3) > 1 ? x.stride(3) : x.size(1);
@@ -104,11 +109,11 @@ Strides strides(const Tensor& x) {
   return {x.size(0) > 1 ? x.stride(0) : x.size(2) * row, row, column};
 }
 
-// A tensor whose channels are adjacent: itself, or a copy.
+// A tensor whose channels are adjacent, and of bfloat16 in whole words if it has whole ones: itself, or a copy.
 class Image {
  public:
   explicit Image(const Tensor& x)
-      : kept_(adjacent_channels(x) ? x : torch::contiguous(x, MemoryFormat::ChannelsLast)) {}
+      : kept_(adjacent_channels(x) && whole_words(x) ? x : torch::contiguous(x, MemoryFormat::ChannelsLast)) {}
   Input input() const { return {kept_.const_data_ptr(), strides(kept_), type_of(kept_)}; }
 
  private:
@@ -200,7 +205,7 @@ Tensor het_conv2d(Tensor x, Tensor weight_spatial, Tensor weight_pointwise, std:
   set_images(shape, x.size(0), x.size(2), x.size(3));
   const Tensor spatial = in_order(weight_spatial, shape), pointwise = unstrided(weight_pointwise);
   if (bias.has_value()) bias = unstrided(*bias);
-  shape.algorithm = hetconv::choose_algorithm(shape, false, true);
+  shape.algorithm = hetconv::choose_algorithm(shape, false, true, type_of(x));
   float* const packed = scratch(hetconv::packed_size(shape));
   hetconv::pack(shape, {spatial.const_data_ptr<float>(), pointwise.const_data_ptr<float>()}, packed, threads());
   Canvas y(empty_image(shape.batch, shape.out_channels, shape.out_height, shape.out_width, is_channels_last(x),
@@ -222,7 +227,7 @@ Tensor het_conv2d_input_grad(Tensor grad_output, Tensor weight_spatial, Tensor w
   Canvas grad_x(empty_image(shape.batch, shape.in_channels, shape.in_height, shape.in_width,
                             is_channels_last(grad_output), grad_output.scalar_type()));
   const Tensor spatial = in_order(weight_spatial, shape), pointwise = unstrided(weight_pointwise);
-  shape.algorithm = hetconv::choose_algorithm(shape, true, true);
+  shape.algorithm = hetconv::choose_algorithm(shape, true, true, type_of(grad_output));
   float* const packed = scratch(hetconv::packed_size_input_grad(shape));
   hetconv::pack_input_grad(shape, {spatial.const_data_ptr<float>(), pointwise.const_data_ptr<float>()}, packed,
                            threads());
@@ -244,8 +249,8 @@ std::tuple<Tensor, Tensor> het_conv2d_weight_grad(Tensor grad_output, Tensor x, 
   const Ints spatial_strides{own * taps, taps, kernel_size[1], 1};
   const Ints pointwise_size{shape.out_channels, rest}, pointwise_strides{rest > 1 ? rest : 1, 1};
   const Tensor spatial = empty(spatial_size, spatial_strides), pointwise = empty(pointwise_size, pointwise_strides);
-  float* const packed = scratch(hetconv::packed_size(shape));
-  hetconv::weight_grad(shape, Image(grad_output).input(), Image(x).input(), packed, spatial.mutable_data_ptr<float>(),
+  float* const sums = scratch(hetconv::weight_grad_scratch(shape, type_of(x)));
+  hetconv::weight_grad(shape, Image(grad_output).input(), Image(x).input(), sums, spatial.mutable_data_ptr<float>(),
                        pointwise.mutable_data_ptr<float>(), threads());
   return {rounded(spatial, x.scalar_type(), spatial_size, spatial_strides),
           rounded(pointwise, x.scalar_type(), pointwise_size, pointwise_strides)};

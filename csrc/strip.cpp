@@ -45,10 +45,11 @@ const char* bytes(const Input& input, int64_t element) {
 
 }  // namespace
 
-Strips::Strips(const Plan& plan, int threads)
+Strips::Strips(const Plan& plan, int threads, int64_t size)
     : plan_(plan),
       row_(make_axis(plan, plan.phases[0].in_row_step, plan.in_height, &Tap::row, &Phase::rows)),
       column_(make_axis(plan, plan.phases[0].in_column_step, plan.in_width, &Tap::column, &Phase::columns)),
+      size_(size),
       unit_(plan.winograd ? kSquare : 1),
       maps_(plan.batch * row_.classes * column_.classes) {
   choose_extent(threads);
@@ -65,12 +66,12 @@ void Strips::choose_extent(int threads) {
   const auto fits = [&] {
     if (plan_.winograd) return places() <= most_squares(plan_) * kSquare * kSquare;
     const bool few = extent_.rows * extent_.columns <= kFewPixels;
-    return size() <= (few ? kMostStripElements : kStripElements);
+    return size() <= size_ * (few ? kMostStripElements : kStripElements);
   };
   if (fits()) {
     const int64_t few = divide_up(kFewPixels, extent_.rows * extent_.columns);
     extent_.maps = plan_.winograd ? most_squares(plan_) * kSquare * kSquare / places()
-                                  : std::max(kStripElements / size(), std::min(few, kMostStripElements / size()));
+                                  : std::max(size_ * kStripElements / size(), std::min(few, size_ * kMostStripElements / size()));
     extent_.maps = std::clamp<int64_t>(extent_.maps, 1, maps_);
   }
   const auto half = [&](int64_t part, int64_t unit) { return round_up(divide_up(part, 2), unit); };

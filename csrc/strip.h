@@ -41,7 +41,7 @@ class Sums {
 
 class Strips {
  public:
-  Strips(const Plan& plan, int threads);
+  Strips(const Plan& plan, int threads, int64_t size = 1);  // so many times as large
 
   int64_t count() const { return counts_.maps * counts_.rows * counts_.columns; }
   int64_t elements() const { return extent_.maps * height_ * width_ * pixel_ + kMaxLanes; }
@@ -84,6 +84,7 @@ class Strips {
 
   const Plan& plan_;
   const Axis row_, column_;
+  const int64_t size_;
   int64_t unit_;            // positions are computed in squares of this many
   int64_t maps_;            // images × classes
   Extent extent_, counts_;  // positions of a strip; how many strips

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "bfloat16.h"
+#include "bfloat16/amx.h"
 #include "pack.h"
 #include "parallel.h"
 #include "prepared.h"
@@ -133,18 +134,26 @@ Shape summed_directly(Shape shape) {
 
 }  // namespace
 
-void weight_grad(const Shape& shape, const Input& grad_y, const Input& x, float* packed_grad, float* grad_spatial,
+int64_t weight_grad_scratch(const Shape& shape, Type type) {
+  return type == Type::bfloat16 && uses_amx_for_weights(shape) ? amx_weight_sums(shape)
+                                                               : packed_size(summed_directly(shape));
+}
+
+void weight_grad(const Shape& shape, const Input& grad_y, const Input& x, float* scratch, float* grad_spatial,
                  float* grad_pointwise, const Threads& threads) {
   const Shape direct = summed_directly(shape);
+  if (x.type == Type::bfloat16 && grad_y.type == Type::bfloat16 && uses_amx_for_weights(shape)) {
+    return amx_weight_grad(direct, grad_y, x, scratch, grad_spatial, grad_pointwise, threads);
+  }
   if (shape.batch * shape.out_height * shape.out_width == 0) {
-    std::fill(packed_grad, packed_grad + packed_size(direct), 0.0f);
-    return unpack(direct, packed_grad, grad_spatial, grad_pointwise, threads);
+    std::fill(scratch, scratch + packed_size(direct), 0.0f);
+    return unpack(direct, scratch, grad_spatial, grad_pointwise, threads);
   }
   const Prepared& layer = prepare(direct, Direction::forward, 1);
-  const WeightGrad grad(layer, x, grad_y, packed_grad);
+  const WeightGrad grad(layer, x, grad_y, scratch);
   parallel(threads, static_cast<int64_t>(layer.plan.blocks.size()),
            [&](int64_t begin, int64_t end) { grad.run(begin, end); });
-  unpack(layer.plan, shape, packed_grad, grad_spatial, grad_pointwise, threads);
+  unpack(layer.plan, shape, scratch, grad_spatial, grad_pointwise, threads);
 }
 
 }  // namespace hetconv

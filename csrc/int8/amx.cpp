@@ -93,38 +93,6 @@ class Packer {
   }
 };
 
-// Cuts the pixels of a strip into tiles; a tile ends with a row of the image, or goes on across the padding between.
-std::vector<AmxPixels> tiles_of(const std::vector<Pixel>& pixels, int64_t pixel, int64_t step, int64_t row,
-                                bool across) {
-  std::vector<AmxPixels> tiles;
-  for (size_t i = 0; i < pixels.size();) {
-    AmxPixels tile{pixels[i].input / pixel, {}};
-    std::fill(std::begin(tile.output), std::end(tile.output), -1);
-    const int64_t image_row = pixels[i].place / row;
-    for (; i < pixels.size(); ++i) {
-      const int64_t distance = pixels[i].input / pixel - tile.input;
-      if (distance % step != 0 || distance / step >= kAmxRows) break;
-      if (!across && pixels[i].place / row != image_row) break;
-      tile.output[distance / step] = pixels[i].output;
-    }
-    tiles.push_back(tile);
-  }
-  return tiles;
-}
-
-int64_t rows_of(const std::vector<AmxPixels>& tiles) {
-  int64_t rows = 1;
-  for (const AmxPixels& tile : tiles) {
-    for (int64_t row = rows; row < kAmxRows; ++row) rows = tile.output[row] >= 0 ? row + 1 : rows;
-  }
-  return rows;
-}
-
-// An instruction takes a cycle a row, and 8 at least.
-int64_t cycles(const std::vector<AmxPixels>& tiles) {
-  return static_cast<int64_t>(tiles.size()) * std::max<int64_t>(rows_of(tiles), 8);
-}
-
 }  // namespace
 
 AmxPlan::AmxPlan(const Shape& shape)
@@ -175,11 +143,16 @@ void amx_pack(const Shape& shape, const int8_t* weights, char* packed) {
 }
 
 AmxConvolution::AmxConvolution(const Shape& shape, bool from_float, int threads)
-    : amx_(shape), plan_(strip_plan(amx_)), strips_(plan_, threads), memory_(memory()) {
+    : amx_(shape),
+      plan_(strip_plan(amx_)),
+      strips_(plan_, threads),
+      tables_(strips_, plan_.phases[0],
+              {shape.out_height * shape.out_width * plan_.filters, shape.out_width * plan_.filters, plan_.filters},
+              /*least_cycles=*/8),
+      memory_(memory()) {
   const int64_t in_pixel = from_float ? shape.in_channels : whole_blocks(shape.in_channels) / 4;
   in_ = {shape.in_height * shape.in_width * in_pixel, shape.in_width * in_pixel, in_pixel};
   find_places();
-  find_pixels(shape);
 }
 
 AmxConvolution::Memory AmxConvolution::memory() const {
@@ -213,32 +186,11 @@ void AmxConvolution::find_places() {
   }
 }
 
-// Of each strip, cut into tiles the way that takes fewer cycles.
-void AmxConvolution::find_pixels(const Shape& shape) {
-  const Strides out{shape.out_height * shape.out_width * plan_.filters, shape.out_width * plan_.filters, plan_.filters};
-  for (int64_t strip = 0; strip < strips_.count(); ++strip) {
-    std::vector<Pixel> pixels = strips_.pixels(strip, plan_.phases[0], out);
-    const int64_t shift = pixels.empty() ? 0 : pixels[0].output;
-    for (Pixel& pixel : pixels) pixel.output -= shift;
-    const auto cut = [&](bool across) {
-      return tiles_of(pixels, strips_.pixel(), strips_.column_step(), strips_.places_in_row(), across);
-    };
-    std::vector<AmxPixels> tiles = cut(true), by_row = cut(false);
-    if (cycles(by_row) < cycles(tiles)) tiles = std::move(by_row);
-    const auto found =
-        std::find_if(tables_.begin(), tables_.end(), [&](const Table& table) { return table.pixels == tiles; });
-    places_.push_back({static_cast<size_t>(found - tables_.begin()), shift});
-    if (found != tables_.end()) continue;
-    const int64_t rows = rows_of(tiles);
-    tables_.push_back({std::move(tiles), rows});
-  }
-}
-
 // All that does not depend on the group of filters.
-AmxWork AmxConvolution::work(uint8_t* strip, const Table& table) const {
+Int8AmxWork AmxConvolution::work(uint8_t* strip, const AmxTable& table) const {
   uint8_t* const dealt = strip + memory_.strip;
   const bool is_dealt = amx_.shape.p > 1;
-  AmxWork work{};
+  Int8AmxWork work{};
   work.spatial = is_dealt ? dealt : strip;
   work.spatial_pixel = is_dealt ? memory_.dealt_pixel : memory_.strip_pixel;
   work.residue = is_dealt ? memory_.residue : 0;
@@ -248,12 +200,11 @@ AmxWork AmxConvolution::work(uint8_t* strip, const Table& table) const {
   work.spatial_chunks = static_cast<int32_t>(amx_.spatial.size());
   work.pointwise_chunks = static_cast<int32_t>(amx_.pointwise.size());
   work.spatial_bytes = amx_.chunk_bytes;
-  work.pixels = table.pixels.data();
-  work.count = static_cast<int64_t>(table.pixels.size());
-  work.rows = table.rows;
+  work.pointwise_bytes = kAmxBytes;
+  table.put_into(work);
   work.step = strips_.column_step();
   work.p = amx_.shape.p;
-  work.sums = reinterpret_cast<int32_t*>(dealt + memory_.dealt);
+  work.sums = dealt + memory_.dealt;
   return work;
 }
 
@@ -271,14 +222,14 @@ void AmxConvolution::run(const Int8Input& x, const void* packed, const Int8Epilo
         kernels.amx_deal(data, memory_.strip_pixel, strips_.strip_pixels(), plan_.channels / kQuads, amx_.shape.p,
                          data + memory_.strip, memory_.dealt_pixel, memory_.residue);
       }
-      const Place& place = places_[static_cast<size_t>(strip)];
+      const int64_t shift = tables_.shift(strip);
       Int8Epilogue shifted = epilogue;
-      if (shifted.residual != nullptr) shifted.residual += place.shift;
-      AmxWork work = this->work(data, tables_[place.table]);
+      if (shifted.residual != nullptr) shifted.residual += shift;
+      Int8AmxWork work = this->work(data, tables_.table(strip));
       work.epilogue = &shifted;
       work.type = type;
-      work.output = type == Int8Output::uint8 ? static_cast<void*>(static_cast<uint8_t*>(y) + place.shift)
-                                              : static_cast<float*>(y) + place.shift;
+      work.output = type == Int8Output::uint8 ? static_cast<void*>(static_cast<uint8_t*>(y) + shift)
+                                              : static_cast<float*>(y) + shift;
       const bool is_first = strip == begin / groups;  // its weights come from outer caches, those of later ones do not
       const int64_t last = std::min(end - strip * groups, groups);
       for (int64_t group = std::max(begin - strip * groups, int64_t{0}); group < last; ++group) {

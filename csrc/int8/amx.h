@@ -10,7 +10,7 @@
 #include <memory>
 #include <vector>
 
-#include "../strip.h"
+#include "../amx/pixels.h"
 #include "kernels.h"
 
 namespace hetconv {
@@ -60,15 +60,6 @@ class AmxConvolution {
            const Threads& threads) const;
 
  private:
-  struct Table {
-    std::vector<AmxPixels> pixels;
-    int64_t rows;
-  };
-  struct Place {  // a strip's outputs are those of a table, so much further on
-    size_t table;
-    int64_t shift;
-  };
-
   // Bytes from a pixel, a residue, to the next one, in a strip and in its copy that is dealt to residues; and the room
   // that all of it takes.
   struct Memory {
@@ -78,17 +69,15 @@ class AmxConvolution {
 
   Memory memory() const;
   void find_places();
-  void find_pixels(const Shape& shape);
-  AmxWork work(uint8_t* strip, const Table& table) const;
+  Int8AmxWork work(uint8_t* strip, const AmxTable& table) const;
 
   AmxPlan amx_;
   Plan plan_;
   Strips strips_;
+  AmxTables tables_;
   Strides in_;
   Memory memory_;
   std::vector<int32_t> at_;
-  std::vector<Table> tables_;
-  std::vector<Place> places_;
 };
 
 }  // namespace hetconv

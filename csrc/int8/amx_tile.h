@@ -1,80 +1,21 @@
-// 16 pixels × 16 filters of 8 bits in an AMX register: summed there as int32, then stored as every other kernel does.
+// What is done to sums of 8-bit products in AMX registers: they are stored as every other kernel does.
 #pragma once
 
 #if defined(__AMX_INT8__)
 
+#include "../amx/products.h"
 #include "dot.h"
 #include "kernels.h"
 
 namespace hetconv {
 namespace {
 
-struct alignas(64) AmxShape {
-  uint8_t palette = 1, start = 0, reserved[14] = {};
-  uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  uint8_t rows[16] = {};
-};
-
-// Registers 0 to 3 are sums; 4 and 6 pixels and weights of spatial chunks, 5 and 7 of pointwise ones.
-void set_amx_shape(int64_t pixel_rows, int64_t spatial_bytes) {
-  AmxShape shape;
-  for (int i = 0; i < 6; ++i) shape.rows[i] = static_cast<uint8_t>(pixel_rows);
-  shape.bytes[4] = static_cast<uint16_t>(spatial_bytes);
-  shape.rows[6] = static_cast<uint8_t>(spatial_bytes / 4);
-  shape.rows[7] = 16;
-  asm volatile("" : : "r"(&shape) : "memory");  // GCC 12's intrinsic says that it reads 8 bytes of the 64
-  _tile_loadconfig(&shape);
-}
-
-// The register's number must be written in the source.
-template <int sum>
-HETCONV_INLINE void start_sum(const int32_t* start) {  // of every pixel alike
-  if constexpr (sum == 0) _tile_loadd(0, start, 0);
-  if constexpr (sum == 1) _tile_loadd(1, start, 0);
-  if constexpr (sum == 2) _tile_loadd(2, start, 0);
-  if constexpr (sum == 3) _tile_loadd(3, start, 0);
-}
-
-template <int sum>
-HETCONV_INLINE void store_sum(int32_t* to) {
-  if constexpr (sum == 0) _tile_stored(0, to, 64);
-  if constexpr (sum == 1) _tile_stored(1, to, 64);
-  if constexpr (sum == 2) _tile_stored(2, to, 64);
-  if constexpr (sum == 3) _tile_stored(3, to, 64);
-}
-
-template <bool spatial>
-HETCONV_INLINE void load_weights(const char* weights) {
-  if constexpr (spatial) {
-    _tile_loadd(6, weights, 64);
-  } else {
-    _tile_loadd(7, weights, 64);
-  }
-}
-
-template <bool spatial, int sum>
-HETCONV_INLINE void add_product(const uint8_t* x, int64_t step) {
-  if constexpr (spatial) {
-    _tile_loadd(4, x, step);
-    if constexpr (sum == 0) _tile_dpbusd(0, 4, 6);
-    if constexpr (sum == 1) _tile_dpbusd(1, 4, 6);
-    if constexpr (sum == 2) _tile_dpbusd(2, 4, 6);
-    if constexpr (sum == 3) _tile_dpbusd(3, 4, 6);
-  } else {
-    _tile_loadd(5, x, step);
-    if constexpr (sum == 0) _tile_dpbusd(0, 5, 7);
-    if constexpr (sum == 1) _tile_dpbusd(1, 5, 7);
-    if constexpr (sum == 2) _tile_dpbusd(2, 5, 7);
-    if constexpr (sum == 3) _tile_dpbusd(3, 5, 7);
-  }
-}
-
 // Asks for the next group's weights while this one's are multiplied, evenly: so many lines for each of its tiles.
 struct AmxFetch {
   const char* next;  // null where there is nothing to ask for
   int64_t lines;
 
-  HETCONV_INLINE void tiles(int64_t count) {
+  HETCONV_INLINE void operator()(int64_t count) {
     if (next == nullptr) return;
     for (int64_t line = 0; line < count * lines; ++line) __builtin_prefetch(next + line * 64, 0, 2);
     next += count * lines * 64;
@@ -108,7 +49,7 @@ struct AmxEpilogue {
   alignas(64) float scale[4][64];
   const AmxOrder& order;
 
-  explicit AmxEpilogue(const AmxWork& work) : order(kAmxOrders[__builtin_ctzll(static_cast<uint64_t>(work.p))]) {
+  explicit AmxEpilogue(const Int8AmxWork& work) : order(kAmxOrders[__builtin_ctzll(static_cast<uint64_t>(work.p))]) {
     for (int64_t block = 0; block < work.blocks; ++block) {
       const int64_t first = work.filter + block * 64;
       for (int position = 0; position < 64; position += 16) {
@@ -153,7 +94,7 @@ HETCONV_INLINE Int sums_of(const int32_t* sums, int64_t block) {
 template <int parts, Int8Output to, bool with_residual>
 class AmxBlock {
  public:
-  HETCONV_INLINE AmxBlock(const AmxWork& work, const AmxEpilogue& group, int64_t block)
+  HETCONV_INLINE AmxBlock(const Int8AmxWork& work, const AmxEpilogue& group, int64_t block)
       : block_(block), residual_(work.epilogue->residual), output_(work.output), order_(group.order) {
     const Int8Epilogue& epilogue = *work.epilogue;
     for (int q = 0; q < 4; ++q) scale_[q] = _mm512_load_ps(group.scale[block] + q * 16);
@@ -218,11 +159,11 @@ class AmxBlock {
 };
 
 template <int parts, Int8Output to, bool with_residual>
-void finish_amx(const AmxWork& work, const AmxEpilogue& group, const AmxPixels* tiles, int64_t count) {
+void finish_amx(const Int8AmxWork& work, const AmxEpilogue& group, const AmxPixels* tiles, int64_t count) {
   for (int64_t block = 0; block < work.blocks; ++block) {
     const AmxBlock<parts, to, with_residual> of_block(work, group, block);
     for (int64_t tile = 0; tile < count; ++tile) {
-      const int32_t* sums = work.sums + tile * kAmxSums;
+      const int32_t* sums = static_cast<const int32_t*>(work.sums) + tile * kAmxSums;
       for (int64_t row = 0; row < work.rows; ++row, sums += kAmxFilters) {
         const int64_t output = tiles[tile].output[row];
         if (output >= 0) of_block.finish(sums, output);
@@ -231,96 +172,18 @@ void finish_amx(const AmxWork& work, const AmxEpilogue& group, const AmxPixels* 
   }
 }
 
-// `pixels` tiles of pixels × `filters` tiles of filters, at most four products: each adds chunks to its sums.
-template <int pixels, int filters>
-struct AmxProducts {
-  const AmxWork& work;
-  const AmxPixels* tiles;
-  AmxFetch& fetch;
-  const int64_t chunks = work.spatial_chunks + work.pointwise_chunks;
-
-  void run(const AmxEpilogue& group, int64_t first) const {
-    int32_t* const sums = work.sums + first * kAmxPixelTiles * kAmxSums;
-    const char* const weights = work.weights + first * chunks * kAmxTile;
-    each([&]<int f, int i>() { start_sum<f * pixels + i>(group.start[first + f]); });
-    const uint8_t* x[filters][pixels];
-    for (int f = 0; f < filters; ++f) {
-      const uint8_t* const residue = work.spatial + (first + f) % work.p * work.residue;
-      for (int i = 0; i < pixels; ++i) x[f][i] = residue + tiles[i].input * work.spatial_pixel;
-    }
-    add<true>(x, work.step * work.spatial_pixel, weights, work.at, work.spatial_chunks);
-    for (int f = 0; f < filters; ++f) {
-      for (int i = 0; i < pixels; ++i) x[f][i] = work.pointwise + tiles[i].input * work.pointwise_pixel;
-    }
-    add<false>(x, work.step * work.pointwise_pixel, weights + work.spatial_chunks * kAmxTile,
-               work.at + work.spatial_chunks, work.pointwise_chunks);
-    each([&]<int f, int i>() { store_sum<f * pixels + i>(sums + (f * kAmxPixelTiles + i) * kAmxSums); });
-  }
-
- private:
-  template <class Body>
-  HETCONV_INLINE static void each(const Body& body) {
-    each_pixel<0>(body);
-    if constexpr (filters > 1) each_pixel<1>(body);
-    if constexpr (filters > 2) each_pixel<2>(body);
-    if constexpr (filters > 3) each_pixel<3>(body);
-  }
-
-  template <int f, class Body>
-  HETCONV_INLINE static void each_pixel(const Body& body) {
-    body.template operator()<f, 0>();
-    if constexpr (pixels > 1) body.template operator()<f, 1>();
-    if constexpr (pixels > 2) body.template operator()<f, 2>();
-    if constexpr (pixels > 3) body.template operator()<f, 3>();
-  }
-
-  template <bool spatial>
-  HETCONV_INLINE void add(const uint8_t* const (&x)[filters][pixels], int64_t step, const char* weights,
-                          const int32_t* at, int32_t count) const {
-    for (; count > 0; --count, ++at, weights += kAmxTile) {
-      const int64_t place = *at;
-      each([&]<int f, int i>() __attribute__((always_inline)) {
-        if constexpr (i == 0) load_weights<spatial>(weights + f * chunks * kAmxTile);
-        add_product<spatial, f * pixels + i>(x[f][i] + place, step);
-      });
-      fetch.tiles(filters);
-    }
-  }
-};
-
-// All filters of the group at some tiles of pixels.
-template <int pixels, int filters>
-void multiply_amx(const AmxWork& work, const AmxEpilogue& group, const AmxPixels* tiles, int64_t group_tiles,
-                  AmxFetch& fetch) {
-  for (int64_t first = 0; first < group_tiles; first += filters) {
-    AmxProducts<pixels, filters>{work, tiles, fetch}.run(group, first);
-  }
-}
-
 template <int parts, Int8Output to>
-void amx_tiles(const AmxWork& work) {
+void amx_tiles(const Int8AmxWork& work) {
   if (work.count == 0) return;
   const AmxEpilogue group(work);
   const int64_t group_tiles = work.p <= 4 ? 4 : work.p;
-  set_amx_shape(work.rows, work.spatial_bytes);
+  set_amx_shape(work.rows, work.spatial_bytes, work.pointwise_bytes);
   const int64_t passes = (work.count + kAmxPixelTiles - 1) / kAmxPixelTiles;
   AmxFetch fetch{work.next_weights, (kAmxTile / 64 + passes - 1) / passes};
   for (int64_t i = 0; i < work.count; i += kAmxPixelTiles) {
     const int64_t count = work.count - i < kAmxPixelTiles ? work.count - i : kAmxPixelTiles;
     const AmxPixels* const tiles = work.pixels + i;
-    switch (count) {
-      case 1:
-        multiply_amx<1, 4>(work, group, tiles, group_tiles, fetch);
-        break;
-      case 2:
-        multiply_amx<2, 2>(work, group, tiles, group_tiles, fetch);
-        break;
-      case 3:
-        multiply_amx<3, 1>(work, group, tiles, group_tiles, fetch);
-        break;
-      default:
-        multiply_amx<4, 1>(work, group, tiles, group_tiles, fetch);
-    }
+    multiply_amx<AmxDot::uint8_int8>(work, group.start, tiles, count, group_tiles, fetch);
     work.epilogue->residual == nullptr ? finish_amx<parts, to, false>(work, group, tiles, count)
                                        : finish_amx<parts, to, true>(work, group, tiles, count);
   }
@@ -328,12 +191,12 @@ void amx_tiles(const AmxWork& work) {
 }
 
 template <int parts>
-void amx_tiles(const AmxWork& work) {
+void amx_tiles(const Int8AmxWork& work) {
   work.type == Int8Output::uint8 ? amx_tiles<parts, Int8Output::uint8>(work)
                                  : amx_tiles<parts, Int8Output::float32>(work);
 }
 
-void amx_tiles(const AmxWork& work) {
+void amx_tiles(const Int8AmxWork& work) {
   work.p <= 4 ? amx_tiles<1>(work) : work.p == 8 ? amx_tiles<2>(work) : amx_tiles<4>(work);
 }
 
@@ -369,7 +232,7 @@ void amx_deal(const uint8_t* from, int64_t from_pixel, int64_t pixels, int64_t b
 }
 
 int64_t amx_multiply_adds(int64_t rounds) {
-  set_amx_shape(16, kAmxBytes);
+  set_amx_shape(16, kAmxBytes, kAmxBytes);
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);
