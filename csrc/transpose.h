@@ -54,7 +54,7 @@ HETCONV_INLINE void turn(const float* const* from, int64_t at, float* const* to,
 #endif
 
 // to[j][offset + i] = from[i][j] for i < kLanes, j < count
-void rows_to_lanes(const float* const* from, int64_t count, float* const* to, int64_t offset) {
+[[maybe_unused]] void rows_to_lanes(const float* const* from, int64_t count, float* const* to, int64_t offset) {
 #if defined(__AVX512F__)
   for (int64_t j = 0; j < count; j += kLanes) {
     const int n = static_cast<int>(count - j < kLanes ? count - j : kLanes);
@@ -77,7 +77,7 @@ void rows_to_lanes(const float* const* from, int64_t count, float* const* to, in
 }
 
 // to[i][j] = from[j][offset + i] for i < kLanes, j < count
-void lanes_to_rows(const float* const* from, int64_t offset, int64_t count, float* const* to) {
+[[maybe_unused]] void lanes_to_rows(const float* const* from, int64_t offset, int64_t count, float* const* to) {
 #if defined(__AVX512F__)
   for (int64_t j = 0; j < count; j += kLanes) {
     const int n = static_cast<int>(count - j < kLanes ? count - j : kLanes);

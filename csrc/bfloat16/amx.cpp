@@ -274,21 +274,20 @@ void Convolution::run(const Input& x, const float* packed, const float* bias, co
   });
 }
 
-// Of the layer, in either direction and for the weight gradient.
-bool is_possible(const Shape& shape) {
-  const bool p = shape.p == 1 || (shape.shifted && (shape.p == 2 || shape.p == 4 || shape.p == 8 || shape.p == 16));
-  return bfloat16_kernels() != nullptr && p && shape.in_channels % 2 == 0 && shape.out_channels % 2 == 0;
-}
-
 }  // namespace
 
+bool amx_serves(const Shape& shape, Direction direction) {
+  const bool p = shape.p == 1 || (shape.shifted && (shape.p == 2 || shape.p == 4 || shape.p == 8 || shape.p == 16));
+  if (bfloat16_kernels() == nullptr || !p || shape.in_channels % 2 != 0 || shape.out_channels % 2 != 0) return false;
+  if (direction == Direction::forward) return true;
+  const Shape turned = transposed(shape);
+  const bool strides = shape.stride_height == 1 && shape.stride_width == 1;
+  return strides && turned.padding_height >= 0 && turned.padding_width >= 0;
+}
+
 bool uses_amx(const Shape& shape, Direction direction) {
-  if (!is_possible(shape)) return false;
+  if (!amx_serves(shape, direction)) return false;
   const Shape convolved = directed(shape, direction);
-  if (direction == Direction::input_grad) {
-    if (shape.stride_height != 1 || shape.stride_width != 1) return false;
-    if (convolved.padding_height < 0 || convolved.padding_width < 0) return false;
-  }
   const Bfloat16Plan plan(convolved);
   const int64_t own = convolved.in_channels / shape.p, taps = shape.kernel_height * shape.kernel_width;
   // cycles for 16 pixels: 16 for an instruction, and as many to store a tile; half of one for a product of vectors

@@ -35,8 +35,10 @@ struct Bfloat16Plan {
   int64_t group_elements() const { return tiles * chunks() * kAmxTile / 2; }
 };
 
-// Whether AMX is there, can compute the layer in bfloat16, and is faster than vectors. Of the input gradient and of the
-// weight gradient, too.
+// Whether AMX is there and can compute the layer in bfloat16; the weight gradient where it can the forward pass.
+bool amx_serves(const Shape& shape, Direction direction);
+
+// And whether it is faster than vectors.
 bool uses_amx(const Shape& shape, Direction direction);
 bool uses_amx_for_weights(const Shape& shape);
 

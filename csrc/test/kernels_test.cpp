@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "../bfloat16.h"
+#include "../bfloat16/amx.h"
 #include "../het_conv.h"
 #include "../winograd.h"
 #include "buffer.h"
@@ -69,6 +70,16 @@ Shape random_shape(bool for_winograd) {
       out(shape.in_height, shape.kernel_height, shape.stride_height, shape.padding_height, shape.dilation_height);
   shape.out_width =
       out(shape.in_width, shape.kernel_width, shape.stride_width, shape.padding_width, shape.dilation_width);
+  return shape;
+}
+
+// One that AMX can compute, unless the image is smaller than the kernel.
+Shape random_amx_shape() {
+  Shape shape = random_shape(generator() % 2 == 0);
+  shape.p = pick({1, 2, 4, 4, 8, 16});
+  shape.in_channels = shape.p * pick({2, 4, 6, 12, 16, 28, 32, 40});
+  shape.out_channels = shape.p * pick({2, 4, 10, 16, 20, 32});
+  shape.shifted = true;
   return shape;
 }
 
@@ -172,7 +183,7 @@ struct Case {
     Buffer packed(packed_size_input_grad(shape), kNan), got(grad_x.size, kNan);
     pack_input_grad(shape, {spatial.data, pointwise.data}, packed.data, threads);
     input_grad(shape, {y.data, y_strides}, packed.data, {got.data, x_strides}, threads);
-    Buffer scratch(packed_size(shape), kNan), wide(spatial.size, kNan), narrow(pointwise.size, kNan);
+    Buffer scratch(weight_grad_scratch(shape, Type::float32), kNan), wide(spatial.size, kNan), narrow(pointwise.size, kNan);
     weight_grad(shape, {y.data, y_strides}, {x.data, x_strides}, scratch.data, wide.data, narrow.data, threads);
     return equal("grad_x", got, grad_x, shape) && equal("grad_spatial", wide, grad_spatial, shape) &&
            equal("grad_pointwise", narrow, grad_pointwise, shape);
@@ -197,6 +208,44 @@ struct Case {
       got.data[i] = widen(y16[static_cast<size_t>(i)]);
     }
     return equal("y in bfloat16", got, expected, shape);
+  }
+
+  // All three, in bfloat16 on AMX, whether it is the faster way or not; of images without gaps.
+  bool check_amx(const Threads& threads) const {
+    const bool no_gaps = x_strides.column == shape.in_channels;
+    if (!amx_serves(shape, Direction::forward) || !no_gaps || x.size == 0 || y.size == 0) return true;
+    const std::vector<uint16_t> x16 = narrowed(x), y16 = narrowed(y);
+    const Input input{x16.data(), x_strides, Type::bfloat16}, grad_y{y16.data(), y_strides, Type::bfloat16};
+    Buffer expected(y.size, 0), sums(amx_weight_sums(shape), kNan), wide(spatial.size, kNan);
+    Buffer narrow(pointwise.size, kNan);
+    for (int64_t i = 0; i < y.size; ++i) expected.data[i] = bias.data[i % y_strides.column];
+    for_each_multiply_add(shape, x_strides, y_strides, [&](int64_t in, int64_t out, int64_t wide, int64_t narrow) {
+      expected.data[out] += x.data[in] * (wide >= 0 ? spatial.data[wide] : pointwise.data[narrow]);
+    });
+    amx_weight_grad(shape, grad_y, input, sums.data, wide.data, narrow.data, threads);
+    return amx_convolves(Direction::forward, input, bias.data, y_strides, expected, threads) &&
+           (!amx_serves(shape, Direction::input_grad) ||
+            amx_convolves(Direction::input_grad, grad_y, nullptr, x_strides, grad_x, threads)) &&
+           equal("grad_spatial, AMX", wide, grad_spatial, shape) &&
+           equal("grad_pointwise, AMX", narrow, grad_pointwise, shape);
+  }
+
+  static std::vector<uint16_t> narrowed(const Buffer& buffer) {
+    std::vector<uint16_t> all(static_cast<size_t>(buffer.size));
+    std::transform(buffer.data, buffer.data + buffer.size, all.begin(), narrow);
+    return all;
+  }
+
+  bool amx_convolves(Direction direction, const Input& from, const float* with_bias, const Strides& strides,
+                     const Buffer& expected, const Threads& threads) const {
+    Buffer packed(amx_packed_size(shape, direction), kNan), got(expected.size, kNan), rounded(expected.size, 0);
+    amx_pack(shape, direction, {spatial.data, pointwise.data}, packed.data, threads);
+    std::vector<uint16_t> to(static_cast<size_t>(expected.size), narrow(kNan));
+    amx_convolve(shape, direction, from, packed.data, with_bias, {to.data(), strides, Type::bfloat16}, threads);
+    std::transform(to.begin(), to.end(), got.data, widen);
+    std::transform(expected.data, expected.data + expected.size, rounded.data,
+                   [](float value) { return widen(narrow(value)); });
+    return equal(direction == Direction::forward ? "y, AMX" : "grad_x, AMX", got, rounded, shape);
   }
 
   bool check_winograd(const Threads& threads) const {
@@ -297,6 +346,9 @@ int main(int argc, char** argv) {
       failures += !right;
       ++checked;
     }
+  }
+  for (int i = 0; i < cases / 2 && choose_instruction_set("avx512_amx"); ++i, ++checked) {
+    failures += !Case(random_amx_shape(), 0).check_amx(kThreads[i % 3]);
   }
   std::printf("%d layers checked, %d wrong\n", checked, failures);
   return failures != 0;
