@@ -123,8 +123,7 @@ Plan plan_of(const Shape& shape, Direction direction) {
 }
 
 int64_t packed_size(const Shape& shape, Direction direction) {
-  return shape.algorithm == Algorithm::amx ? amx_packed_size(shape, direction)
-                                           : plan_of(shape, direction).packed_size;
+  return shape.algorithm == Algorithm::amx ? amx_packed_size(shape, direction) : plan_of(shape, direction).packed_size;
 }
 
 void pack(const Shape& shape, Direction direction, const Weights& weights, float* packed, const Threads& threads) {

@@ -76,7 +76,8 @@ int64_t multiply_adds(int64_t rounds);
 // Spatial weights stored (N, Kh, Kw, M/P), as a network in channels-last memory holds them, to (N, M/P, Kh, Kw).
 void gather_taps(const Shape& shape, const float* spatial, float* gathered, const Threads& threads);
 
-// The faster algorithm for these images. `packing`: weights are packed for one call only, with activations of this type.
+// The faster algorithm for these images. `packing`: weights are packed for one call only, with activations of this
+// type.
 bool uses_winograd(const Shape& shape);  // whether it is asked for, and possible
 Algorithm choose_algorithm(Shape shape, bool input_grad, bool packing, Type type = Type::float32);
 void allow_winograd(bool allow);  // to be chosen; it is, unless this says no

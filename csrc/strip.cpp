@@ -70,8 +70,9 @@ void Strips::choose_extent(int threads) {
   };
   if (fits()) {
     const int64_t few = divide_up(kFewPixels, extent_.rows * extent_.columns);
-    extent_.maps = plan_.winograd ? most_squares(plan_) * kSquare * kSquare / places()
-                                  : std::max(size_ * kStripElements / size(), std::min(few, size_ * kMostStripElements / size()));
+    extent_.maps = plan_.winograd
+                       ? most_squares(plan_) * kSquare * kSquare / places()
+                       : std::max(size_ * kStripElements / size(), std::min(few, size_ * kMostStripElements / size()));
     extent_.maps = std::clamp<int64_t>(extent_.maps, 1, maps_);
   }
   const auto half = [&](int64_t part, int64_t unit) { return round_up(divide_up(part, 2), unit); };

@@ -67,6 +67,7 @@ def test_tables_of_measurements_are_those_of_the_records(monkeypatch: pytest.Mon
     import int8_networks
     import one_call
     import plans
+    import training_step
 
     studies = accuracy.found()
     adapted = json.loads((ROOT / "benchmarks/results/adapt-cifar10-94.json").read_text())["found"]
@@ -78,3 +79,5 @@ def test_tables_of_measurements_are_those_of_the_records(monkeypatch: pytest.Mon
     planned = json.loads((ROOT / "benchmarks/results/plans.json").read_text())
     assert plans.table(planned).markdown() in (ROOT / "docs/adapting.md").read_text()
     assert one_call.table(one_call.committed()) in (ROOT / "docs/speed.md").read_text()
+    record = json.loads(training_step.RECORD.read_text())
+    assert training_step.table(record) in (ROOT / "docs/training.md").read_text()

@@ -37,12 +37,12 @@ enum class AmxDot { uint8_int8, bfloat16 };
 template <AmxDot dot, int sum, int a, int b>
 HETCONV_INLINE void dot_tiles() {
   static_assert(sum < 4 && (a == 4 || a == 5) && (b == 6 || b == 7));
-#define HETCONV_AMX_DOT(intrinsic, s)                          \
-  if constexpr (sum == s) {                                    \
-    if constexpr (a == 4 && b == 6) intrinsic(s, 4, 6);        \
-    if constexpr (a == 4 && b == 7) intrinsic(s, 4, 7);        \
-    if constexpr (a == 5 && b == 6) intrinsic(s, 5, 6);        \
-    if constexpr (a == 5 && b == 7) intrinsic(s, 5, 7);        \
+#define HETCONV_AMX_DOT(intrinsic, s)                   \
+  if constexpr (sum == s) {                             \
+    if constexpr (a == 4 && b == 6) intrinsic(s, 4, 6); \
+    if constexpr (a == 4 && b == 7) intrinsic(s, 4, 7); \
+    if constexpr (a == 5 && b == 6) intrinsic(s, 5, 6); \
+    if constexpr (a == 5 && b == 7) intrinsic(s, 5, 7); \
   }
 #define HETCONV_AMX_DOTS(intrinsic) \
   HETCONV_AMX_DOT(intrinsic, 0)     \

@@ -1,5 +1,5 @@
-// What crosses from the drivers to the kernels on AMX, whose one instruction multiplies 16 pixels × 64 bytes of channels
-// by 64 bytes × 16 filters.
+// What crosses from the drivers to the kernels on AMX, whose one instruction multiplies 16 pixels × 64 bytes of
+// channels by 64 bytes × 16 filters.
 #pragma once
 
 #include <cstdint>

@@ -27,8 +27,9 @@ Shape transposed(Shape shape) {
   return shape;
 }
 
-Shape directed(const Shape& shape, Direction direction) {
-  return direction == Direction::forward ? shape : transposed(shape);
+Bfloat16Plan plan_of(const Shape& shape, Direction direction) {
+  const Shape convolution = direction == Direction::forward ? shape : transposed(shape);
+  return Bfloat16Plan(with_best_p(convolution, [](const Shape& other) { return Bfloat16Plan(other).cycles(); }));
 }
 
 // Cuts channels into as few chunks as there must be, all of one size.
@@ -39,44 +40,38 @@ void cut(int64_t row, int64_t column, int64_t channels, int64_t size, std::vecto
   }
 }
 
-// The strips' layer: its channels are pairs, whose order does not matter to strips.
-Plan strip_plan(Shape shape) {
-  shape.in_channels /= 2;
-  shape.p = 1;
-  shape.algorithm = Algorithm::direct;
-  return plan_forward(shape);
-}
-
-// The weights of a layer as a convolution's, in either direction.
+// The weights of a layer as a convolution's, in either direction: the dense kernel, that is, with zeros where the layer
+// has none.
 class Natural {
  public:
   Natural(const Shape& shape, Direction direction, const Weights& weights)
       : weights_(weights),
         p_(shape.p),
         own_(shape.in_channels / shape.p),
+        own_filters_(shape.out_channels / shape.p),
         rest_(shape.in_channels - own_),
         taps_(shape.kernel_height * shape.kernel_width),
+        shifted_(shape.shifted),
         is_forward_(direction == Direction::forward) {}
 
-  float spatial(int64_t filter, int64_t channel_of_residue, int64_t tap) const {
-    if (is_forward_) return weights_.spatial[(filter * own_ + channel_of_residue) * taps_ + tap];
-    const int64_t layer_filter = channel_of_residue * p_ + filter % p_;
-    return weights_.spatial[(layer_filter * own_ + filter / p_) * taps_ + taps_ - 1 - tap];
-  }
-
-  // At the centre, of any channel.
-  float pointwise(int64_t filter, int64_t channel) const {
-    const int64_t residue = filter % p_;
-    if (channel % p_ == residue) return spatial(filter, channel / p_, taps_ / 2);
-    if (!is_forward_) std::swap(filter, channel);
-    const int64_t of_filter = filter % p_, own_before = channel > of_filter ? (channel - of_filter - 1) / p_ + 1 : 0;
+  float at(int64_t filter, int64_t channel, int64_t tap) const {
+    if (!is_forward_) {
+      std::swap(filter, channel);
+      tap = taps_ - 1 - tap;
+    }
+    const int64_t part = shifted_ ? filter % p_ : filter / own_filters_;
+    const int64_t place = shifted_ ? channel / p_ : channel - part * own_;  // among the filter's own channels
+    const bool is_own = shifted_ ? channel % p_ == part : place >= 0 && place < own_;
+    if (is_own) return weights_.spatial[(filter * own_ + place) * taps_ + tap];
+    if (tap != taps_ / 2) return 0;
+    const int64_t own_before = shifted_ ? place + (channel % p_ > part) : place < 0 ? 0 : own_;
     return weights_.pointwise[filter * rest_ + channel - own_before];
   }
 
  private:
   const Weights& weights_;
-  int64_t p_, own_, rest_, taps_;
-  bool is_forward_;
+  int64_t p_, own_, own_filters_, rest_, taps_;
+  bool shifted_, is_forward_;
 };
 
 int64_t filter_of(const Bfloat16Plan& plan, int64_t group, int64_t tile, int64_t lane) {
@@ -90,6 +85,7 @@ class Packer {
 
   void pack_group(int64_t group, uint16_t* to) const {
     const Shape& shape = plan_.shape;
+    const int64_t centre = shape.kernel_height * shape.kernel_width / 2;
     for (int64_t tile = 0; tile < plan_.tiles; ++tile) {
       const int64_t first = filter_of(plan_, group, tile, 0);
       const int64_t filters = std::clamp<int64_t>(divide_up(shape.out_channels - first, shape.p), 0, kAmxFilters);
@@ -100,7 +96,7 @@ class Packer {
       }
       for (const Bfloat16Chunk& chunk : plan_.pointwise) {
         write(chunk, plan_.pointwise_channels, first, filters, to,
-              [&](int64_t channel, int64_t filter) { return natural_.pointwise(filter, channel); });
+              [&](int64_t channel, int64_t filter) { return natural_.at(filter, channel, centre); });
         to += kAmxTile / 2;
       }
     }
@@ -128,17 +124,25 @@ class Packer {
     const int64_t tap = chunk.row * shape.kernel_width + column;
     if (within >= plan_.own) return 0;
     if (shape.p > 1 && tap == shape.kernel_height * shape.kernel_width / 2) return 0;  // the pointwise part has it
-    return natural_.spatial(filter, within, tap);
+    return natural_.at(filter, within * shape.p + filter % shape.p, tap);
   }
 };
 
 }  // namespace
 
+Plan plan_of_pairs(Shape shape) {
+  shape.in_channels /= 2;
+  shape.p = 1;
+  shape.algorithm = Algorithm::direct;
+  return plan_forward(shape);
+}
+
+Input pairs_of(const Input& x) {
+  return {x.data, {x.strides.batch / 2, x.strides.row / 2, x.strides.column / 2}, Type::float32};
+}
+
 Bfloat16Plan::Bfloat16Plan(const Shape& shape)
-    : shape(shape),
-      own(shape.in_channels / shape.p),
-      residue(divide_up(own, 2) * 2),
-      tiles(shape.p) {
+    : shape(shape), own(shape.in_channels / shape.p), residue(divide_up(own, 2) * 2), tiles(shape.p) {
   // what is next to one another: all taps of a row, but with P = 1 those of one, since pixels have gaps between them
   const int64_t width = shape.p == 1 ? 1 : shape.kernel_width, rows = shape.kernel_height;
   const int64_t in_row = width * residue, centre = width / 2;
@@ -170,9 +174,10 @@ namespace {
 // What a layer's convolution needs to know of its shape.
 class Convolution {
  public:
-  Convolution(const Shape& shape, int threads)
-      : plan_(shape),
-        strip_(strip_plan(shape)),
+  Convolution(const Bfloat16Plan& plan, int threads) : Convolution(plan, plan.shape, threads) {}
+  Convolution(const Bfloat16Plan& plan, const Shape& shape, int threads)
+      : plan_(plan),
+        strip_(plan_of_pairs(shape)),
         strips_(strip_, threads),
         tables_(strips_, strip_.phases[0],
                 {shape.out_height * shape.out_width * shape.out_channels, shape.out_width * shape.out_channels,
@@ -231,12 +236,6 @@ Bfloat16Work Convolution::work(const uint8_t* strip) const {
   return work;
 }
 
-// The strip of an image of pairs of bfloat16.
-void copy_pairs(const Strips& strips, const Input& x, int64_t strip, float* to) {
-  const Strides pairs{x.strides.batch / 2, x.strides.row / 2, x.strides.column / 2};
-  strips.copy({x.data, pairs, Type::float32}, strip, to);
-}
-
 void Convolution::run(const Input& x, const float* packed, const float* bias, const Output& y,
                       const Threads& threads) const {
   const Bfloat16Kernels& kernels = *bfloat16_kernels();
@@ -252,7 +251,7 @@ void Convolution::run(const Input& x, const float* packed, const float* bias, co
     alignas(64) float start[kMostTiles * kAmxFilters] = {};
     work.bias = start;
     for (int64_t strip = begin / groups; strip * groups < end; ++strip) {
-      copy_pairs(strips_, x, strip, memory);
+      strips_.copy(pairs_of(x), strip, memory);
       if (shape.p > 1) {
         const Bfloat16Strip from{reinterpret_cast<const uint16_t*>(strip_data), pixel_ / 2, strips_.strip_pixels(),
                                  shape.in_channels, shape.p};
@@ -277,8 +276,7 @@ void Convolution::run(const Input& x, const float* packed, const float* bias, co
 }  // namespace
 
 bool amx_serves(const Shape& shape, Direction direction) {
-  const bool p = shape.p == 1 || (shape.shifted && (shape.p == 2 || shape.p == 4 || shape.p == 8 || shape.p == 16));
-  if (bfloat16_kernels() == nullptr || !p || shape.in_channels % 2 != 0 || shape.out_channels % 2 != 0) return false;
+  if (bfloat16_kernels() == nullptr || shape.in_channels % 2 != 0 || shape.out_channels % 2 != 0) return false;
   if (direction == Direction::forward) return true;
   const Shape turned = transposed(shape);
   const bool strides = shape.stride_height == 1 && shape.stride_width == 1;
@@ -287,22 +285,19 @@ bool amx_serves(const Shape& shape, Direction direction) {
 
 bool uses_amx(const Shape& shape, Direction direction) {
   if (!amx_serves(shape, direction)) return false;
-  const Shape convolved = directed(shape, direction);
-  const Bfloat16Plan plan(convolved);
-  const int64_t own = convolved.in_channels / shape.p, taps = shape.kernel_height * shape.kernel_width;
-  // cycles for 16 pixels: 16 for an instruction, and as many to store a tile; half of one for a product of vectors
-  const int64_t tiles = plan.groups * plan.tiles * (plan.chunks() + 1) * 16;
-  const int64_t vectors = divide_up(convolved.out_channels, 16) * (convolved.in_channels + (taps - 1) * own) * 8;
-  return tiles < vectors;
+  const Bfloat16Plan plan = plan_of(shape, direction);
+  const int64_t own = plan.shape.in_channels / shape.p, taps = shape.kernel_height * shape.kernel_width;
+  // half a cycle for a product of vectors, for 16 pixels
+  return plan.cycles() < divide_up(plan.shape.out_channels, 16) * (plan.shape.in_channels + (taps - 1) * own) * 8;
 }
 
 int64_t amx_packed_size(const Shape& shape, Direction direction) {
-  const Bfloat16Plan plan(directed(shape, direction));
+  const Bfloat16Plan plan = plan_of(shape, direction);
   return plan.groups * plan.group_elements() / 2;
 }
 
 void amx_pack(const Shape& shape, Direction direction, const Weights& weights, float* packed, const Threads& threads) {
-  const Bfloat16Plan plan(directed(shape, direction));
+  const Bfloat16Plan plan = plan_of(shape, direction);
   const Natural natural(shape, direction, weights);
   const Packer packer(plan, natural);
   parallel(threads, plan.groups, [&](int64_t begin, int64_t end) {
@@ -316,13 +311,14 @@ void amx_convolve(const Shape& shape, Direction direction, const Input& x, const
                   const Output& y, const Threads& threads) {
   struct Key {
     Shape shape;
+    Direction direction;
     int threads;
     bool operator==(const Key&) const = default;
   };
   static thread_local Kept<Key, Convolution> kept;
-  const Key key{directed(shape, direction), threads.count};
+  const Key key{shape, direction, threads.count};
   const Convolution& convolution =
-      kept.get(key, [&] { return std::make_unique<const Convolution>(key.shape, key.threads); });
+      kept.get(key, [&] { return std::make_unique<const Convolution>(plan_of(shape, direction), threads.count); });
   convolution.run(x, packed, bias, y, threads);
 }
 

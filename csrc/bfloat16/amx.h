@@ -3,6 +3,8 @@
 // The 16 filters of a tile have one residue mod P, so that their spatial kernels read the same channels. These must lie
 // next to one another: a strip is copied once more, sorted, each residue to an image of its own, in which a row of the
 // kernel is in one piece. The 1×1 kernels read the strip as it was. With P = 1 there is one residue, and no copy.
+// Any divisor of P will do, with more channels of a residue and weights of zero: that which takes the fewest
+// instructions is used.
 #pragma once
 
 #include <vector>
@@ -20,11 +22,11 @@ struct Bfloat16Chunk {
   int64_t row, column, channel, skipped;
 };
 
-// How a layer's channels and filters become chunks and tiles.
+// How a convolution's channels and filters become chunks and tiles.
 struct Bfloat16Plan {
   explicit Bfloat16Plan(const Shape& shape);
 
-  Shape shape;
+  Shape shape;      // with the P that is used
   int64_t own;      // channels of a residue
   int64_t residue;  // of a pixel in a residue's image: an even number
   std::vector<Bfloat16Chunk> spatial, pointwise;
@@ -33,7 +35,25 @@ struct Bfloat16Plan {
 
   int64_t chunks() const { return static_cast<int64_t>(spatial.size() + pointwise.size()); }
   int64_t group_elements() const { return tiles * chunks() * kAmxTile / 2; }
+  int64_t cycles() const { return groups * tiles * (chunks() + 1) * 16; }  // for 16 pixels, stores included
 };
+
+// Strips hold pairs of channels, as if they were channels of float32.
+Plan plan_of_pairs(Shape shape);
+Input pairs_of(const Input& x);
+
+// The same layer with another P, of which `cost(shape)` is least.
+template <class Cost>
+Shape with_best_p(const Shape& shape, const Cost& cost) {
+  Shape best = shape;
+  best.p = 1;
+  Shape other = best;
+  for (int64_t p = 2; shape.shifted && p <= 16 && shape.p % p == 0; p *= 2) {
+    other.p = p;
+    if (cost(other) < cost(best)) best = other;
+  }
+  return best;
+}
 
 // Whether AMX is there and can compute the layer in bfloat16; the weight gradient where it can the forward pass.
 bool amx_serves(const Shape& shape, Direction direction);

@@ -303,6 +303,7 @@ void end_outer() { _tile_release(); }
 
 }  // namespace
 
-constexpr Bfloat16Kernels bfloat16_kernels_avx512_amx = {&convolve, &sort, &planes, &pairs, &begin_outer, &outer, &end_outer};
+constexpr Bfloat16Kernels bfloat16_kernels_avx512_amx = {&convolve,    &sort,  &planes,   &pairs,
+                                                         &begin_outer, &outer, &end_outer};
 
 }  // namespace hetconv

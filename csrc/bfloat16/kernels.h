@@ -7,9 +7,9 @@ namespace hetconv {
 
 // A group of filters, 16 or 32 of each residue, at some pixels.
 struct Bfloat16Work : AmxWork {
-  int64_t tiles;             // p or 2 · p
-  const float* bias;         // of each tile's filters
-  int64_t filter, filters;   // the first one, and how many the layer has
+  int64_t tiles;            // p or 2 · p
+  const float* bias;        // of each tile's filters
+  int64_t filter, filters;  // the first one, and how many the layer has
   uint16_t* output;
 };
 
@@ -21,12 +21,12 @@ struct Bfloat16Strip {
 
 // Two rows of tiles of channels × two columns of tiles of filters: products summed over pixels, and added to the sums.
 struct Bfloat16Outer {
-  const uint16_t* x[2];        // channels' planes, from the first pixel on; 16 each
-  int64_t plane;               // elements from a channel to the next
-  const uint16_t* grad_y[2];   // 16 filters, two pixels next to one another
-  int64_t pixels;              // a multiple of 32
-  float* sums[2][2];           // by x and grad_y
-  bool first;                  // there are no sums yet
+  const uint16_t* x[2];       // channels' planes, from the first pixel on; 16 each
+  int64_t plane;              // elements from a channel to the next
+  const uint16_t* grad_y[2];  // 16 filters, two pixels next to one another
+  int64_t pixels;             // a multiple of 32
+  float* sums[2][2];          // by x and grad_y
+  bool first;                 // there are no sums yet
 };
 
 struct Bfloat16Kernels {

@@ -10,19 +10,12 @@
 namespace hetconv {
 namespace {
 
-constexpr int64_t kPixels = 32;  // that one instruction sums over
-constexpr int64_t kTile = 16;    // channels or filters
+constexpr int64_t kPixels = 32;    // that one instruction sums over
+constexpr int64_t kTile = 16;      // channels or filters
 constexpr int64_t kStripSize = 2;  // sums are read and written once a strip
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t unit) { return divide_up(a, unit) * unit; }
-
-Plan pairs_plan(Shape shape) {
-  shape.in_channels /= 2;
-  shape.p = 1;
-  shape.algorithm = Algorithm::direct;
-  return plan_forward(shape);
-}
 
 // Where sums are: tiles of 16 channels × 16 filters. Of the taps, channels and filters of one residue; of the centre,
 // all channels, which the 1×1 kernels read.
@@ -37,6 +30,10 @@ class TileSums {
 
   const int64_t own_tiles, all_tiles, filter_tiles, taps, residues;
 
+  int64_t products() const {  // for 32 pixels
+    return residues * filter_tiles * (own_tiles * (taps - (residues > 1)) + all_tiles);
+  }
+
   int64_t spatial(int64_t residue, int64_t channels, int64_t tap, int64_t filters) const {
     return (((residue * own_tiles + channels) * taps + tap) * filter_tiles + filters) * kAmxSums;
   }
@@ -46,10 +43,20 @@ class TileSums {
   int64_t elements() const { return centre(residues, 0, 0); }
 };
 
+Shape arranged(const Shape& shape) {
+  return with_best_p(shape, [](const Shape& other) { return TileSums(other).products(); });
+}
+
 class WeightGrad {
  public:
   WeightGrad(const Shape& shape, const Input& grad_y, const Input& x, float* sums)
-      : shape_(shape), sums_(shape), plan_(pairs_plan(shape)), strips_(plan_, 1, kStripSize), grad_y_(grad_y), x_(x), to_(sums) {
+      : shape_(arranged(shape)),
+        sums_(shape_),
+        plan_(plan_of_pairs(shape)),
+        strips_(plan_, 1, kStripSize),
+        grad_y_(grad_y),
+        x_(x),
+        to_(sums) {
     taps_.resize(static_cast<size_t>(sums_.taps));
     for (const Tap& tap : plan_.phases[0].taps) taps_[static_cast<size_t>(tap.index)] = strips_.tap(tap);
     const int64_t farthest = *std::max_element(taps_.begin(), taps_.end());
@@ -65,16 +72,16 @@ class WeightGrad {
   int64_t units() const { return shape_.p * units_of_residue(); }
   void run(int64_t begin, int64_t end) const;
 
-  bool is_faster() const;  // than vectors
+  int64_t cycles() const { return strips_.count() * (pixels_ / kPixels) * sums_.products() * 24; }
 
  private:
-  const Shape& shape_;
+  const Shape shape_;  // with the P that is used
   const TileSums sums_;
   const Plan plan_;
   const Strips strips_;
   const Input &grad_y_, &x_;
   float* const to_;
-  std::vector<int64_t> taps_;             // in pixels of the strip
+  std::vector<int64_t> taps_;              // in pixels of the strip
   int64_t pixel_, pixels_, read_, plane_;  // elements of a pixel; pixels that are summed over, and read; of a plane
   int64_t filters_, strip_elements_;
 
@@ -113,8 +120,7 @@ void WeightGrad::copy_grad_y(int64_t strip, uint16_t* to) const {
 
 void WeightGrad::read_strip(int64_t strip, const Memory& memory) const {
   const Bfloat16Kernels& kernels = *bfloat16_kernels();
-  const Strides pairs{x_.strides.batch / 2, x_.strides.row / 2, x_.strides.column / 2};
-  strips_.copy({x_.data, pairs, Type::float32}, strip, reinterpret_cast<float*>(memory.strip));
+  strips_.copy(pairs_of(x_), strip, reinterpret_cast<float*>(memory.strip));
   kernels.planes({memory.strip, pixel_, read_, shape_.in_channels, shape_.p}, memory.planes, plane_);
   copy_grad_y(strip, memory.grad_y);
   kernels.pairs({memory.grad_y, filters_, pixels_, filters_, shape_.p}, memory.pairs, tile(),
@@ -155,15 +161,6 @@ void WeightGrad::add(int64_t unit, const Memory& memory, bool first) const {
   finish();
 }
 
-// 24 cycles for an instruction, with its operands; half of one for a product of vectors.
-bool WeightGrad::is_faster() const {
-  const int64_t own = shape_.in_channels / shape_.p, taps = sums_.taps - (shape_.p > 1);
-  const int64_t tiles = shape_.p * sums_.filter_tiles * (sums_.own_tiles * taps + sums_.all_tiles);
-  const int64_t products = divide_up(shape_.out_channels, 16) * (shape_.in_channels + (sums_.taps - 1) * own);
-  const int64_t outputs = shape_.batch * shape_.out_height * shape_.out_width;
-  return tiles * strips_.count() * (pixels_ / kPixels) * 24 < outputs * products / 2;
-}
-
 void WeightGrad::run(int64_t begin, int64_t end) const {
   static thread_local Scratch scratch;
   const int64_t planes = this->planes() * plane_, grad_y = (pixels_ + 1) * filters_;
@@ -183,52 +180,66 @@ void WeightGrad::run(int64_t begin, int64_t end) const {
   bfloat16_kernels()->end_outer();
 }
 
-// From tiles to weights as the layer has them.
-void store(const Shape& shape, const float* sums, float* spatial, float* pointwise, int64_t begin, int64_t end) {
-  const TileSums at(shape);
-  const int64_t p = shape.p, own = shape.in_channels / p, centre = at.taps / 2;
-  for (int64_t filter = begin; filter < end; ++filter) {
-    const int64_t residue = filter % p, place = filter / p, filters = place / kTile, lane = place % kTile;
-    const float* const of_filter = sums + lane;
-    for (int64_t channel = 0; channel < own; ++channel) {
-      const int64_t row = channel % kTile * kTile;
-      for (int64_t tap = 0; tap < at.taps; ++tap) {
-        *spatial++ = of_filter[at.spatial(residue, channel / kTile, tap, filters) + row];
+// From tiles to weights as the layer has them: some filters'.
+class Gradients {
+ public:
+  Gradients(const Shape& shape, const float* sums) : shape_(shape), used_(arranged(shape)), at_(used_), sums_(sums) {}
+
+  void store(int64_t filter, float* spatial, float* pointwise) const {
+    const int64_t own = shape_.in_channels / shape_.p, own_filters = shape_.out_channels / shape_.p;
+    for (int64_t channel = 0; channel < shape_.in_channels; ++channel) {
+      const bool is_own =
+          shape_.shifted ? channel % shape_.p == filter % shape_.p : channel / own == filter / own_filters;
+      if (!is_own) {
+        *pointwise++ = sum(filter, channel, at_.taps / 2);
+        continue;
       }
-    }
-    if (p == 1) continue;
-    float* const own_spatial = spatial - own * at.taps;
-    for (int64_t channel = 0; channel < shape.in_channels; ++channel) {
-      const int64_t sorted = channel % p * own + channel / p;
-      const float sum = of_filter[at.centre(residue, sorted / kTile, filters) + sorted % kTile * kTile];
-      if (channel % p == residue) {
-        own_spatial[channel / p * at.taps + centre] = sum;
-      } else {
-        *pointwise++ = sum;
-      }
+      for (int64_t tap = 0; tap < at_.taps; ++tap) *spatial++ = sum(filter, channel, tap);
     }
   }
-}
+
+ private:
+  const Shape& shape_;
+  const Shape used_;
+  const TileSums at_;
+  const float* const sums_;
+
+  float sum(int64_t filter, int64_t channel, int64_t tap) const {
+    const int64_t p = used_.p, residue = filter % p, place = filter / p, filters = place / kTile;
+    if (p > 1 && tap == at_.taps / 2) {
+      const int64_t sorted = channel % p * (used_.in_channels / p) + channel / p;
+      return tile(at_.centre(residue, sorted / kTile, filters), sorted, place);
+    }
+    return tile(at_.spatial(residue, channel / p / kTile, tap, filters), channel / p, place);
+  }
+  float tile(int64_t first, int64_t channel, int64_t filter) const {
+    return sums_[first + channel % kTile * kTile + filter % kTile];
+  }
+};
 
 }  // namespace
 
 bool uses_amx_for_weights(const Shape& shape) {
-  if (!uses_amx(shape, Direction::forward)) return false;
-  if (shape.batch * shape.out_height * shape.out_width == 0) return false;
+  const int64_t outputs = shape.batch * shape.out_height * shape.out_width;
+  if (!amx_serves(shape, Direction::forward) || outputs == 0) return false;
   const Input nothing{};
-  return WeightGrad(shape, nothing, nothing, nullptr).is_faster();
+  const int64_t own = shape.in_channels / shape.p, taps = shape.kernel_height * shape.kernel_width;
+  const int64_t products = divide_up(shape.out_channels, 16) * (shape.in_channels + (taps - 1) * own);
+  return WeightGrad(shape, nothing, nothing, nullptr).cycles() < outputs * products / 2;  // half a cycle for each
 }
 
-int64_t amx_weight_sums(const Shape& shape) { return TileSums(shape).elements(); }
+int64_t amx_weight_sums(const Shape& shape) { return TileSums(arranged(shape)).elements(); }
 
 void amx_weight_grad(const Shape& shape, const Input& grad_y, const Input& x, float* sums, float* grad_spatial,
                      float* grad_pointwise, const Threads& threads) {
   const WeightGrad grad(shape, grad_y, x, sums);
   parallel(threads, grad.units(), [&](int64_t begin, int64_t end) { grad.run(begin, end); });
   const int64_t own = shape.in_channels / shape.p, taps = shape.kernel_height * shape.kernel_width;
+  const Gradients gradients(shape, sums);
   parallel(threads, shape.out_channels, [&](int64_t begin, int64_t end) {
-    store(shape, sums, grad_spatial + begin * own * taps, grad_pointwise + begin * (shape.in_channels - own), begin,
-          end);
+    for (int64_t filter = begin; filter < end; ++filter) {
+      gradients.store(filter, grad_spatial + filter * own * taps, grad_pointwise + filter * (shape.in_channels - own));
+    }
   });
 }
 

@@ -76,10 +76,9 @@ Shape random_shape(bool for_winograd) {
 // One that AMX can compute, unless the image is smaller than the kernel.
 Shape random_amx_shape() {
   Shape shape = random_shape(generator() % 2 == 0);
-  shape.p = pick({1, 2, 4, 4, 8, 16});
+  shape.p = pick({1, 2, 3, 4, 4, 8, 12, 16});
   shape.in_channels = shape.p * pick({2, 4, 6, 12, 16, 28, 32, 40});
   shape.out_channels = shape.p * pick({2, 4, 10, 16, 20, 32});
-  shape.shifted = true;
   return shape;
 }
 
@@ -183,7 +182,8 @@ struct Case {
     Buffer packed(packed_size_input_grad(shape), kNan), got(grad_x.size, kNan);
     pack_input_grad(shape, {spatial.data, pointwise.data}, packed.data, threads);
     input_grad(shape, {y.data, y_strides}, packed.data, {got.data, x_strides}, threads);
-    Buffer scratch(weight_grad_scratch(shape, Type::float32), kNan), wide(spatial.size, kNan), narrow(pointwise.size, kNan);
+    Buffer scratch(weight_grad_scratch(shape, Type::float32), kNan), wide(spatial.size, kNan),
+        narrow(pointwise.size, kNan);
     weight_grad(shape, {y.data, y_strides}, {x.data, x_strides}, scratch.data, wide.data, narrow.data, threads);
     return equal("grad_x", got, grad_x, shape) && equal("grad_spatial", wide, grad_spatial, shape) &&
            equal("grad_pointwise", narrow, grad_pointwise, shape);
