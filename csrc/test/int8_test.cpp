@@ -218,9 +218,9 @@ void check_packing(const Case& c, char* packed, int64_t bytes, const char* set) 
 
 void check(const Case& c, const std::vector<float>& reals, const char* set, const Threads& threads) {
   const int64_t blocks = whole_blocks(c.shape.out_channels);
-  const int64_t bytes = int8_packed_weights_size(c.shape), before = bytes - int8_packed_size(c.shape);
-  Buffer<char> memory(bytes, 77);
-  check_packing(c, memory.data, bytes, set);
+  const int64_t size = int8_packed_weights_size(c.shape), before = size - int8_packed_size(c.shape);
+  Buffer<char> memory(size, 77);
+  check_packing(c, memory.data, size, set);
   const char* const packed = memory.data + before;
   Buffer<uint8_t> bytes(c.outputs, 99);
   Buffer<float> floats(c.outputs, NAN);

@@ -125,7 +125,7 @@ def read_metadata(path: Path) -> dict[str, str]:
         return _header(file)[0]
 
 
-LARGE = 2**20
+LARGE = 2**16
 """Bytes from which memory is the system's own pages. The allocator would keep it where something later is beside it."""
 
 

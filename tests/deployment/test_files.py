@@ -297,14 +297,15 @@ def test_a_layer_is_let_go_when_it_is_packed(tmp_path, monkeypatch, made):
 
 
 @pytest.mark.parametrize("made", NETWORKS.values(), ids=NETWORKS)
-def test_a_loaded_network_holds_packed_weights_alone(tmp_path, made):
-    """All floats and bytes of its tensors together are about as many as its packed weights."""
-    made().save(tmp_path / "a")
-    network = load_deployed(tmp_path / "a").network
+def test_a_network_holds_packed_weights_alone(tmp_path, made):
+    """Deployed or loaded: its tensors are about as large as its packed weights; natural ones are not beside them."""
+    deployed = made()
+    deployed.save(tmp_path / "a")
     natural = sum(value.numel() * value.element_size() for value in content(tmp_path / "a")[1].values())
-    packed = network.native.weight_bytes if hasattr(network, "native") else network._call.network.weight_bytes
-    held = {tensor.data_ptr(): tensor.numel() * tensor.element_size() for tensor in tensors_held_by(network)}
-    assert packed <= sum(held.values()) < packed + natural / 2
+    for network in (deployed.network, load_deployed(tmp_path / "a").network):
+        packed = network.native.weight_bytes if hasattr(network, "native") else network._call.network.weight_bytes
+        held = {tensor.data_ptr(): tensor.numel() * tensor.element_size() for tensor in tensors_held_by(network)}
+        assert packed <= sum(held.values()) < packed + natural / 2
 
 
 def tensors_held_by(network):
