@@ -100,7 +100,7 @@ class TensorReader:
         entry = self._entries[name]
         data = _memory(entry.end - entry.begin)
         self._file.seek(self._begin + entry.begin)
-        if self._file.readinto(data.numpy().data) != len(data):  # type: ignore[attr-defined]
+        if self._file.readinto(data.numpy().data) != len(data):
             raise NotSafetensorsError(f"it ends within {name}")
         return data.view(entry.dtype).reshape(entry.shape)
 
