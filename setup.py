@@ -47,7 +47,7 @@ if sysconfig.get_platform().endswith("x86_64"):
 
 KERNELS = ["dispatch", "algorithm", "plan", "pack", "strip", "tiles", "winograd", "prepared", "convolve", "weight_grad"]
 KERNELS += ["fingerprint", "checked", "packed_weights", "older_libstdcxx", "int8/plan", "int8/pack", "int8/amx"]
-KERNELS += ["int8/convolution", "amx/pixels", "bfloat16/amx", "bfloat16/weight_grad"]
+KERNELS += ["int8/packed_weights", "int8/convolution", "amx/pixels", "bfloat16/amx", "bfloat16/weight_grad"]
 KERNELS += [
     f"network/{name}"
     for name in ("network", "byte_maps", "convolutions", "grouped", "joins", "float_joins", "pools", "window")

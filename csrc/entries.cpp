@@ -6,6 +6,7 @@
 
 #include "checked.h"
 #include "int8/int8.h"
+#include "int8/packed_weights.h"
 #include "packed_weights.h"
 
 namespace {
@@ -127,6 +128,29 @@ int hetconv_unpack(const int64_t* layer, const float* packed, int64_t elements, 
       throw Refused("the weights were packed for another layer or instruction set");
     }
     hetconv::unpack_weights(shape, packed, spatial, pointwise, hetconv::process_threads());
+    return int64_t{0};
+  }));
+}
+
+int64_t hetconv_pack_int8(const int64_t* layer, const int8_t* spatial, int64_t spatial_count, const int8_t* pointwise,
+                          int64_t pointwise_count, char* packed) {
+  return or_refused([&] {
+    const Shape shape = unplaced(layer);
+    check_counts(shape, spatial_count, pointwise_count);
+    if (packed != nullptr) hetconv::pack_int8_weights(shape, spatial, pointwise, packed);
+    return hetconv::int8_packed_weights_size(shape);
+  });
+}
+
+int hetconv_unpack_int8(const int64_t* layer, const char* packed, int64_t bytes, int8_t* spatial, int64_t spatial_count,
+                        int8_t* pointwise, int64_t pointwise_count) {
+  return static_cast<int>(or_refused([&] {
+    const Shape shape = unplaced(layer);
+    check_counts(shape, spatial_count, pointwise_count);
+    if (!hetconv::is_packed_int8_for(shape, packed, bytes)) {
+      throw Refused("the weights were packed for another layer or instruction set");
+    }
+    hetconv::unpack_int8_weights(shape, packed, spatial, pointwise);
     return int64_t{0};
   }));
 }

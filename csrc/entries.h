@@ -42,4 +42,10 @@ HETCONV_ENTRY int64_t hetconv_pack(const int64_t* layer, int algorithm, const fl
 // Refused, and nothing is written, if the weights were packed for another layer or instruction set.
 HETCONV_ENTRY int hetconv_unpack(const int64_t* layer, const float* packed, int64_t elements, float* spatial,
                                  int64_t spatial_count, float* pointwise, int64_t pointwise_count);
+
+// The same of 8 bits; sizes are bytes.
+HETCONV_ENTRY int64_t hetconv_pack_int8(const int64_t* layer, const int8_t* spatial, int64_t spatial_count,
+                                        const int8_t* pointwise, int64_t pointwise_count, char* packed);
+HETCONV_ENTRY int hetconv_unpack_int8(const int64_t* layer, const char* packed, int64_t bytes, int8_t* spatial,
+                                      int64_t spatial_count, int8_t* pointwise, int64_t pointwise_count);
 }

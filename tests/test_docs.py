@@ -65,6 +65,7 @@ def test_tables_of_measurements_are_those_of_the_records(monkeypatch: pytest.Mon
     import accuracy
     import adapt
     import int8_networks
+    import memory
     import one_call
     import plans
     import training_step
@@ -78,6 +79,7 @@ def test_tables_of_measurements_are_those_of_the_records(monkeypatch: pytest.Mon
     assert adapt.table(adapted) in (ROOT / "docs/adapting.md").read_text()
     planned = json.loads((ROOT / "benchmarks/results/plans.json").read_text())
     assert plans.table(planned).markdown() in (ROOT / "docs/adapting.md").read_text()
+    assert memory.table(memory.committed()) in (ROOT / "docs/speed.md").read_text()
     assert one_call.table(one_call.committed()) in (ROOT / "docs/speed.md").read_text()
     record = json.loads(training_step.RECORD.read_text())
     assert training_step.table(record) in (ROOT / "docs/training.md").read_text()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from hetconv.tensor_file import DTYPES, NotSafetensorsError, read_tensors
+from hetconv.tensor_file import DTYPES, LARGE, NotSafetensorsError, TensorReader, read_tensors
 
 
 def test_reads_what_the_library_writes(tmp_path):
@@ -75,3 +75,28 @@ def test_a_changed_byte_is_refused_or_changes_a_name_or_value(tmp_path_factory, 
     except NotSafetensorsError:
         return
     assert sum(value.numel() * value.element_size() for value in read.tensors.values()) == 44
+
+
+def test_tensors_are_read_one_by_one_each_into_memory_of_its_own(tmp_path):
+    large = torch.arange(LARGE, dtype=torch.int16)
+    path = tmp_path / "a"
+    path.write_bytes(save({"large": large, "small": torch.ones(3), "never": torch.zeros(2)}))
+    with TensorReader(path) as reader:
+        assert set(reader.names) == {"large", "small", "never"}
+        first, again = reader.read("large"), reader.read("large")
+        first[0] = 5
+        assert torch.equal(again, large)
+        path.unlink()
+        path.write_bytes(b"another file")
+        assert torch.equal(reader.read("small"), torch.ones(3))
+        with pytest.raises(KeyError):
+            reader.read("nothing")
+
+
+def test_a_file_that_is_cut_short_while_it_is_read_is_refused(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(save({"a": torch.ones(3), "b": torch.ones(3)}))
+    with TensorReader(path) as reader:
+        path.write_bytes(path.read_bytes()[:-4])
+        with pytest.raises(NotSafetensorsError, match="it ends within b"):
+            reader.read("b")

@@ -16,8 +16,8 @@
 namespace hetconv {
 
 // Channels that one instruction reads, from a tap on; where they are more than one tap has, in the taps to its right
-// too. No chunk reads a pixel out of its filters' reach: what is not a number there must not spread. So the last chunk of
-// a row begins early, and its first `skipped` channels have weights of zero.
+// too. No chunk reads a pixel out of its filters' reach: what is not a number there must not spread. So the last chunk
+// of a row begins early, and its first `skipped` channels have weights of zero.
 struct Bfloat16Chunk {
   int64_t row, column, channel, skipped;
 };

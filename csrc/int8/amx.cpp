@@ -35,24 +35,27 @@ int64_t channel_at(int64_t byte, int64_t residue, int64_t p) {
   return quad / of_block * kBlock + byte % 4 * kQuads + quad % of_block * p + residue;
 }
 
-class Packer {
+// Walks over the packed weights, in the order in which tiles are read.
+template <class Mover>
+class Walk {
  public:
-  Packer(const AmxPlan& plan, const int8_t* weights) : plan_(plan), shape_(plan.shape), weights_(weights) {}
+  using Memory = typename Mover::Memory;
+  Walk(const AmxPlan& plan, const Mover& mover) : plan_(plan), shape_(plan.shape), mover_(mover) {}
 
   // The filters of a tile have one residue; they are P apart.
-  void pack(char* to) const {
+  void over(Memory at) const {
     const int64_t p = shape_.p;
     for (int64_t group = 0; group < plan_.groups; ++group) {
       for (int64_t tile = 0; tile < plan_.group_tiles; ++tile) {
         const int64_t residue = tile % p;
         const int64_t first = group * plan_.group_blocks * kBlock + tile / p * kAmxFilters * p + residue;
         for (const AmxChunk& chunk : plan_.spatial) {
-          write(first, to, [&](int64_t byte, int64_t filter) { return spatial(chunk, byte, residue, filter); });
-          to += kAmxTile;
+          each(first, at, [&](int64_t byte, int64_t filter, Memory to) { spatial(chunk, byte, residue, filter, to); });
+          at += kAmxTile;
         }
         for (const int64_t chunk : plan_.pointwise) {
-          write(first, to, [&](int64_t byte, int64_t filter) { return pointwise(chunk + byte, filter); });
-          to += kAmxTile;
+          each(first, at, [&](int64_t byte, int64_t filter, Memory to) { pointwise(chunk + byte, filter, to); });
+          at += kAmxTile;
         }
       }
     }
@@ -61,35 +64,32 @@ class Packer {
  private:
   const AmxPlan& plan_;
   const Shape& shape_;
-  const int8_t* weights_;
+  const Mover& mover_;
 
-  template <class WeightAt>
-  void write(int64_t first, char* to, const WeightAt& weight_at) const {
+  template <class Visit>
+  void each(int64_t first, Memory at, const Visit& visit) const {
     for (int64_t byte = 0; byte < kAmxBytes; ++byte) {
       for (int64_t lane = 0; lane < kAmxFilters; ++lane) {
-        to[byte / 4 * 64 + lane * 4 + byte % 4] = static_cast<char>(weight_at(byte, first + lane * shape_.p));
+        visit(byte, first + lane * shape_.p, at + byte / 4 * 64 + lane * 4 + byte % 4);
       }
     }
   }
 
-  int8_t spatial(const AmxChunk& chunk, int64_t byte, int64_t residue, int64_t filter) const {
+  void spatial(const AmxChunk& chunk, int64_t byte, int64_t residue, int64_t filter, Memory to) const {
     const int64_t at = chunk.byte + byte, column = chunk.column + at / plan_.residue, within = at % plan_.residue;
-    if (byte >= plan_.chunk_bytes || column >= shape_.kernel_width || within >= plan_.channels) return 0;
     const int64_t tap = chunk.row * shape_.kernel_width + column;
-    if (shape_.p > 1 && tap == shape_.kernel_height * shape_.kernel_width / 2) return 0;  // the pointwise part has it
-    return weight(filter, channel_at(within, residue, shape_.p), tap);
+    const bool outside = byte >= plan_.chunk_bytes || column >= shape_.kernel_width || within >= plan_.channels;
+    const bool centre = shape_.p > 1 && tap == shape_.kernel_height * shape_.kernel_width / 2;
+    if (outside || centre) return mover_.none(to);  // the pointwise part has the centre
+    mover_.move(filter, channel_at(within, residue, shape_.p), tap, to);
   }
 
-  int8_t pointwise(int64_t byte, int64_t filter) const {
+  void pointwise(int64_t byte, int64_t filter, Memory to) const {
     const int64_t centre = shape_.kernel_height * shape_.kernel_width / 2;
-    if (plan_.apart) return weight(filter, channel_at(byte, 0, 1), centre);
+    if (plan_.apart) return mover_.move(filter, channel_at(byte, 0, 1), centre, to);
     const int64_t residue = byte / plan_.residue, within = byte % plan_.residue;
-    return within < plan_.channels ? weight(filter, channel_at(within, residue, shape_.p), centre) : 0;
-  }
-
-  int8_t weight(int64_t filter, int64_t channel, int64_t tap) const {
-    if (filter >= shape_.out_channels || channel >= shape_.in_channels) return 0;
-    return weights_[(filter * shape_.in_channels + channel) * shape_.kernel_height * shape_.kernel_width + tap];
+    if (within >= plan_.channels) return mover_.none(to);
+    mover_.move(filter, channel_at(within, residue, shape_.p), centre, to);
   }
 };
 
@@ -137,10 +137,13 @@ int64_t amx_packed_size(const Shape& shape) {
   return plan.groups * plan.group_bytes();
 }
 
-void amx_pack(const Shape& shape, const int8_t* weights, char* packed) {
+template <class Mover>
+void amx_walk(const Shape& shape, const Mover& mover, typename Mover::Memory packed) {
   const AmxPlan plan(shape);
-  Packer(plan, weights).pack(packed);
+  Walk<Mover>(plan, mover).over(packed);
 }
+template void amx_walk(const Shape&, const Int8Packing&, char*);
+template void amx_walk(const Shape&, const Int8Unpacking&, const char*);
 
 AmxConvolution::AmxConvolution(const Shape& shape, bool from_float, int threads)
     : amx_(shape),

@@ -12,6 +12,7 @@
 
 #include "../amx/pixels.h"
 #include "kernels.h"
+#include "natural.h"
 
 namespace hetconv {
 
@@ -45,7 +46,9 @@ struct AmxPlan {
 bool uses_amx(const Shape& shape);
 
 int64_t amx_packed_size(const Shape& shape);
-void amx_pack(const Shape& shape, const int8_t* weights, char* packed);
+// Each packed weight, by the mover of natural.h that packs or unpacks it.
+template <class Mover>
+void amx_walk(const Shape& shape, const Mover& mover, typename Mover::Memory packed);
 
 // A strip of the input, as quads.
 void copy_quads(const Strips& strips, const Int8Input& x, const Strides& strides, int64_t strip, float* to);

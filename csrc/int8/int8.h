@@ -50,14 +50,16 @@ enum class Int8Output : int32_t { uint8, float32 };
 // The instruction set's products in the time of one: "avx512_vnni", "avx2_vnni", or what the float32 kernels are named.
 int64_t int8_multiply_adds(int64_t rounds);
 
-// The largest sum, in its size, that a filter can come to. `weights` are (N, M, Kh, Kw).
-int64_t largest_sum(const Shape& shape, const int8_t* weights, int64_t filter);
+// The layer as the kernels compute it: with the largest P that divides 16 and whose pattern holds the layer's own.
+Shape int8_kernel_shape(const Shape& layer);
 
-// Whether all weights are where a layer of this P has them. P must divide 16 here: others are computed with gcd(P, 16).
-bool fits_pattern(const Shape& shape, const int8_t* weights);
+class Int8Packing;  // natural.h
+class Int8Unpacking;
 
-// Packed weights depend on the instruction set, channels, p, and kernel. In bytes, aligned to 64.
+// Packed weights depend on the instruction set, channels, p, and kernel. Of a shape for the kernels; in bytes, aligned
+// to 64.
 int64_t int8_packed_size(const Shape& shape);
-void pack_int8(const Shape& shape, const int8_t* weights, void* packed);
+void pack_int8(const Shape& shape, const Int8Packing& weights, char* packed);
+void unpack_int8(const Shape& shape, const char* packed, const Int8Unpacking& weights);
 
 }  // namespace hetconv

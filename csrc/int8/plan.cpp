@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 
 #include "kernels.h"
 
@@ -25,6 +26,14 @@ FilterVector vector_of(int64_t filter, int64_t p, int lanes) {
 }
 
 }  // namespace
+
+Shape int8_kernel_shape(const Shape& layer) {
+  Shape shape = layer;
+  const bool blocked = !layer.shifted && layer.kernel_height * layer.kernel_width > 1;
+  shape.p = blocked ? 1 : std::gcd(layer.p, kQuads);
+  shape.shifted = true;
+  return shape;
+}
 
 Shape shape_of_quads(const Shape& shape) {
   Shape quads = shape;

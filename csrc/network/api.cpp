@@ -45,16 +45,16 @@ const std::map<std::string, Maker>& makers() {
       {"quantize", [](const Arguments& a) { return quantize_step(a.reals[0], small(a.numbers[0])); }},
       // zero | scale
       {"dequantize", [](const Arguments& a) { return dequantize_step(a.reals[0], small(a.numbers[0])); }},
-      // in_channels, out_channels, p, window (9), in_zero, float32?, residual?, residual_zero, zero | residual_scale,
-      // least, most, in_factor | weights, start, scale
+      // in_channels, out_channels, p, window (9), shifted, in_zero, float32?, residual?, residual_zero, zero, bytes of
+      // packed | residual_scale, least, most, in_factor | packed, start, scale
       {"int8_convolution",
        [](const Arguments& a) {
          const int64_t* const n = a.numbers;
          return int8_convolution_step(
-             {n[0], n[1], n[2], window_of(n + 3), small(n[12]), a.reals[3],
-              n[13] != 0 ? Int8Output::float32 : Int8Output::uint8, n[14] != 0, a.reals[0], small(n[15]), small(n[16]),
-              a.reals[1], a.reals[2], static_cast<const int8_t*>(a.arrays[0]), static_cast<const int32_t*>(a.arrays[1]),
-              static_cast<const float*>(a.arrays[2])});
+             {n[0], n[1], n[2], window_of(n + 3), n[12] != 0, small(n[13]), a.reals[3],
+              n[14] != 0 ? Int8Output::float32 : Int8Output::uint8, n[15] != 0, a.reals[0], small(n[16]), small(n[17]),
+              a.reals[1], a.reals[2], static_cast<const char*>(a.arrays[0]), n[18],
+              static_cast<const int32_t*>(a.arrays[1]), static_cast<const float*>(a.arrays[2])});
        }},
       // in_channels, out_channels, p, window (9), shifted, residual?, activation, elements of packed | – | packed, bias
       {"float_convolution",

@@ -11,8 +11,7 @@ hetconv::Network* hetconv_network_new(int64_t in_channels);
 void hetconv_network_delete(hetconv::Network* network);
 
 // Appends a step (steps.h; what each kind's numbers, reals and arrays are is in api.cpp), and returns the number of the
-// value that it makes; -1 on failure. Arrays are copied, but for a float_convolution's packed weights: these must
-// outlive the network.
+// value that it makes; -1 on failure. Arrays are copied, but for packed weights: these must outlive the network.
 int64_t hetconv_network_add(hetconv::Network* network, const char* kind, const int64_t* inputs, int64_t input_count,
                             const int64_t* numbers, const float* reals, const void* const* arrays);
 

@@ -7,6 +7,7 @@
 
 #include "../checked.h"
 #include "../int8/convolution.h"
+#include "../int8/packed_weights.h"
 #include "../packed_weights.h"
 #include "../parallel.h"
 #include "../prepared.h"
@@ -44,11 +45,9 @@ void check_channels(const Value& x, int64_t channels, Int8Output type) {
 
 bool is_byte(double number) { return number >= 0 && number <= 255; }
 
-const Int8Layer& checked(const Int8Layer& layer) {
-  if (layer.p < 1 || 16 % layer.p != 0) throw std::invalid_argument("p must divide 16");
-  if (layer.in_channels < 1 || layer.out_channels < 1) throw std::invalid_argument("a convolution has no channels");
+const Int8Layer& checked(const Int8Layer& layer, const Shape& kernel_shape) {
   const bool stored = layer.to == Int8Output::float32 || (is_byte(layer.least) && is_byte(layer.most));
-  const bool reads = layer.in_factor == 0 || (layer.p == 1 && layer.in_channels <= kMostFloatChannels);
+  const bool reads = layer.in_factor == 0 || (kernel_shape.p == 1 && layer.in_channels <= kMostFloatChannels);
   if (!std::isfinite(layer.in_factor)) throw std::invalid_argument("a tensor's range explodes");
   if (!reads) throw std::invalid_argument("only a layer of p = 1 and few channels reads float32");
   if (!stored || !is_byte(layer.zero) || !is_byte(layer.in_zero)) throw std::invalid_argument("a zero is no u8");
@@ -58,17 +57,18 @@ const Int8Layer& checked(const Int8Layer& layer) {
 class Int8ConvolutionStep : public Step {
  public:
   explicit Int8ConvolutionStep(const Int8Layer& layer)
-      : layer_(checked(layer)),
-        shape_(shape_of(layer.in_channels, layer.out_channels, layer.p, layer.window, true)),
-        instruction_set_(instruction_set()),
-        packed_(int8_packed_size(shape_)),
+      : layer_shape_(shape_of(layer.in_channels, layer.out_channels, layer.p, layer.window, layer.shifted)),
+        shape_(int8_kernel_shape(layer_shape_)),
+        layer_(checked(layer, shape_)),
         start_(static_cast<size_t>(whole_blocks(layer.out_channels)), 0),
         scale_(start_.size(), 0.0f) {
-    check();
+    if (!is_packed()) {
+      throw std::invalid_argument("the weights were packed for another layer or instruction set");
+    }
     std::copy(layer.start, layer.start + layer.out_channels, start_.begin());
     std::copy(layer.scale, layer.scale + layer.out_channels, scale_.begin());
-    pack_int8(shape_, layer.weights, packed_.data());
-    layer_.weights = nullptr, layer_.start = nullptr, layer_.scale = nullptr;
+    check();
+    layer_.start = nullptr, layer_.scale = nullptr;
   }
 
   Value output(const std::vector<Value>& inputs) const override {
@@ -80,15 +80,15 @@ class Int8ConvolutionStep : public Step {
   }
 
   Run prepare(const std::vector<Value>& inputs, const Value& output, int64_t batch, int threads) const override {
-    if (instruction_set_ != instruction_set()) {
-      throw std::invalid_argument(std::string("the network was made for ") + instruction_set_ + ", and " +
-                                  instruction_set() + " is chosen now; make it again");
+    if (!is_packed()) {
+      throw std::invalid_argument("the network was made for another instruction set; make it again");
     }
     const Shape shape = placed(shape_, batch, inputs[0], output);
     const int64_t pixels = batch * output.height * output.width, block = whole_blocks(output.channels);
     const bool whole = output.type == Int8Output::uint8 || output.channels == block;  // the kernels store whole blocks
     const auto blocks = whole ? nullptr : std::make_shared<Aligned>(pixels * block * 4);
     return [this, pixels, block, blocks, channels = output.channels,
+            weights = int8_weights_of_kernels(layer_shape_, layer_.packed),
             convolution = std::make_shared<Int8Convolution>(shape, from_float(), threads)](
                const void* const* in, void* out, const Threads& all) {
       Int8Epilogue epilogue{start_.data(), scale_.data()};
@@ -98,7 +98,7 @@ class Int8ConvolutionStep : public Step {
       epilogue.zero = layer_.zero;
       epilogue.least = layer_.least;
       epilogue.most = layer_.most;
-      convolution->run({in[0], static_cast<uint8_t>(layer_.in_zero), layer_.in_factor}, packed_.data(), epilogue,
+      convolution->run({in[0], static_cast<uint8_t>(layer_.in_zero), layer_.in_factor}, weights, epilogue,
                        blocks == nullptr ? out : blocks->data(), layer_.to, all);
       if (blocks == nullptr) return;
       parallel(all, pixels, [&](int64_t begin, int64_t end) {
@@ -110,19 +110,19 @@ class Int8ConvolutionStep : public Step {
     };
   }
 
-  int64_t bytes() const override { return packed_.bytes(); }
+  int64_t bytes() const override { return int8_packed_size(shape_); }
   bool wants_finite() const override { return from_float(); }
 
  private:
+  bool is_packed() const { return is_packed_int8_for(layer_shape_, layer_.packed, layer_.bytes); }
   bool from_float() const { return layer_.in_factor != 0; }
 
   // That no sum leaves int32, and no output is rounded where it would.
   void check() const {
-    if (!fits_pattern(shape_, layer_.weights)) throw std::invalid_argument("weights are where this p has none");
     constexpr double most = std::numeric_limits<int32_t>::max();
     for (int64_t n = 0; n < layer_.out_channels; ++n) {
       const double sum =
-          std::abs(static_cast<double>(layer_.start[n])) + static_cast<double>(largest_sum(shape_, layer_.weights, n));
+          std::abs(static_cast<double>(layer_.start[n])) + static_cast<double>(int8_largest_sum(layer_.packed, n));
       if (!(sum <= most)) throw std::invalid_argument("filter " + std::to_string(n) + "'s sums can exceed 32 bits");
       const double real = sum * std::abs(static_cast<double>(layer_.scale[n])) +
                           255.0 * std::abs(static_cast<double>(layer_.residual_scale));
@@ -133,10 +133,8 @@ class Int8ConvolutionStep : public Step {
     }
   }
 
+  Shape layer_shape_, shape_;  // as the layer is, and as the kernels compute it
   Int8Layer layer_;
-  Shape shape_;
-  const char* instruction_set_;
-  Aligned packed_;
   std::vector<int32_t> start_;
   std::vector<float> scale_;
 };

@@ -68,8 +68,9 @@ std::unique_ptr<Step> quantize_step(float factor, int32_t zero);
 std::unique_ptr<Step> dequantize_step(float scale, int32_t zero);
 
 struct Int8Layer {
-  int64_t in_channels, out_channels, p;  // P divides 16
+  int64_t in_channels, out_channels, p;
   Window window;
+  bool shifted;
   int32_t in_zero;
   float in_factor;  // of images of float32, which it quantizes; 0 of u8
   Int8Output to;
@@ -77,9 +78,10 @@ struct Int8Layer {
   float residual_scale;
   int32_t residual_zero, zero;
   float least, most;
-  const int8_t* weights;  // (N, M, Kh, Kw), 0 where the layer has none
-  const int32_t* start;   // (N)
-  const float* scale;     // (N)
+  const char* packed;  // as int8/packed_weights.h says; borrowed: they must outlive the step
+  int64_t bytes;
+  const int32_t* start;  // (N)
+  const float* scale;    // (N)
 };
 std::unique_ptr<Step> int8_convolution_step(const Int8Layer& layer);
 

@@ -7,10 +7,11 @@ tensors that were checked before.
 from __future__ import annotations
 
 import json
+import mmap
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import torch
 from torch import Tensor
@@ -46,35 +47,92 @@ class _Entry:
     end: int
 
 
+class TensorReader:
+    """A safetensors file that is opened once: its header is read, and each tensor when it is asked for.
+
+    Replacing the file afterwards changes nothing. What is written into it meanwhile may be in tensors that are read
+    later, never in those that were read.
+
+    Attributes:
+        metadata: the texts in its header.
+
+    Raises:
+        NotSafetensorsError: the file is cut short, too long, or no safetensors file.
+        OSError: it cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        try:
+            self.metadata, entries = _header(self._file)
+            self._begin, at = self._file.tell(), 0
+            left = _size(self._file) - self._begin
+            for entry in sorted(entries, key=lambda entry: (entry.begin, entry.end)):
+                if entry.begin != at:
+                    raise NotSafetensorsError(f"{entry.name} does not begin where the tensor before it ends")
+                if entry.end > left:  # before so much memory is asked for
+                    raise NotSafetensorsError(f"it ends within {entry.name}")
+                at = entry.end
+            if at != left:
+                raise NotSafetensorsError("it is longer than its header says")
+        except BaseException:
+            self._file.close()
+            raise
+        self._entries = {entry.name: entry for entry in entries}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._entries)
+
+    def read(self, name: str) -> Tensor:
+        """A tensor in memory of its own, which goes back to the system at once when the tensor is let go.
+
+        Raises:
+            KeyError: there is none of this name.
+            NotSafetensorsError: the file has been cut short meanwhile.
+        """
+        entry = self._entries[name]
+        data = _memory(entry.end - entry.begin)
+        self._file.seek(self._begin + entry.begin)
+        if self._file.readinto(data.numpy().data) != len(data):
+            raise NotSafetensorsError(f"it ends within {name}")
+        return data.view(entry.dtype).reshape(entry.shape)
+
+
 def read_tensors(path: Path) -> TensorFile:
     """Read a whole file at once: replacing it or writing into it afterwards changes nothing.
 
     Raises:
-        NotSafetensorsError: it is cut short, too long, or no safetensors file.
-        OSError: it cannot be read.
+        NotSafetensorsError, OSError: as `TensorReader`.
     """
-    with path.open("rb") as file:
-        metadata, entries = _header(file)
-        tensors: dict[str, Tensor] = {}
-        at = 0
-        for entry in sorted(entries, key=lambda entry: (entry.begin, entry.end)):
-            if entry.begin != at:
-                raise NotSafetensorsError(f"{entry.name} does not begin where the tensor before it ends")
-            tensors[entry.name] = _tensor(file, entry)
-            at = entry.end
-        if file.read(1):
-            raise NotSafetensorsError("it is longer than its header says")
-    return TensorFile(metadata, tensors)
+    with TensorReader(path) as reader:
+        return TensorFile(reader.metadata, {name: reader.read(name) for name in reader.names})
 
 
 def read_metadata(path: Path) -> dict[str, str]:
     """The texts in a file's header alone.
 
     Raises:
-        NotSafetensorsError, OSError: as `read_tensors`.
+        NotSafetensorsError, OSError: as `TensorReader`.
     """
     with path.open("rb") as file:
         return _header(file)[0]
+
+
+LARGE = 2**16
+"""Bytes from which memory is the system's own pages. The allocator would keep it where something later is beside it."""
+
+
+def _memory(count: int) -> Tensor:
+    if count < LARGE:
+        return torch.empty(count, dtype=torch.uint8)
+    return torch.frombuffer(mmap.mmap(-1, count), dtype=torch.uint8)
 
 
 def _header(file: BinaryIO) -> tuple[dict[str, str], list[_Entry]]:
@@ -104,16 +162,6 @@ def _entry(name: str, entry: Any) -> _Entry:
     if end - begin != prod(shape) * dtype.itemsize:
         raise NotSafetensorsError(f"{name} has {end - begin} bytes, which is not its shape {tuple(shape)} of {dtype}")
     return _Entry(name, dtype, tuple(shape), begin, end)
-
-
-def _tensor(file: BinaryIO, entry: _Entry) -> Tensor:
-    left = _size(file) - file.tell()
-    if entry.end - entry.begin > left:  # before so much memory is asked for
-        raise NotSafetensorsError(f"it ends within {entry.name}")
-    data = torch.empty(entry.end - entry.begin, dtype=torch.uint8)
-    if file.readinto(data.numpy().data) != len(data):  # type: ignore[attr-defined]
-        raise NotSafetensorsError(f"it ends within {entry.name}")
-    return data.view(entry.dtype).reshape(entry.shape)
 
 
 def _size(file: BinaryIO) -> int:

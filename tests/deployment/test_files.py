@@ -1,7 +1,10 @@
 """Deployed networks in files: the same bits after loading, on any instruction set, nothing taken from a changed one."""
 
+import gc
 import json
 import struct
+import types
+import weakref
 
 import pytest
 import torch
@@ -10,12 +13,13 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 
-from hetconv import deploy, load_deployed
+from hetconv import HetConv2d, deploy, load_deployed
 from hetconv.deployment import files, graph_json
-from hetconv.deployment.files import _checksum
+from hetconv.deployment.files import _checksum, _metadata
 from hetconv.errors import DamagedFileError, UsageError
 from hetconv.lab import create_model
 from hetconv.ops import native
+from hetconv.tensor_file import TensorReader
 
 from .networks import Block, Written, choose_native, exact, het, images
 
@@ -133,7 +137,7 @@ def forged(path, change):
     change(header, tensors)
     header.pop("__inserted", None)
     text = json.dumps(header)
-    save_file(tensors, path, {"hetconv_deployed": text, "sha256": _checksum(text, tensors)})
+    save_file(tensors, path, _metadata(text, tensors))
 
 
 def call_of(header):
@@ -241,46 +245,147 @@ def test_values_that_json_has_no_word_for():
         graph_json.encode_value(object(), lambda node: {})
 
 
-def test_a_layer_of_the_file_is_let_go_when_it_is_packed(tmp_path, monkeypatch):
-    """Natural weights and their packed form are in memory together for one layer only."""
-    path, layers = tmp_path / "three.safetensors", [het() for _ in range(3)]
-    deploy(exact(nn.Sequential(*layers)), images()).save(path)
-    read, pack, left, counts = files.read_tensors, native.pack_weights, {}, []
+def test_an_earlier_versions_file_is_refused(tmp_path):
+    save_file({"a": torch.zeros(1)}, tmp_path / "a", {"hetconv_deployed": "{}", "sha256": ""})
+    with pytest.raises(UsageError, match=r"^\S+ is of an earlier version of hetconv; deploy the network again$"):
+        load_deployed(tmp_path / "a")
 
-    def reading(path):
-        found = read(path)
-        left["tensors"] = found.tensors
+
+def test_digests_that_are_none_are_one_line(saved):
+    _, path = saved
+    header, tensors = content(path)
+    for digests in ("[]", "{", '{"a": 1}'):
+        text = json.dumps(header)
+        save_file(tensors, path, {"hetconv_deployed": text, "tensors": digests, "sha256": _checksum(text, digests)})
+        with pytest.raises(DamagedFileError, match=r"is damaged: its header cannot be read"):
+            load_deployed(path)
+
+
+def int8_network(width=64, layers=3):
+    """Its layers have 8 bits but for the first."""
+    torch.manual_seed(0)
+    convs = [nn.Conv2d(4, width, 1), *(HetConv2d(width, width, 3, padding=1, p=4) for _ in range(layers))]
+    model = nn.Sequential(*convs).eval()
+    return deploy(model, images(1), "int8", images(8), timed=False)
+
+
+NETWORKS = {
+    "float32": lambda: deploy(exact(nn.Sequential(*(het() for _ in range(3)))), images(), timed=False),
+    "int8": int8_network,
+}
+
+
+@pytest.mark.parametrize("made", NETWORKS.values(), ids=NETWORKS)
+def test_a_layer_is_let_go_when_it_is_packed(tmp_path, monkeypatch, made):
+    """Whatever is read of the file for one layer is not there any more when the next one's is read."""
+    made().save(tmp_path / "a")
+    read, kept = TensorReader.read, []
+
+    def reading(self, name):
+        gone = [name for name, tensor in kept if tensor() is None]
+        layers = {name.rpartition(".")[0] for name, tensor in kept if tensor() is not None and name not in gone}
+        assert layers <= {name.rpartition(".")[0]}
+        found = read(self, name)
+        if name.endswith(("spatial", "pointwise")) or (name.startswith("int8/") and name.endswith((".0", ".1"))):
+            kept.append((name, weakref.ref(found)))
         return found
 
-    def packing(*args):
-        counts.append(sum(name.endswith(".spatial") for name in left["tensors"]))
-        return pack(*args)
-
-    monkeypatch.setattr(files, "read_tensors", reading)
-    monkeypatch.setattr(native, "pack_weights", packing)
-    load_deployed(path)
-    assert counts == [2, 1, 0]
+    monkeypatch.setattr(TensorReader, "read", reading)
+    loaded = load_deployed(tmp_path / "a")
+    assert len(kept) >= 6
+    del loaded
 
 
-def test_what_was_checked_is_what_is_loaded(tmp_path, monkeypatch):
-    """The file is replaced, and another time overwritten, after its checksum was found right."""
-    first, second = (deploy(exact(Block()), images()) for _ in range(2))
+@pytest.mark.parametrize("made", NETWORKS.values(), ids=NETWORKS)
+def test_a_network_holds_packed_weights_alone(tmp_path, made):
+    """Deployed or loaded: its tensors are about as large as its packed weights; natural ones are not beside them."""
+    deployed = made()
+    deployed.save(tmp_path / "a")
+    natural = sum(value.numel() * value.element_size() for value in content(tmp_path / "a")[1].values())
+    for network in (deployed.network, load_deployed(tmp_path / "a").network):
+        packed = network.native.weight_bytes if hasattr(network, "native") else network._call.network.weight_bytes
+        held = {tensor.data_ptr(): tensor.numel() * tensor.element_size() for tensor in tensors_held_by(network)}
+        assert packed <= sum(held.values()) < packed + natural / 2
+
+
+def tensors_held_by(network):
+    """Every tensor that can be reached from it."""
+    seen, left = {}, [network]
+    while left:
+        one = left.pop()
+        if id(one) in seen or isinstance(one, type | types.ModuleType | types.FunctionType):
+            continue
+        seen[id(one)] = one
+        left += gc.get_referents(one) if not isinstance(one, torch.Tensor) else []
+    return [one for one in seen.values() if isinstance(one, torch.Tensor)]
+
+
+@pytest.mark.parametrize("made", NETWORKS.values(), ids=NETWORKS)
+def test_a_loaded_network_is_saved_byte_by_byte(tmp_path, made):
+    """But for the order of the names in the header, which safetensors leaves to chance."""
+    made().save(tmp_path / "a")
+    load_deployed(tmp_path / "a").save(tmp_path / "b")
+    assert header_and_data(tmp_path / "a") == header_and_data(tmp_path / "b")
+
+
+def header_and_data(path):
+    data = path.read_bytes()
+    end = 8 + struct.unpack("<Q", data[:8])[0]
+    return json.loads(data[8:end]), data[end:]
+
+
+@pytest.mark.parametrize("made", NETWORKS.values(), ids=NETWORKS)
+def test_a_file_that_is_replaced_while_it_is_loaded_is_the_first_one(tmp_path, monkeypatch, made):
+    first, other = made(), deploy(exact(Block()), images())
     x, path = images(), tmp_path / "network.safetensors"
-    second.save(path)
-    other, check = path.read_bytes(), files._checksum
-    for put in (lambda: path.write_bytes(other), lambda: (path.unlink(), path.write_bytes(other))):
-        first.save(path)
+    other.save(path)
+    data, take = path.read_bytes(), files._File.take
 
-        def checked(*args, put=put):
-            found = check(*args)
-            put()
-            return found
+    def replacing(self, name):
+        path.unlink(missing_ok=True)
+        path.write_bytes(data)
+        return take(self, name)
 
+    first.save(path)
+    monkeypatch.setattr(files._File, "take", replacing)
+    assert torch.equal(load_deployed(path)(x), first(x))
+    assert path.read_bytes() == data
+
+
+@pytest.mark.parametrize("made", NETWORKS.values(), ids=NETWORKS)
+def test_a_file_that_is_overwritten_while_it_is_loaded_is_refused(tmp_path, monkeypatch, made):
+    """Once its header was found right, before and between its tensors."""
+    path = tmp_path / "network.safetensors"
+    made().save(path)
+    data, take = path.read_bytes(), files._File.take
+    end = 8 + struct.unpack("<Q", data[:8])[0]
+    for place in (0, 3):
+        left = [place]
+
+        def changing(self, name, left=left):
+            if left[0] == 0:
+                path.write_bytes(data[:end] + bytes(byte ^ 1 for byte in data[end:]))
+            left[0] -= 1
+            return take(self, name)
+
+        path.write_bytes(data)
         with monkeypatch.context() as patch:
-            patch.setattr(files, "_checksum", checked)
-            loaded = load_deployed(path)
-        assert torch.equal(loaded(x), first(x))
-        assert path.read_bytes() == other
+            patch.setattr(files._File, "take", changing)
+            with pytest.raises(DamagedFileError, match=r"is damaged: its checksum is not that of its content"):
+                load_deployed(path)
+
+
+def test_a_file_that_is_cut_short_while_it_is_loaded_is_one_line(saved, monkeypatch):
+    _, path = saved
+    data, take = path.read_bytes(), files._File.take
+
+    def cutting(self, name):
+        path.write_bytes(data[:-8])
+        return take(self, name)
+
+    monkeypatch.setattr(files._File, "take", cutting)
+    with pytest.raises(DamagedFileError, match=r"is damaged: not a whole safetensors file \(it ends within"):
+        load_deployed(path)
 
 
 def test_numbers_that_networks_have_are_read_back(tmp_path):

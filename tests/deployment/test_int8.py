@@ -2,7 +2,9 @@
 
 import copy
 import math
+import pickle
 import re
+from typing import get_args
 
 import pytest
 import torch
@@ -136,24 +138,34 @@ def test_own_networks(name, variant):
     assert all(entry.runs_on == "int8" for entry in made.report.convolutions[1:])
 
 
-def test_every_instruction_set_gives_the_same_bits(residual):
+def test_every_instruction_set_gives_the_same_bits(residual, tmp_path):
     images, results = torch.randn(3, 3, 16, 16), []
     best = native.instruction_set()
     made = deploy(residual, calibration(2), "int8", calibration())
-    for name in ("avx512_amx", "avx512_vnni", "avx512", "avx2_vnni", "avx2", "portable"):
+    made.save(tmp_path / "a")
+    for name in get_args(native.Int8InstructionSet):
         try:
             native.choose_instruction_set(name)
         except UsageError:
             continue
         try:
-            again = copy.deepcopy(made)  # packs for this instruction set
-            first = again.network.steps[0]
-            results.append((name, again(images), first))
+            results.append(load_deployed(tmp_path / "a")(images))  # packs for this instruction set
+            if name != best:
+                for copied in (copy.deepcopy, pickle.dumps):
+                    with pytest.raises(UsageError, match=r"instruction set|not packed for"):
+                        copied(made)
         finally:
             native.choose_instruction_set(best)
     # the float32 stem rounds differently, so u8 values may: one level at most, and few
-    for _, result, _ in results[1:]:
-        assert relative_error(result, results[0][1]) < 0.02
+    for result in results[1:]:
+        assert relative_error(result, results[0]) < 0.02
+
+
+def test_copies_compute_the_same(residual):
+    made, images = deploy(residual, calibration(2), "int8", calibration()), torch.randn(3, 3, 16, 16)
+    for copied in (copy.deepcopy(made), pickle.loads(pickle.dumps(made)), copy.copy(made)):
+        assert torch.equal(copied(images), made(images))
+        assert copied.report == made.report
 
 
 def test_saved_and_loaded_bit_by_bit(residual, tmp_path):

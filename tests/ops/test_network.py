@@ -1,7 +1,7 @@
 """Steps of 8 bits against their definition in integers, with ==, on every instruction set this machine has."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 import pytest
@@ -125,6 +125,53 @@ def real_of(x, weights, bias, where, to, of_scale=1.0):
     )
     scale = (product / (1.0 if to is None else to.scale)).float()
     return sums.float() * scale.view(-1, 1, 1)
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: f"{layer.pattern.in_channels}-P{layer.pattern.p}")
+def test_packed_weights_are_unpacked_bit_by_bit(instruction_set, layer):
+    weights = weights_of(layer.pattern)
+    packed = native.pack_int8_weights(weights.spatial, weights.pointwise, layer.pattern)
+    spatial, pointwise = native.unpack_weights(packed, layer.pattern)
+    assert torch.equal(spatial, weights.spatial)
+    assert torch.equal(pointwise, weights.pointwise)
+    assert spatial.dtype == pointwise.dtype == torch.int8
+
+
+def test_packed_weights_of_another_layer_are_refused():
+    pattern, other = HetPattern(64, 64, 3, 4), HetPattern(64, 64, 3, 4, "blocked")
+    weights = weights_of(pattern)
+    packed = native.pack_int8_weights(weights.spatial, weights.pointwise, pattern)
+    with pytest.raises(UsageError, match="the weights were not packed for HetPattern"):
+        native.unpack_weights(packed, other)
+    with pytest.raises(UsageError, match="the weights were not packed for HetPattern"):
+        native.unpack_weights(packed[:32], pattern)
+    with pytest.raises(UsageError, match="the layer has 36864 and 0"):
+        native.pack_int8_weights(weights.spatial[1:], weights.pointwise, HetPattern(64, 64, 3, 1))
+    with pytest.raises(UsageError, match="must be int8 on the CPU"):
+        native.pack_int8_weights(weights.spatial.float(), weights.pointwise, pattern)
+    step = one_layer()
+    forged = replace(step, arrays=(packed[:-64], *step.arrays[1:]))
+    with pytest.raises(UsageError, match="packed for another layer or instruction set"):
+        Network(64, [network.quantize(0, Affine(1.0)), forged, network.dequantize(2, Affine(1.0))])
+
+
+def test_a_step_is_made_again_of_its_natural_arrays():
+    pattern = HetPattern(8, 16, 3, 4)
+    natural = (*(torch.randn(shape) for shape in shapes(pattern)), torch.randn(16))
+    for step in (one_layer(), network.float_convolution(1, pattern, *natural, Geometry()), network.max_pool(1, POOL)):
+        again = network.Step.of_natural(step.kind, step.inputs, step.numbers, step.reals, step.natural_arrays)
+        assert (again.kind, again.inputs, again.numbers, again.reals) == (
+            step.kind, step.inputs, step.numbers, step.reals
+        )  # fmt: skip
+        assert all(torch.equal(a, b) for a, b in zip(again.arrays, step.arrays, strict=True))
+    step = one_layer()
+    with pytest.raises(UsageError, match="its weights are not those of HetPattern"):
+        network.Step.of_natural(step.kind, step.inputs, step.numbers, step.reals, natural)
+    with pytest.raises(UsageError, match="17 numbers and 4 reals of 1 values are no int8_convolution"):
+        network.Step.of_natural(step.kind, step.inputs, step.numbers[:-1], step.reals, step.natural_arrays)
+
+
+POOL = Window((3, 3), Geometry())
 
 
 def test_float_output_is_the_scaled_sum(instruction_set):
@@ -325,7 +372,7 @@ def test_another_instruction_set_is_refused_once_weights_are_packed():
         pytest.skip("there is no other")
     native.choose_instruction_set("portable")
     try:
-        with pytest.raises(UsageError, match=f"made for {best}, and portable is chosen now"):
+        with pytest.raises(UsageError, match="made for another instruction set; make it again"):
             made(torch.zeros(1, 64, 4, 4))
     finally:
         native.choose_instruction_set(best)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from hetconv.cost.layers import COUNTED, layer_cost
 from hetconv.errors import UsageError
@@ -48,9 +47,11 @@ def complexity(
     Raises:
         UsageError: neither or both of input_size and example are given, or the model does not take them.
     """
+    from torch.utils.flop_counter import FlopCounterMode, flop_registry  # imports triton
+
     arguments = _arguments(model, input_size, example)
     calls: list[LayerCost] = []
-    unknown = _UnknownOperators()
+    unknown = _UnknownOperators(flop_registry)
     counter = FlopCounterMode(display=False)
     refusal = foreign("the model does not take this input")
     with (
@@ -149,13 +150,14 @@ def _merged(calls: list[LayerCost]) -> list[LayerCost]:
 class _UnknownOperators(TorchDispatchMode):
     """Collects the operators that run, have no FLOP formula, and are not free by convention."""
 
-    def __init__(self) -> None:
+    def __init__(self, formulas: Container[Any]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._formulas = formulas
         self.names: set[str] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         packet = func._overloadpacket
-        if packet not in flop_registry and not func.is_view and torch.Tag.pointwise not in func.tags:
+        if packet not in self._formulas and not func.is_view and torch.Tag.pointwise not in func.tags:
             name = str(packet)
             if not any(part in name for part in FREE_BY_CONVENTION):
                 self.names.add(name)

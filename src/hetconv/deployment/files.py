@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +25,11 @@ from hetconv.files import write_atomically
 from hetconv.foreign import describe_error
 from hetconv.ops import native
 from hetconv.records import Record
-from hetconv.tensor_file import NotSafetensorsError, read_tensors
+from hetconv.tensor_file import NotSafetensorsError, TensorReader
 from hetconv.wrappers import copied
 
-FORMAT = "hetconv-deployed-1"
-_HEADER, _CHECKSUM = "hetconv_deployed", "sha256"
+FORMAT = "hetconv-deployed-2"
+_HEADER, _DIGESTS, _CHECKSUM = "hetconv_deployed", "tensors", "sha256"
 _REST = "rest"
 """Before the names of tensors that are in no graph."""
 
@@ -68,7 +69,12 @@ def save_deployed(deployed: Deployed, path: Path) -> None:
         tensors |= {name: value.contiguous().clone() for name, value in values.items()}
     found = Header(FORMAT, tuple(parts), deployed.report, int8, tuple(deployed.class_names), deployed.image_size)
     header = TypeAdapter(Header).dump_json(found).decode()
-    write_atomically(path, save(tensors, metadata={_HEADER: header, _CHECKSUM: _checksum(header, tensors)}))
+    write_atomically(path, save(tensors, metadata=_metadata(header, tensors)))
+
+
+def _metadata(header: str, tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    digests = json.dumps({name: _digest(name, tensors[name]) for name in sorted(tensors)})
+    return {_HEADER: header, _DIGESTS: digests, _CHECKSUM: _checksum(header, digests)}
 
 
 def is_deployed(metadata: Mapping[str, str]) -> bool:
@@ -90,29 +96,77 @@ def load_deployed(path: Path | str, model: nn.Module | None = None) -> Deployed:
         DamagedFileError: the file is cut short or changed.
     """
     path = Path(path)
-    header, tensors = _read(path)
+    if not path.is_file():
+        raise UsageError(f"looked for the deployed network {path}; it is not there")
     reason = native.why_not_loaded()
     if reason is not None:
         raise UsageError(f"{path} cannot be loaded: {reason}")
+    try:
+        with TensorReader(path) as reader:
+            return _loaded(path, _File(path, reader), model)
+    except (NotSafetensorsError, OSError) as error:
+        raise DamagedFileError(path, f"not a whole safetensors file ({error})") from error
+
+
+class _File:
+    """A deployed network's file: what is read of it is checked before it is used, tensor by tensor."""
+
+    def __init__(self, path: Path, reader: TensorReader) -> None:
+        """Raises UsageError or DamagedFileError where its header is none that this version writes."""
+        self._path, self._reader = path, reader
+        metadata = reader.metadata
+        if _HEADER not in metadata:
+            raise UsageError(f"{path} is a safetensors file but no deployed network of hetconv")
+        if _DIGESTS not in metadata:
+            raise UsageError(f"{path} is of an earlier version of hetconv; deploy the network again")
+        if metadata.get(_CHECKSUM) != _checksum(metadata[_HEADER], metadata[_DIGESTS]):
+            raise self._changed()
+        try:
+            self._digests = TypeAdapter(dict[str, str]).validate_json(metadata[_DIGESTS])
+            self.header = TypeAdapter(Header).validate_json(metadata[_HEADER])
+        except ValidationError as error:
+            raise DamagedFileError(path, f"its header cannot be read ({error.errors()[0]['msg']})") from error
+        if self.header.format != FORMAT:
+            raise UsageError(f"{path} is of format {self.header.format!r}; this hetconv reads {FORMAT!r}")
+
+    def _changed(self) -> DamagedFileError:
+        return DamagedFileError(self._path, "its checksum is not that of its content")
+
+    def take(self, name: str) -> Tensor:
+        """Raises KeyError where there is none of this name, DamagedFileError where it is not as it was written."""
+        tensor = self._reader.read(name)
+        if self._digests[name] != _digest(name, tensor):
+            raise self._changed()
+        return tensor
+
+    def rest(self) -> dict[str, Tensor]:
+        """The tensors that are in no graph."""
+        names = (name for name in self._digests if name.startswith(f"{_REST}/"))
+        return {name.removeprefix(f"{_REST}/"): self.take(name) for name in names}
+
+
+def _loaded(path: Path, file: _File, model: nn.Module | None) -> Deployed:
+    header = file.header
     if not header.parts and header.int8 is None:
         raise DamagedFileError(path, "it holds no graph")
     try:
-        if header.int8 is not None:
-            return _deployed(load_int8(header.int8, tensors), header)
         with torch.inference_mode(False), torch.no_grad():
-            parts = [load_part(part, tensors) for part in header.parts]
+            if header.int8 is not None:
+                return _deployed(load_int8(header.int8, file.take), header)
+            parts = [load_part(part, file.take) for part in header.parts]
+            rest = file.rest()
+    except (DamagedFileError, NotSafetensorsError):
+        raise
     except (GraphError, KeyError, IndexError, UsageError, TypeError, ValueError, RuntimeError) as error:
         raise DamagedFileError(path, f"its graph cannot be read: {error}") from error
-    return _deployed(_network(path, parts, tensors, model), header)
+    return _deployed(_network(path, parts, rest, model), header)
 
 
 def _deployed(network: nn.Module, header: Header) -> Deployed:
     return Deployed(network, header.report, header.class_names, header.image_size)
 
 
-def _network(
-    path: Path, parts: list[DeployedPart], tensors: Mapping[str, Tensor], model: nn.Module | None
-) -> nn.Module:
+def _network(path: Path, parts: list[DeployedPart], rest: Mapping[str, Tensor], model: nn.Module | None) -> nn.Module:
     if any(part.names == ("",) for part in parts):
         if model is not None:
             raise UsageError(f"{path} holds the whole network; load it without model")
@@ -123,7 +177,6 @@ def _network(
             f"{path} holds parts of a network ({names}), whose own code is not saved; give it, untrained, as model"
         )
     model = copied(model).eval()
-    rest = {name.removeprefix(f"{_REST}/"): tensors[name] for name in tensors if name.startswith(f"{_REST}/")}
     try:
         for part in parts:
             for name in part.names:
@@ -143,32 +196,12 @@ def _parts(network: nn.Module) -> Iterator[DeployedPart]:
     return (module for module in network.modules() if isinstance(module, DeployedPart))
 
 
-def _read(path: Path) -> tuple[Header, dict[str, Tensor]]:
-    if not path.is_file():
-        raise UsageError(f"looked for the deployed network {path}; it is not there")
-    try:
-        read = read_tensors(path)
-    except (NotSafetensorsError, OSError) as error:
-        raise DamagedFileError(path, f"not a whole safetensors file ({error})") from error
-    metadata, tensors = read.metadata, read.tensors
-    if _HEADER not in metadata:
-        raise UsageError(f"{path} is a safetensors file but no deployed network of hetconv")
-    if metadata.get(_CHECKSUM) != _checksum(metadata[_HEADER], tensors):
-        raise DamagedFileError(path, "its checksum is not that of its content")
-    try:
-        header = TypeAdapter(Header).validate_json(metadata[_HEADER])
-    except ValidationError as error:
-        raise DamagedFileError(path, f"its header cannot be read ({error.errors()[0]['msg']})") from error
-    if header.format != FORMAT:
-        raise UsageError(f"{path} is of format {header.format!r}; this hetconv reads {FORMAT!r}")
-    return header, tensors
+def _checksum(header: str, digests: str) -> str:
+    return hashlib.sha256(f"{len(header)} {header}{digests}".encode()).hexdigest()
 
 
-def _checksum(header: str, tensors: Mapping[str, Tensor]) -> str:
-    """Of the header and of every tensor's name, type, shape and bytes."""
-    digest = hashlib.sha256(header.encode())
-    for name in sorted(tensors):
-        value = tensors[name]
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
-        digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+def _digest(name: str, value: Tensor) -> str:
+    """Of a tensor's name, type, shape and bytes."""
+    digest = hashlib.sha256(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
+    digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

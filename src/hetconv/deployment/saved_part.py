@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -112,10 +113,11 @@ def _saved_pattern(pattern: HetPattern) -> SavedPattern:
     return SavedPattern(pattern.in_channels, pattern.out_channels, pattern.kernel_hw, pattern.p, pattern.arrangement)
 
 
-def load_part(saved: SavedPart, tensors: dict[str, Tensor]) -> DeployedPart:
-    """The part, its weights packed for this machine.
+def load_part(saved: SavedPart, take: Callable[[str], Tensor]) -> DeployedPart:
+    """The part, its weights packed for this machine, one layer after the other.
 
-    Its tensors are taken out of `tensors`, so that they are not in memory beside their packed form.
+    Args:
+        take: gives the tensor of a name.
 
     Raises:
         GraphError, KeyError, IndexError, UsageError, TypeError, RuntimeError: it is none that `save_part` gives.
@@ -125,10 +127,9 @@ def load_part(saved: SavedPart, tensors: dict[str, Tensor]) -> DeployedPart:
         constants.append(Constant(one.name, None if one.pattern is None else HetPattern(**asdict(one.pattern))))
         name, pattern = f"{_prefix(saved.names)}/{one.name}", constants[-1].pattern
         if pattern is None:
-            values.append(in_layout(tensors.pop(name)))
+            values.append(in_layout(take(name)))
         else:
-            natural = tensors.pop(f"{name}.spatial"), tensors.pop(f"{name}.pointwise")
-            values.append(_packed(*natural, pattern, one.algorithm))
+            values.append(_packed(take(f"{name}.spatial"), take(f"{name}.pointwise"), pattern, one.algorithm))
     graph = decode_graph(saved.graph, [constant_target(at) for at in range(len(constants))])
     structure = decode_value(saved.structure)
     signature = Signature(structure, tuple(TensorSpec(**asdict(spec)) for spec in saved.inputs))

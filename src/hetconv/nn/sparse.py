@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.flop_counter import register_flop_formula
 
 from hetconv.errors import UsageError
 from hetconv.nn.het_conv import HetConv2d
+from hetconv.ops.flops import register_flops
 
 
 @torch.library.custom_op("hetconv::sparse_matmul", mutates_args=())
@@ -30,9 +30,11 @@ def _(row_starts: Tensor, columns: Tensor, values: Tensor, x: Tensor) -> Tensor:
     return x.new_empty(row_starts.shape[0] - 1, x.shape[1])
 
 
-@register_flop_formula(torch.ops.hetconv.sparse_matmul)
 def _flops(_rows: Any, columns: Any, _values: Any, x: Any, *_: Any, **__: Any) -> int:
     return int(2 * columns[0] * x[1])
+
+
+register_flops({torch.ops.hetconv.sparse_matmul: _flops})
 
 
 class _SparseMatrix(nn.Module):

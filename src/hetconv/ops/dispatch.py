@@ -21,10 +21,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._prims_common import make_channels_last_2d_strides_for, make_contiguous_strides_for, suggest_memory_format
-from torch.utils.flop_counter import register_flop_formula
 
 from hetconv.ops import decomposed, native
 from hetconv.ops.arguments import Geometry, pattern_of
+from hetconv.ops.flops import register_flops
 from hetconv.ops.tracing import is_traced
 
 _GEOMETRY = "SymInt[2] stride, SymInt[2] padding, SymInt[2] dilation, bool shifted"
@@ -282,19 +282,16 @@ for _name, _backward, _save in (
     torch.library.register_autograd(f"hetconv::{_name}", _backward, setup_context=_save, lib=library)
 
 
-@register_flop_formula(ops.het_conv2d)
 def _flops(x_shape: Ints, spatial_shape: Ints, pointwise_shape: Ints, *_: Any, out_shape: Ints, **__: Any) -> int:
     positions = out_shape[0] * out_shape[2] * out_shape[3]
     return 2 * positions * _weights(spatial_shape, pointwise_shape)
 
 
-@register_flop_formula(ops.het_conv2d_input_grad)
 def _flops_input_grad(grad_shape: Ints, spatial_shape: Ints, pointwise_shape: Ints, *_: Any, **__: Any) -> int:
     positions = grad_shape[0] * grad_shape[2] * grad_shape[3]
     return 2 * positions * _weights(spatial_shape, pointwise_shape)
 
 
-@register_flop_formula(ops.het_conv2d_weight_grad)
 def _flops_weight_grad(grad_shape: Ints, *_: Any, out_shape: tuple[Ints, Ints], **__: Any) -> int:
     positions = grad_shape[0] * grad_shape[2] * grad_shape[3]
     return 2 * positions * _weights(*out_shape)
@@ -304,3 +301,10 @@ def _weights(spatial_shape: Ints, pointwise_shape: Ints) -> int:
     """Every weight is used once for each output position."""
     out_channels, spatial, height, width = spatial_shape
     return out_channels * (spatial * height * width + pointwise_shape[1])
+
+
+register_flops({
+    ops.het_conv2d: _flops,
+    ops.het_conv2d_input_grad: _flops_input_grad,
+    ops.het_conv2d_weight_grad: _flops_weight_grad,
+})  # fmt: skip

@@ -65,6 +65,13 @@ _ENTRIES: dict[str, tuple[Any, ...]] = {
         ctypes.c_int, ctypes.POINTER(ctypes.c_int64), ctypes.c_void_p, ctypes.c_int64,
         *(ctypes.c_void_p, ctypes.c_int64) * 2,
     ),
+    "hetconv_pack_int8": (
+        ctypes.c_int64, ctypes.POINTER(ctypes.c_int64), *(ctypes.c_void_p, ctypes.c_int64) * 2, ctypes.c_void_p,
+    ),
+    "hetconv_unpack_int8": (
+        ctypes.c_int, ctypes.POINTER(ctypes.c_int64), ctypes.c_void_p, ctypes.c_int64,
+        *(ctypes.c_void_p, ctypes.c_int64) * 2,
+    ),
 }  # fmt: skip
 """What `csrc/entries.h` declares: the result, then the arguments."""
 
@@ -199,16 +206,41 @@ def algorithm_of(packed: Tensor) -> Algorithm:
 
 
 def unpack_weights(packed: Tensor, pattern: HetPattern) -> tuple[Tensor, Tensor]:
-    """The weights that `pack_weights` was given, bit by bit: weight_spatial and weight_pointwise.
+    """The weights that `pack_weights` or `pack_int8_weights` was given, bit by bit: weight_spatial, weight_pointwise.
 
     Raises:
         UsageError: they were packed for another layer, or for another instruction set than this process runs.
     """
-    spatial, pointwise = torch.empty(pattern.spatial_shape), torch.empty(pattern.pointwise_shape)
+    int8 = packed.dtype == torch.uint8
+    dtype = torch.int8 if int8 else torch.float32
+    spatial, pointwise = (torch.empty(shape, dtype=dtype) for shape in (pattern.spatial_shape, pattern.pointwise_shape))
     layer, into = integers(*_numbers(pattern)), _arrays(spatial, pointwise)
-    if library().hetconv_unpack(layer, packed.data_ptr(), packed.numel(), *into) < 0:
+    unpack = library().hetconv_unpack_int8 if int8 else library().hetconv_unpack
+    if unpack(layer, packed.data_ptr(), packed.numel(), *into) < 0:
         raise UsageError(f"the weights were not packed for {pattern} on {instruction_set()}; pack the layer here")
     return spatial, pointwise
+
+
+def pack_int8_weights(weight_spatial: Tensor, weight_pointwise: Tensor, pattern: HetPattern) -> Tensor:
+    """The weights of a layer of 8 bits in the order the kernels of this machine read them.
+
+    Args:
+        weight_spatial: (N, M/P, K, K), int8 on the CPU
+        weight_pointwise: (N, M − M/P), int8
+
+    Returns:
+        one-dimensional, uint8
+
+    Raises:
+        UsageError: they are none of such a layer, or there are no native kernels.
+    """
+    weights = [w.detach().contiguous() for w in (weight_spatial, weight_pointwise)]
+    if any(w.dtype != torch.int8 or w.device.type != "cpu" for w in weights):
+        raise UsageError("weights of 8 bits must be int8 on the CPU")
+    layer, given = integers(*_numbers(pattern)), _arrays(*weights)
+    packed = torch.empty(accepted(library().hetconv_pack_int8(layer, *given, None)), dtype=torch.uint8)
+    accepted(library().hetconv_pack_int8(layer, *given, packed.data_ptr()))
+    return packed
 
 
 def _numbers(pattern: HetPattern) -> tuple[int, ...]:

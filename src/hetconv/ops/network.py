@@ -23,9 +23,6 @@ from hetconv.ops.packed import ACTIVATIONS
 from hetconv.ops.weights import to_dense_weight
 from hetconv.pattern import HetPattern
 
-QUADS = 16
-"""Parts that the kernels of 8 bits know are its divisors."""
-
 
 @dataclass(frozen=True)
 class Affine:
@@ -80,21 +77,13 @@ class Int8Weights:
         """(N), float64: of each filter's weights."""
         return sum(weight.flatten(1).sum(1, dtype=torch.float64) for weight in (self.spatial, self.pointwise))  # type: ignore[return-value]
 
-    @property
-    def kernel_p(self) -> int:
-        """The P that the kernels compute it with: the largest divisor of 16 whose pattern holds this one's."""
-        if self.pattern.arrangement == "blocked" and self.pattern.kernel_hw != (1, 1):
-            return 1
-        return math.gcd(self.pattern.p, QUADS)
-
 
 @dataclass(frozen=True)
 class Step:
     """One step: its kind as csrc/network/api.cpp names it, the values it reads, and its arguments in that order.
 
-    Attributes:
-        weights: of a convolution of 8 bits, before the arrays.
-        packed: of a convolution of float32, in place of the first two arrays, which are its natural weights.
+    The first array of a convolution of 8 bits or of `float_convolution` is its weights as `native.pack_int8_weights` or
+    `native.pack_weights` gives them. The native network reads them where they are; other arrays it copies.
     """
 
     kind: str
@@ -102,18 +91,61 @@ class Step:
     numbers: tuple[int, ...] = ()
     reals: tuple[float, ...] = ()
     arrays: tuple[Tensor, ...] = ()
-    weights: Int8Weights | None = None
-    packed: Tensor | None = None
+
+    @classmethod
+    def of_natural(
+        cls, kind: str, inputs: tuple[int, ...], numbers: tuple[int, ...], reals: tuple[float, ...],
+        arrays: tuple[Tensor, ...],
+    ) -> Step:  # fmt: skip
+        """The step whose `natural_arrays` these are: its weights are packed for this machine.
+
+        Raises:
+            UsageError: they are no step's.
+        """
+        made = cls(kind, inputs, numbers, reals, arrays)
+        if kind not in PACKED:
+            return made
+        reason = _why_not_counts(made)
+        if reason is not None:
+            raise UsageError(reason)
+        pattern = _pattern(numbers)
+        if [tuple(array.shape) for array in arrays[:2]] != [pattern.spatial_shape, pattern.pointwise_shape]:
+            raise UsageError(f"its weights are not those of {pattern}")
+        pack = native.pack_int8_weights if kind == "int8_convolution" else native.pack_weights
+        return replace(made, arrays=(pack(arrays[0], arrays[1], pattern), *arrays[2:]))
+
+    @property
+    def natural_arrays(self) -> tuple[Tensor, ...]:
+        """The arrays, with spatial and pointwise weights as the layer has them in place of packed ones.
+
+        Raises:
+            UsageError: they were packed for another instruction set than this process runs.
+        """
+        if self.kind not in PACKED:
+            return self.arrays
+        return (*native.unpack_weights(self.arrays[0], _pattern(self.numbers)), *self.arrays[1:])
 
     def native_arguments(self) -> tuple[tuple[int, ...], list[Tensor]]:
         """The numbers and the arrays as the native network takes them."""
-        if self.kind == "float_convolution":
-            packed = self.packed
-            if packed is None:
-                packed = native.pack_weights(self.arrays[0], self.arrays[1], _float_pattern(self.numbers))
-            return (*self.numbers, packed.numel()), [packed, self.arrays[-1].contiguous()]
-        dense = [] if self.weights is None else [self.weights.dense()]
-        return self.numbers, [tensor.contiguous() for tensor in (*dense, *self.arrays)]
+        arrays = [array.contiguous() for array in self.arrays]
+        return ((*self.numbers, arrays[0].numel()) if self.kind in PACKED else self.numbers), arrays
+
+
+PACKED = ("int8_convolution", "float_convolution")
+"""Kinds whose first array is packed weights. Their numbers begin with those of the pattern and the window."""
+
+
+def _pattern(numbers: Sequence[int]) -> HetPattern:
+    return HetPattern(
+        numbers[0], numbers[1], (numbers[3], numbers[4]), numbers[2], "shifted" if numbers[12] else "blocked"
+    )
+
+
+def _layer_numbers(pattern: HetPattern, where: Geometry) -> tuple[int, ...]:
+    shifted = int(pattern.arrangement == "shifted")
+    return (
+        pattern.in_channels, pattern.out_channels, pattern.p, *Window(pattern.kernel_hw, where).numbers, shifted
+    )  # fmt: skip
 
 
 def quantize(value: int, to: Affine) -> Step:
@@ -160,17 +192,15 @@ def int8_convolution(
     zero = 0 if to is None else to.zero
     added = (0, Affine(0.0)) if residual is None else residual
     numbers = (
-        weights.pattern.in_channels, weights.pattern.out_channels, weights.kernel_p,
-        *Window(weights.pattern.kernel_hw, where).numbers,
+        *_layer_numbers(weights.pattern, where),
         of.zero, int(to is None), int(residual is not None), added[1].zero, zero,
     )  # fmt: skip
-    return Step(
+    return Step.of_natural(
         "int8_convolution",
         (value,) if residual is None else (value, added[0]),
         numbers,
         (added[1].scale / out_scale, *_clamp(activation, to), 1 / of.scale if from_float else 0.0),
-        (start.to(torch.int32), (product / out_scale).float()),
-        weights,
+        (weights.spatial, weights.pointwise, start.to(torch.int32), (product / out_scale).float()),
     )
 
 
@@ -192,9 +222,8 @@ def float_convolution(
     activation: str | None = None,
     residual: int | None = None,
 ) -> Step:
-    arrays = tuple(tensor.detach().float().contiguous() for tensor in (spatial, pointwise, bias))
-    numbers = _float_numbers(pattern, where, activation, residual)
-    return Step("float_convolution", _read(value, residual), numbers, (), arrays)
+    packed = native.pack_weights(spatial, pointwise, pattern)
+    return packed_convolution(value, pattern, packed, bias.detach().float(), where, activation, residual)
 
 
 def packed_convolution(
@@ -206,24 +235,9 @@ def packed_convolution(
     activation: str | None = None,
     residual: int | None = None,
 ) -> Step:
-    """A `float_convolution` of weights that `native.pack_weights` gave, and that stay in the memory where they are."""
-    numbers = _float_numbers(pattern, where, activation, residual)
-    return Step("float_convolution", _read(value, residual), numbers, (), (bias,), packed=packed)
-
-
-def _float_numbers(
-    pattern: HetPattern, where: Geometry, activation: str | None, residual: int | None
-) -> tuple[int, ...]:
-    return (
-        pattern.in_channels, pattern.out_channels, pattern.p, *Window(pattern.kernel_hw, where).numbers,
-        int(pattern.arrangement == "shifted"), int(residual is not None), ACTIVATIONS.index(activation),
-    )  # fmt: skip
-
-
-def _float_pattern(numbers: Sequence[int]) -> HetPattern:
-    return HetPattern(
-        numbers[0], numbers[1], (numbers[3], numbers[4]), numbers[2], "shifted" if numbers[12] else "blocked"
-    )
+    """A `float_convolution` of weights that `native.pack_weights` gave."""
+    numbers = (*_layer_numbers(pattern, where), int(residual is not None), ACTIVATIONS.index(activation))
+    return Step("float_convolution", _read(value, residual), numbers, (), (packed, bias))
 
 
 def _read(value: int, residual: int | None) -> tuple[int, ...]:
@@ -338,7 +352,7 @@ def flatten(value: int, wanted: int | None = None) -> Step:
 
 
 _COUNTS = {
-    "quantize": (1, 1), "dequantize": (1, 1), "int8_convolution": (17, 4), "float_convolution": (15, 0),
+    "quantize": (1, 1), "dequantize": (1, 1), "int8_convolution": (18, 4), "float_convolution": (15, 0),
     "grouped_convolution": (14, 0), "max_pool": (9, 0), "average_pool": (11, 0), "global_average": (1, 1),
     "adaptive_average": (2, 0), "float_join": (2, 0), "float_affine": (2, 0), "concatenate": (0, 0), "slice": (2, 0),
     "pad_channels": (3, 0), "table": (0, 0), "product": (3, 1), "pad_image": (4, 0), "flatten": (0, 0),
@@ -349,32 +363,16 @@ _COUNTS = {
 
 def _why_not(step: Step) -> str | None:
     """Why a step's arguments, from a file perhaps, are not those of its kind; None if they are."""
-    terms = len(step.inputs)
-    counts = (3 + terms, terms) if step.kind == "add" else _COUNTS.get(step.kind)
-    if counts != (len(step.numbers), len(step.reals)) or terms == 0:
-        return f"{len(step.numbers)} numbers and {len(step.reals)} reals of {terms} values are no {step.kind}"
+    reason = _why_not_counts(step)
+    if reason is not None:
+        return reason
     shapes = [tuple(tensor.shape) for tensor in step.arrays]
     numbers = step.numbers
-    if step.kind == "int8_convolution":
-        weights = step.weights
-        layer = None if weights is None else (weights.pattern.in_channels, weights.pattern.out_channels)
-        if weights is None or layer != numbers[:2] or weights.pattern.kernel_hw != numbers[3:5]:
-            return "its weights are those of another layer"
-        expected: list[tuple[Tensor, tuple[int, ...], torch.dtype]]
-        expected = [(weights.spatial, weights.pattern.spatial_shape, torch.int8)]
-        expected += [(weights.pointwise, weights.pattern.pointwise_shape, torch.int8)]
-        expected += [
-            (tensor, (numbers[1],), kind)
-            for tensor, kind in zip(step.arrays, (torch.int32, torch.float32), strict=False)
-        ]
-        fits = all(tuple(t.shape) == shape and t.dtype == kind for t, shape, kind in expected) and len(shapes) == 2
+    if step.kind in PACKED:
+        filters = (numbers[1],)
+        kinds = [torch.uint8, torch.int32, torch.float32] if step.kind == "int8_convolution" else [torch.float32] * 2
+        fits = [tensor.dtype for tensor in step.arrays] == kinds and all(shape == filters for shape in shapes[1:])
         return None if fits else "its weights have another shape or type"
-    if step.kind == "float_convolution":
-        if min(numbers[:3]) < 1 or numbers[0] % numbers[2] or numbers[1] % numbers[2]:
-            return "its channels are not divisible by p"
-        pattern = _float_pattern(numbers)
-        natural = [pattern.spatial_shape, pattern.pointwise_shape] if step.packed is None else []
-        return _why_not_arrays(step, [*natural, (numbers[1],)])
     if step.kind == "grouped_convolution":
         if min(numbers[:3]) < 1 or numbers[0] % numbers[2]:
             return "its channels are not divisible by groups"
@@ -384,7 +382,15 @@ def _why_not(step: Step) -> str | None:
         return None if fits else "its table is not one of 256 u8"
     if step.kind == "float_affine":
         return _why_not_arrays(step, [(numbers[0],)] * 2)
-    return "it has weights" if shapes or step.weights is not None else None
+    return "it has weights" if shapes else None
+
+
+def _why_not_counts(step: Step) -> str | None:
+    terms = len(step.inputs)
+    counts = (3 + terms, terms) if step.kind == "add" else _COUNTS.get(step.kind)
+    if counts == (len(step.numbers), len(step.reals)) and terms > 0:
+        return None
+    return f"{len(step.numbers)} numbers and {len(step.reals)} reals of {terms} values are no {step.kind}"
 
 
 def _why_not_arrays(step: Step, shapes: Sequence[tuple[int, ...]]) -> str | None:
@@ -419,7 +425,7 @@ class Network:
         if reason is not None:
             raise UsageError(f"step {number} ({step.kind}): {reason}")
         numbers, arrays = step.native_arguments()
-        self._borrowed += arrays if step.kind == "float_convolution" else []
+        self._borrowed += arrays[:1] if step.kind in PACKED else []
         made = self._library.hetconv_network_add(
             self._handle, step.kind.encode(), native.integers(*step.inputs), len(step.inputs),
             native.integers(*numbers), _array(ctypes.c_float, step.reals),

@@ -77,9 +77,9 @@ def build(model: nn.Module, args: tuple[Any, ...], calibration: Tensor | None) -
     notes = tuple(
         f"{node.name} is constant on the calibration images" for node in observed if observed[node].is_constant
     )
-    in_float32, network = made.networks[best]
+    in_float32, network = made.kept
     size = sum(4 * (fused.spatial.numel() + fused.pointwise.numel()) for fused in layers.in_int8.values())
-    return Built(network, in_float32, tuple(sites), tuple(made.networks), notes, sum(map(len, batches)), size)
+    return Built(network, in_float32, tuple(sites), tuple(made.choices), notes, sum(map(len, batches)), size)
 
 
 def _graph(model: nn.Module, args: tuple[Any, ...]) -> tuple[Captured, list[Site]]:
@@ -137,7 +137,7 @@ def _watched(captured: Captured, layers: Layers) -> list[Node]:
 
 
 class Choices:
-    """Networks with one or the other choice of ranges, and the error of each."""
+    """Networks with one or the other choice of ranges: the error of each, and the best one."""
 
     def __init__(
         self, captured: Captured, layers: Layers, observed: Mapping[Node, Observed],
@@ -147,7 +147,8 @@ class Choices:
         self.images = torch.cat(list(batches))[:MEASURED]
         with torch.no_grad():
             self.right = evaluate(captured, [self.images])
-        self.networks: dict[Int8Choice, tuple[dict[str, str], Int8Network]] = {}
+        self.choices: list[Int8Choice] = []
+        self.kept: tuple[dict[str, str], Int8Network]
 
     def add(self, ranges: str, corrected: bool, first_layer: bool) -> None:
         method = METHODS[ranges]
@@ -161,11 +162,13 @@ class Choices:
             raise NotInt8Error("no layer of it has a form of 8 bits")
         network = Int8Network(channels, found.steps, found.flat, self._only_size())
         error = float((network(self.images).double() - self.right.double()).norm() / self.right.double().norm())
-        self.networks[Int8Choice(ranges, corrected, first_layer, error)] = (lowering.in_float32, network)
+        self.choices.append(Int8Choice(ranges, corrected, first_layer, error))
+        if self.best is self.choices[-1]:
+            self.kept = lowering.in_float32, network
 
     @property
     def best(self) -> Int8Choice:
-        return Int8Choice.best(self.networks)
+        return Int8Choice.best(self.choices)
 
     def _affines(self, method: Method) -> dict[Node, Affine]:
         return {

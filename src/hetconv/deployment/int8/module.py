@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -40,13 +41,20 @@ class Int8Network(nn.Module):
         y = self.native(x)
         return y.flatten(1) if self.flat else y
 
-    def __getstate__(self) -> dict[str, Any]:
-        """The native network is made again from its steps where a copy or another process wants it."""
-        return {key: value for key, value in self.__dict__.items() if key != "native"}
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process: natural weights, which are packed there."""
+        steps = [(step.kind, step.inputs, step.numbers, step.reals, step.natural_arrays) for step in self.steps]
+        return _restored, (self.in_channels, steps, self.flat, self.size)
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self.native = Network(self.in_channels, self.steps)
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        steps = [replace(step, arrays=tuple(array.clone() for array in step.arrays)) for step in self.steps]
+        return type(self)(self.in_channels, steps, self.flat, self.size)
 
     def extra_repr(self) -> str:
         return f"{len(self.steps)} steps"
+
+
+def _restored(
+    in_channels: int, steps: Sequence[tuple[Any, ...]], flat: bool, size: tuple[int, int] | None
+) -> Int8Network:
+    return Int8Network(in_channels, [Step.of_natural(*step) for step in steps], flat, size)
