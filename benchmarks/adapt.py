@@ -13,7 +13,6 @@ import argparse
 import copy
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +27,9 @@ from hetconv.convert import convert_, convertible
 from hetconv.cost.circumstances import circumstances
 from hetconv.errors import UsageError
 from hetconv.files import write_atomically
-from hetconv.lab.adapting.course import Adaptation, adapt, tuning_of
+from hetconv.lab.adapting.course import adapt, recipe_of
 from hetconv.lab.models import create_model
+from hetconv.lab.settings import Adaptation, Tuning
 from hetconv.lab.train import Data, load_data
 from hetconv.records import adapter
 from hetconv.table import NOTHING, Table
@@ -107,10 +107,11 @@ class Bench:
         return {"projected": projected, "refitted": self.accuracy(network), "output_error": report.error_after}
 
     def adapted(self, dense: nn.Module, weights: Path, seed: int, speedup: float | None, name: str = "") -> Any:
-        recipe = tuning_of(weights, self.args.epochs)
-        if self.args.lr is not None:
-            recipe = replace(recipe, learning_rate=self.args.lr)
-        wanted = Adaptation(self.args.model, speedup, None, recipe, IMAGES, batch_size=self.args.batch_size, seed=seed)
+        recipe = recipe_of(weights, Tuning(epochs=self.args.epochs, lr=self.args.lr))
+        wanted = Adaptation(
+            name=self.args.model, speedup=speedup, recipe=recipe, images=IMAGES, batch_size=self.args.batch_size,
+            seed=seed,
+        )  # fmt: skip
         folder = self.args.folder / f"seed-{seed}" / (name or f"speedup-{speedup:g}")
         try:
             found = adapt(dense, self.data, wanted, folder, told=print)

@@ -73,7 +73,7 @@ LAB = {
     "lab.train": {"lab.results", "lab.settings", "lab.trained"},
     "lab.compress": {"lab.results", "lab.settings", "lab.train"},
     "lab.adapting": {"lab.inference", "lab.settings", "lab.train"},
-    "lab.bench": {"lab.models", "lab.results"},
+    "lab.bench": {"lab.models", "lab.results", "lab.settings"},
     "lab.report": {"lab.results", "lab.statistics"},
     "lab.named": {"lab.models", "lab.trained"},
     "lab.inference": {"lab.models", "lab.named", "lab.train", "lab.trained"},

@@ -115,7 +115,7 @@ def benched(settings: Bench) -> BenchResults:
     at = Circumstances("2026-01-01", "a processor", 4, settings.threads, "cpu", "float32", "own", 1, {})
     entries = [BenchEntry("PyTorch", name, latency=Latency(1.0, 0.9, 1.1, 20, "own")) for name in settings.variants]
     macs = dict.fromkeys(settings.variants, 1000)
-    return BenchResults(settings.model, settings.input_size, 10, 1.0, settings.variants, macs, at, tuple(entries))
+    return BenchResults(settings.network, settings.input_size, 10, 1.0, settings.variants, macs, at, tuple(entries))
 
 
 @pytest.fixture

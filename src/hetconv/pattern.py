@@ -13,6 +13,8 @@ from hetconv.errors import UsageError
 
 Arrangement = Literal["shifted", "blocked"]
 ARRANGEMENTS: tuple[str, ...] = get_args(Arrangement)
+USUAL_PARTS = (1, 2, 4, 8, 16, 32)
+"""The values of P that are tried where none are given."""
 MOST = 2**31 - 1
 """Of every integer of a layer, which kernels compute with; products of two of them fit into 64 bits."""
 

@@ -194,7 +194,7 @@ def test_bench_with_several_numbers_of_threads_keeps_each_apart(
 def measured(settings: Bench) -> BenchResults:
     at = Circumstances("2026-01-01", "a processor", 4, settings.threads, "cpu", "float32", "own", 1, {})
     entries = (BenchEntry("PyTorch", "dense", latency=Latency(1.0, 0.9, 1.1, 20, "own"), error=1e-7),)
-    return BenchResults(settings.model, settings.input_size, 10, 1.0, ("dense",), {"dense": 1000}, at, entries)
+    return BenchResults(settings.network, settings.input_size, 10, 1.0, ("dense",), {"dense": 1000}, at, entries)
 
 
 @pytest.mark.parametrize(
@@ -253,13 +253,6 @@ def test_a_wrong_setting_leaves_no_trace(tmp_path: Path, wrong: list[str], capsy
     assert run(["compare", "--out", str(out), "--variants", "dense,l1-50", "vgg16_cifar", *wrong]) == 2
     assert f"={wrong[1]} must be " in capsys.readouterr().err.replace(".0", "")
     assert not out.exists()
-
-
-def test_the_help_of_bench_lists_every_runtime() -> None:
-    from hetconv.cli.deploying import RUNTIMES
-    from hetconv.lab.bench import RUNNERS
-
-    assert RUNTIMES == RUNNERS
 
 
 def test_shells_complete_commands(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """A command's options are those of its settings."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import typer
 
 from hetconv.cli.app import app
 from hetconv.errors import UsageError
-from hetconv.lab.settings import Comparison, Recipe, SingleRun, StageSettings
+from hetconv.lab.settings import Adaptation, Bench, Comparison, Recipe, SingleRun, StageSettings
 from hetconv.lab.settings.setting import settings_of
 from hetconv.lab.variant import parse_variant, parse_variants
 
@@ -22,6 +23,33 @@ def asked(monkeypatch):
 
 def call(*arguments):
     app(arguments, standalone_mode=False)
+
+
+def test_bench_takes_the_defaults_of_its_settings(monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr("hetconv.lab.bench.bench_in_turns", lambda several, _: seen.extend(several) or ())
+    call("bench", "vgg16_cifar", "--out", str(tmp_path))
+    call("bench", "vgg16_cifar", "--out", str(tmp_path), "--variant", "het-p8", "--precision", "int8", "--threads", "2")
+    default = Bench("vgg16_cifar", input_size=(3, 32, 32))
+    assert seen == [default, replace(default, variants=("dense", "het-p8"), precisions=("int8",), threads=2)]
+
+
+def test_adapt_takes_the_defaults_of_its_settings(monkeypatch, tmp_path):
+    def adapt(model, source, wanted, *_, **__):
+        raise UsageError(repr(wanted))
+
+    monkeypatch.setattr("hetconv.lab.adapting.course.adapt", adapt)
+    monkeypatch.setattr("hetconv.lab.named.trained_network", lambda *_: (None, None))
+    monkeypatch.setattr("hetconv.lab.train.load_data", lambda *_, **__: None)
+    given = ("adapt", "vgg16_cifar", "--weights", "none.safetensors", "--out", str(tmp_path))
+    for more, expected in (
+        ((), Adaptation(name="vgg16_cifar")),
+        (("--epochs", "0", "--p", "2,4"), Adaptation(name="vgg16_cifar", recipe=None, parts=(2, 4))),
+        (("--precision", "int8"), Adaptation(name="vgg16_cifar", precision="int8")),
+    ):
+        with pytest.raises(UsageError) as wanted:
+            call(*given, *more)
+        assert str(wanted.value) == repr(expected)
 
 
 def test_without_options_a_command_takes_the_defaults_of_its_settings(asked):

@@ -225,8 +225,8 @@ def test_a_wrong_export_leaves_what_was_there(tmp_path, monkeypatch):
     path.write_bytes(b"before")
     prepare = candidate.prepare
 
-    def wrong(model, form):
-        prepared = prepare(model, form)
+    def wrong(model, example, form):
+        prepared = prepare(model, example, form)
         with torch.no_grad():
             grouped = [m for m in prepared.network.modules() if isinstance(m, nn.Conv2d) and m.groups == 4]
             grouped[-1].weight[:, 0, 1, 1] += 0.01

@@ -38,7 +38,7 @@ def test_all_kinds_of_layers_take_it_in():
     x = image().double()
     with torch.no_grad():
         expected = model(x)
-        model, folding = fold_batch_norms(model)
+        model, folding = fold_batch_norms(model, x)
         torch.testing.assert_close(model(x), expected, rtol=1e-12, atol=1e-12)
     assert folding.folded == ("1", "3", "5", "8")
     assert folding.left == ()
@@ -49,13 +49,13 @@ def test_what_is_left_is_named_with_its_reason():
     model = randomized_reads()
     x = image().double()
     expected = model(x)
-    model, folding = fold_batch_norms(model)
+    model, folding = fold_batch_norms(model, x)
     assert folding.folded == ()
     assert dict(folding.left) == {
-        "read": "conv is also read elsewhere",
-        "after_relu": "no convolution or linear layer is before it, but relu",
-        "shared": "it or the layer before it is called more than once",
-        "none": "it keeps no running statistics",
+        "read": "the layer's output is also used elsewhere",
+        "after_relu": "no convolution or linear layer comes directly before it, but relu",
+        "shared": "the layer's weights are used in 2 places",
+        "none": "it uses the statistics of the batch",
         "unused": "it is not called",
     }
     assert torch.equal(model(x), expected)
@@ -73,7 +73,7 @@ def test_training_would_be_wrong_so_that_copies_are_in_evaluation_mode():
     from hetconv.export.prepare import folded_copy
 
     model = small().train()
-    network, folding = folded_copy(model)
+    network, folding = folded_copy(model, image())
     assert not network.training
     assert model.training
     assert len(folding.folded) == 2
@@ -90,7 +90,7 @@ def test_batch_norms_by_function_as_in_timm():
     count = sum(isinstance(module, nn.BatchNorm2d) for module in model.modules())
     with torch.no_grad():
         expected = model(x)
-        folded, folding = fold_batch_norms(copy.deepcopy(model))
+        folded, folding = fold_batch_norms(copy.deepcopy(model), x)
         torch.testing.assert_close(folded(x), expected, rtol=1e-9, atol=1e-9)
     assert len(folding.folded) == count
     assert not [node for node in folded.graph.nodes if node.target is nn.functional.batch_norm]
@@ -101,7 +101,7 @@ def test_prepared_networks_are_standard_layers(form):
     from hetconv.export.prepare import prepare
 
     model = small()
-    prepared = prepare(model, form)
+    prepared = prepare(model, image(), form)
     assert not any(isinstance(module, HetConv2d) for module in prepared.network.modules())
     assert sum(isinstance(module, HetConv2d) for module in model.modules()) == 2
     assert prepared.layers == ("3", "6")

@@ -8,8 +8,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from hetconv.graph.allowed import functions
+from hetconv.graph.operations import MAY_SHARE
 from hetconv.graph.tracing import CaptureError, ValueTracer, known_length
-from hetconv.graph.values import MAY_SHARE, make_values
+from hetconv.graph.values import make_values
 
 
 def traced(function):

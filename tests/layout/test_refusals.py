@@ -52,6 +52,17 @@ class Tied(nn.Module):
         return self.last(self.block(self.one(self.stem(x)))) + self.other(self.stem(x))
 
 
+class OneImage(nn.Module):
+    """A layer that reads one image, without a batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.block = nn.Conv2d(3, 8, 1), het(8, 8)
+
+    def forward(self, x):
+        return self.block(self.stem(x)[0]).amax(0)
+
+
 class Twice(nn.Module):
     """A linear layer that reads channels in one place and something else in another."""
 
@@ -90,6 +101,7 @@ REFUSED = [
         "2 is not known to keep channels apart",
         "gather=True",
     ),
+    (OneImage(), "block reads something else than a batch of images", ""),
     (Unused(), "other has parameters, but is not reached by the forward pass", "what its channels mean is unknown"),
     (Tied(), "one.weight and other.weight are one parameter", "two orders"),
     (Twice(), "last.weight would change, but is also read where channels keep their order (last)", ""),

@@ -126,6 +126,27 @@ def test_channels_that_change_their_dimension_are_followed():
     check(ChannelsLastNorm())
 
 
+class ByFunction(nn.Module):
+    """Layers whose own parameters are given to functions, as in models of other libraries."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.depthwise = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3, groups=8)
+        self.mix, self.slope = het(8, 16), nn.PReLU(16)
+        self.squeeze, self.classifier = nn.Conv2d(16, 8, 1), nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = functional.conv2d(x, self.stem.weight, self.stem.bias)
+        x = functional.conv2d(x, self.depthwise.weight, padding=1, groups=8)
+        x = functional.prelu(self.mix(x=x), self.slope.weight)
+        x = functional.conv2d(x, self.squeeze.weight, bias=self.squeeze.bias)
+        return functional.linear(x.amax((2, 3)), self.classifier.weight, self.classifier.bias)
+
+
+def test_layers_by_function_are_followed_like_modules():
+    check(ByFunction())
+
+
 @pytest.mark.parametrize("parts", [(2, 4, 8), (8, 2, 4), (4, 4, 2), (1, 8, 2)])
 def test_p_that_divide_each_other_are_blocked_at_once(parts):
     one, two, three = parts

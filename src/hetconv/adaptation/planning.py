@@ -16,9 +16,9 @@ from hetconv.adaptation.plan import FORMAT, TOLERANCE, NotPlanned, Plan, Planned
 from hetconv.adaptation.targets import Target, Times, target_of
 from hetconv.convert import convert_, convertible
 from hetconv.errors import UsageError
+from hetconv.pattern import USUAL_PARTS
 from hetconv.wrappers import unwrap
 
-PARTS = (1, 2, 4, 8, 16, 32)
 TRIALS = 6
 """So many choices are measured as whole networks at most."""
 
@@ -35,7 +35,7 @@ def plan(
     speedup: float | None = None,
     budget_ms: float | None = None,
     target: str | Target = "deploy",
-    parts: Sequence[int] = PARTS,
+    parts: Sequence[int] = USUAL_PARTS,
     told: Callable[[str], None] = keep_silent,
 ) -> Plan:
     """P for each layer of a trained network, so that it runs within a budget and loses least.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,13 +20,11 @@ from hetconv.cli.arguments import (
     thread_counts,
 )
 from hetconv.cli.made_options import with_options
-from hetconv.cli.options import Classes, InputSize, TrainedClasses, TrainedVariant, TrainedWidth, Weights
-from hetconv.lab.settings.comparison import DATA, DataName, ImageSize, NetworkName, Threads, TimedBatch, Width
+from hetconv.cli.options import InputSize, TrainedClasses, TrainedVariant, TrainedWidth, Weights
+from hetconv.lab.settings import Bench
+from hetconv.lab.settings.comparison import DATA, DataName, ImageSize, NetworkName, Threads, TimedBatch
+from hetconv.lab.variant import DENSE
 
-RUNTIMES = (
-    "deployed", "torch_eager", "torch_compiled", "onnx_runtime", "onnx_runtime_native", "open_vino", "ncnn_runtime",
-)  # fmt: skip
-"""As `hetconv.lab.bench.RUNNERS`, which the help does not wait for."""
 Runtime = Literal["onnxruntime", "openvino"]
 
 
@@ -134,34 +133,25 @@ def quantize(
 
 @with_options
 def bench_command(
-    network: NetworkName,
+    bench: Bench,
     out: Annotated[Path, typer.Option(help="Folder for bench.json, bench.md and bench.png.")] = Path("runs/bench"),
-    variants: Annotated[str, typer.Option("--variant", help="Comma-separated specs, beside dense.")] = "het-p4",
-    runtimes: Annotated[str, typer.Option(help=f"Comma-separated, of {', '.join(RUNTIMES)}; all without.")] = "",
-    precisions: Annotated[str, typer.Option("--precision", help="float32, int8 or both: float32,int8.")] = "float32",
     input_size: InputSize = None,
-    num_classes: Classes = 10,
-    width: Width = 1.0,
-    batch_size: TimedBatch = 1,
-    threads: Annotated[str, typer.Option(help="Of every runtime; several, such as 1,all, in the same turns.")] = "1",
-    rounds: Annotated[int, typer.Option(min=1, help="Timed turns.")] = 20,
+    threads: Annotated[str, typer.Option(help="Of every runtime; several, such as 1,all, in the same turns.")] = str(
+        Bench.threads
+    ),
 ) -> None:
     """Time a network, dense and with HetConv layers, in every runtime that is installed, in turns."""
     from hetconv.files import check_output_folder, write_atomically
-    from hetconv.lab.bench import RUNNERS, Bench, bench_in_turns
+    from hetconv.lab.bench import bench_in_turns
     from hetconv.lab.models import input_size_of
     from hetconv.lab.report.bench import bench_table, draw_bench
     from hetconv.records import save_record
 
-    size = input_size_of(network) if input_size is None else sizes_of(input_size)
-    check_example(batch_size, size)
-    names = tuple(dict.fromkeys(["dense", *variants.split(",")]))
-    chosen = tuple(runtimes.split(",")) if runtimes else RUNNERS
+    size = input_size_of(bench.network) if input_size is None else sizes_of(input_size)
+    check_example(bench.batch_size, size)
+    variants = tuple(dict.fromkeys((DENSE.spec, *bench.variants)))
     progress = Console(stderr=True)
-    settings = [
-        Bench(network, names, size, num_classes, width, batch_size, count, rounds, chosen, tuple(precisions.split(",")))
-        for count in thread_counts(threads)
-    ]
+    settings = [replace(bench, variants=variants, input_size=size, threads=count) for count in thread_counts(threads)]
     stems = {one.threads: "bench" if len(settings) == 1 else f"bench-threads-{one.threads}" for one in settings}
     check_output_folder(out, *(f"{stem}.{kind}" for stem in stems.values() for kind in ("json", "md", "png")))
     found = bench_in_turns(settings, lambda text: progress.print(text, highlight=False, markup=False))

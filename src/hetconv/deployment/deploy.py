@@ -42,14 +42,14 @@ def deploy(
 ) -> Deployed:
     """The network as a new module for inference on this machine's CPU, as fast as the native kernels make it.
 
-    Batch norms are folded into the convolutions before them; residual additions and activations (relu, relu6, silu,
-    hardswish, hardsigmoid, sigmoid, gelu) join the kernels; weights are packed; images are channels-last inside.
-    HetConv layers run on the native kernels, standard ungrouped convolutions where measuring says that it is faster,
-    everything else as it did. Where the native network has all of these operations, and measuring says that it is
-    faster, all of them are one native call. A network that cannot be captured whole keeps its Python code, around the
-    largest modules that can. The result is compared as a whole with the original, on the example and on another batch
-    size. The original is left as it is. A network that was captured whole writes to none of its arguments, also where
-    the original does.
+    Batch norms are folded into the convolutions and linear layers before them; residual additions and activations
+    (relu, relu6, silu, hardswish, hardsigmoid, sigmoid, gelu) join the kernels; weights are packed; images are
+    channels-last inside. HetConv layers run on the native kernels, standard ungrouped convolutions where measuring says
+    that it is faster, everything else as it did. Where the native network has all of these operations, and measuring
+    says that it is faster, all of them are one native call. A network that cannot be captured whole keeps its Python
+    code, around the largest modules that can. The result is compared as a whole with the original, on the example and
+    on another batch size. The original is left as it is. A network that was captured whole writes to none of its
+    arguments, also where the original does.
 
     In 8 bits the whole network is one native call: activations u8, weights by filter, the first layer and the
     classifier in float32. The report says how much the outputs change and which layers stay float32.

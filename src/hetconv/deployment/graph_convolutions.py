@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -12,15 +13,16 @@ from torch.fx import Node
 from hetconv.deployment.choose import Times, Work
 from hetconv.deployment.shapes import shapes_of
 from hetconv.errors import UsageError
-from hetconv.graph.calls import arguments, convolution_kind
+from hetconv.graph.calls import arguments, called, convolution_kind, module_of
 from hetconv.graph.captured import Captured
+from hetconv.graph.folding import Outcome
+from hetconv.graph.operations import WEIGHTS
 from hetconv.ops.arguments import Geometry, geometry, pattern_of
 from hetconv.ops.native import Algorithm
 from hetconv.pattern import HetPattern
 
 HET = "het"
-FOLDABLE = (HET, "1-d", "2-d", "3-d")
-"""Kinds whose weights have the filters as their first dimension."""
+BATCH_NORM = "batch norm"
 RunsOn = Literal["native", "PyTorch"]
 
 
@@ -62,25 +64,26 @@ class Layer:
     where: Geometry
 
 
-def find_sites(captured: Captured) -> list[Site]:
-    """Every convolution call of the graph, in order."""
+def find_sites(captured: Captured, norms: Sequence[Outcome]) -> list[Site]:
+    """Every convolution call of the graph, in order, with what became of the batch norm after it."""
+    after = {outcome.layer: outcome.reason for outcome in norms}
     found = []
     for node in captured.graph.nodes:
         kind = convolution_kind(node)
         if kind is not None:
-            given = [_constant_name(captured, value) for value in (*node.args, *node.kwargs.values())]
-            count = 2 if kind == HET else 1
-            weights = tuple(name for name in given[1 : 1 + count] if name is not None)
-            bias = arguments(node)["bias"] if kind in FOLDABLE else None
+            given = {key: _constant_name(captured, value) for key, value in arguments(node).items()}
+            weights = tuple(name for key in WEIGHTS[called(node)] if (name := given[key]) is not None)
             layer = _words(kind, [captured.constants[name] for name in weights])
-            found.append(Site(module_of(node), kind, layer, node, weights, _constant_name(captured, bias)))
+            site = Site(module_of(node), kind, layer, node, weights, given["bias"])
+            if node in after:
+                reason = after[node]
+                (site.joined if reason is None else site.notes).append(_noted(reason))
+            found.append(site)
     return found
 
 
-def module_of(node: Node) -> str:
-    """The full name of the module whose code made the call."""
-    stack = node.meta.get("nn_module_stack")
-    return str(next(reversed(stack.values()))[0]) if stack else ""
+def _noted(reason: str | None) -> str:
+    return BATCH_NORM if reason is None else f"{BATCH_NORM} not folded: {reason}"
 
 
 def layer_of(captured: Captured, site: Site) -> Layer | str:

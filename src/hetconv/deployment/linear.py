@@ -9,6 +9,7 @@ from torch.fx import Node
 from torch.nn import functional
 
 from hetconv.deployment.shapes import SHAPES, Shapes, shapes_of
+from hetconv.graph.calls import arguments
 from hetconv.graph.captured import Captured
 
 
@@ -17,9 +18,9 @@ def make_convolutions(captured: Captured) -> set[Node]:
     made = set()
     for node in list(captured.graph.nodes):
         if node.op == "call_function" and node.target is functional.linear:
-            given = dict(zip(("input", "weight", "bias"), node.args, strict=False)) | dict(node.kwargs)
+            given = arguments(node)
             shapes, result = shapes_of(given["input"]), shapes_of(node)
-            weight, bias = captured.constant(given["weight"]), given.get("bias")
+            weight, bias = captured.constant(given["weight"]), given["bias"]
             constant = weight is not None and (bias is None or captured.constant(bias) is not None)
             if constant and shapes is not None and result is not None and len(shapes.example) == 2:
                 made.add(_replace(captured, node, given["input"], given["weight"], bias, shapes))

@@ -11,7 +11,7 @@ from hetconv.deployment.capture import capture
 from hetconv.deployment.channels_last import make_channels_last
 from hetconv.deployment.choose import Chooser
 from hetconv.deployment.fold import fold_batch_norms
-from hetconv.deployment.graph_convolutions import Site, find_sites, module_of
+from hetconv.deployment.graph_convolutions import Site, find_sites
 from hetconv.deployment.linear import make_convolutions
 from hetconv.deployment.lower import lower
 from hetconv.deployment.reuse import reuse_memory
@@ -25,7 +25,6 @@ from hetconv.deployment.simplify import (
     name_activations,
 )
 from hetconv.foreign import describe_error
-from hetconv.graph.calls import is_batch_norm
 from hetconv.graph.captured import Captured
 from hetconv.graph.tracing import CaptureError
 from hetconv.graph.values import make_values
@@ -76,24 +75,18 @@ def prepare(captured: Captured, inputs: list[Tensor], chooser: Chooser, linear: 
     except Exception as error:
         raise CaptureError(f"its captured graph does not run: {describe_error(error)}") from error
     fold_dimensions(captured, _dimensions(captured))
+    norms = fold_batch_norms(captured)
     linears = make_convolutions(captured) if linear else set()
-    sites = find_sites(captured)
+    sites = find_sites(captured, norms)
     shown = tuple(site for site in sites if site.node not in linears)
-    refused = fold_batch_norms(captured, sites)
-    kept = [node for node in captured.graph.nodes if is_batch_norm(node)]
-    norms = tuple((module_of(node), refused.get(node) or _why_kept(node, sites)) for node in kept)
     lower(captured, sites, chooser)
     reuse_memory(captured)
     make_channels_last(captured, inputs)
     captured.graph.lint()
-    return Prepared(captured, shown, norms)
+    kept = tuple((one.name, one.reason) for one in norms if one.reason is not None)
+    return Prepared(captured, shown, kept)
 
 
 def _dimensions(captured: Captured) -> dict[Node, int]:
     found = ((node, shapes_of(node)) for node in captured.graph.nodes)
     return {node: len(shapes.example) for node, shapes in found if shapes is not None}
-
-
-def _why_kept(norm: Node, sites: list[Site]) -> str:
-    follows = any(site.node is norm.args[0] for site in sites)
-    return "it comes after another batch norm" if follows else "no convolution comes directly before"

@@ -9,17 +9,12 @@ from torch.fx import Node
 from torch.nn import functional
 
 from hetconv.deployment.shapes import shapes_of
-from hetconv.graph.calls import arguments, called, is_batch_norm
+from hetconv.graph.calls import arguments, called
 from hetconv.graph.captured import Captured
+from hetconv.graph.values import has_own_memory
 
 _ACTIVATIONS = "celu elu hardsigmoid hardswish hardtanh leaky_relu mish relu relu6 selu silu"
-_OTHERS = """
-add add_ cat conv1d conv2d conv3d div gelu group_norm het_conv2d het_conv2d_packed layer_norm linear matmul mul sigmoid
-sub tanh truediv
-"""
 _IN_PLACE = frozenset(getattr(functional, name) for name in _ACTIVATIONS.split())
-_FRESH = frozenset((*_ACTIVATIONS.split(), *_OTHERS.split()))
-"""Calls whose result is memory of its own, or that of an argument which itself is nobody else's."""
 
 
 def reuse_memory(captured: Captured) -> None:
@@ -39,7 +34,7 @@ def reuse_memory(captured: Captured) -> None:
 
 def _is_free(value: Any) -> bool:
     """Whether a value is memory of its own and has one user."""
-    return isinstance(value, Node) and len(value.users) == 1 and (called(value) in _FRESH or is_batch_norm(value))
+    return isinstance(value, Node) and len(value.users) == 1 and has_own_memory(value)
 
 
 def _fits(add: Node, first: Node, other: Any) -> bool:

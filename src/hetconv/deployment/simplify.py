@@ -11,11 +11,11 @@ from torch.nn import functional
 from hetconv.graph.allowed import ATTRIBUTES, METHODS, describe, name_of
 from hetconv.graph.calls import arguments, called
 from hetconv.graph.captured import Captured, call
+from hetconv.graph.operations import COPIES, DROPOUTS
 from hetconv.graph.tracing import CaptureError
 from hetconv.graph.values import views_of
 
 _GATED = {"sigmoid": functional.silu, "hardsigmoid": functional.hardswish}
-_DROPOUTS = ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout")
 
 
 def fold_constants(captured: Captured) -> None:
@@ -106,11 +106,9 @@ def check_allowed(captured: Captured) -> None:
 
 def _is_identity(node: Node) -> bool:
     name = called(node)
-    if name in _DROPOUTS and node.op == "call_function":
+    if node.op == "call_function" and name in (*DROPOUTS, "stochastic_depth"):
         return arguments(node)["training"] is False
-    if name == "stochastic_depth":
-        return arguments(node)["training"] is False
-    return node.op == "call_method" and name in ("contiguous", "detach", "clone")
+    return node.op == "call_method" and name in COPIES
 
 
 def _is_returned_copy(captured: Captured, node: Node) -> bool:

@@ -13,8 +13,9 @@ from torch.fx import Node
 
 from hetconv.deployment.windows import average_pool_of, max_pool_of, mean_dims, pair, part_of, zero_sides
 from hetconv.errors import UsageError
-from hetconv.graph.calls import activation, arguments, called, is_batch_norm
+from hetconv.graph.calls import activation, arguments, called, is_batch_norm, operation
 from hetconv.graph.captured import Captured
+from hetconv.graph.folding import Statistics, why_not_statistics
 from hetconv.graph.tracing import reason_of
 from hetconv.ops import network
 from hetconv.ops.arguments import Geometry, geometry
@@ -238,17 +239,13 @@ class Lowering:
         return value
 
     def _batch_norm(self, node: Node) -> Known:
-        given = arguments(node)
-        value = self._float32(given["input"])
-        if given["training"] is not False:
-            raise NotAStepError("it uses the statistics of the batch")
-        mean, variance = (self._constant(given[key]).double() for key in ("running_mean", "running_var"))
-        scale = (variance + given["eps"]).rsqrt()
-        if given["weight"] is not None:
-            scale = scale * self._constant(given["weight"]).double()
-        shift = -mean * scale
-        if given["bias"] is not None:
-            shift = shift + self._constant(given["bias"]).double()
+        norm = operation(node, {})
+        assert norm is not None
+        value = self._float32(norm["input"])
+        reason = why_not_statistics(norm)
+        if reason is not None:
+            raise NotAStepError(reason)
+        scale, shift = Statistics.of(norm, self.captured.constants.__getitem__).affine()
         return self._add(network.float_affine(value.number, scale, shift), len(scale), value)
 
     def _sum(self, node: Node) -> Known:
@@ -318,8 +315,7 @@ class Lowering:
                          of=value.of)  # fmt: skip
 
     def _adaptive_pool(self, node: Node) -> Known:
-        size = pair((dict(zip(("input", "output_size"), node.args, strict=False)) | dict(node.kwargs))["output_size"])
-        return self._average(node.args[0], size)
+        return self._average(node.args[0], pair(arguments(node)["output_size"]))
 
     def _average(self, node: Any, size: tuple[int, int] = (1, 1)) -> Known:
         value = self._images(self._value(node))
@@ -338,7 +334,7 @@ class Lowering:
         return mean if found[1] else replace(mean, flat=True, one_pixel=True)
 
     def _flatten(self, node: Node) -> Known:
-        given = dict(zip(("input", "start_dim", "end_dim"), node.args, strict=False)) | dict(node.kwargs)
+        given = arguments(node)
         if given.get("start_dim", 0) != 1 or given.get("end_dim", -1) not in (-1, 3):
             raise NotAStepError("it flattens other dimensions than the image's")
         return self._flattened(node, self._value(node.args[0]), None)
@@ -428,9 +424,9 @@ class Lowering:
         return self._add(network.slice_channels(value.number, begin, end), end - begin, value)
 
     def _pieces(self, node: Node) -> Pieces:
-        names = ("input", "chunks" if called(node) == "chunk" else "split_size_or_sections", "dim")
-        given = dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
-        value, parts = self._images(self._float32(node.args[0])), given.get(names[1], given.get("split_size"))
+        given = arguments(node)
+        value = self._images(self._float32(node.args[0]))
+        parts = given.get("chunks" if called(node) == "chunk" else "split_size_or_sections", given.get("split_size"))
         if given.get("dim", 0) not in (1, -3) or value.channels is None:
             raise NotAStepError("only channels are split")
         if isinstance(parts, int):
@@ -457,7 +453,7 @@ class Lowering:
         return value
 
     def _squeeze(self, node: Node) -> Known:
-        given = dict(zip(("input", "dim"), node.args, strict=False)) | dict(node.kwargs)
+        given = arguments(node)
         dims = given.get("dim")
         value = self._value(node.args[0])
         if not isinstance(dims, list | tuple) or sorted(d % 4 for d in dims) != [2, 3] or not value.one_pixel:

@@ -12,19 +12,16 @@ from hetconv.graph.calls import arguments
 from hetconv.ops.arguments import Geometry
 from hetconv.ops.network import Window
 
-_MAX = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
-_AVERAGE = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override")
-
 
 def max_pool_of(node: Node) -> Window | str:
     """A max pool's window, or why there is none."""
-    given = _pool_arguments(node, _MAX)
+    given = arguments(node)
     return "max pooling with indices" if given.get("return_indices") else _window(given)
 
 
 def average_pool_of(node: Node) -> tuple[Window, bool] | str:
     """An average pool's window and whether padding counts, or why there is none."""
-    given = _pool_arguments(node, _AVERAGE)
+    given = arguments(node)
     if given.get("divisor_override") is not None:
         return "average pooling with a divisor"
     return _window(given), bool(given.get("count_include_pad", True))
@@ -32,7 +29,7 @@ def average_pool_of(node: Node) -> tuple[Window, bool] | str:
 
 def mean_dims(node: Node) -> tuple[list[int], bool] | None:
     """The dimensions of a mean, counted from the first of four, and whether they stay; None without dimensions."""
-    given = dict(zip(("input", "dim", "keepdim"), node.args, strict=False)) | dict(node.kwargs)
+    given = arguments(node)
     dims = given.get("dim")
     if not isinstance(dims, list | tuple) or given.get("dtype") is not None:
         return None
@@ -82,12 +79,6 @@ def pair(value: Any) -> tuple[int, int]:
     both = tuple(value) if isinstance(value, list | tuple) else (value, value)
     both = both * 2 if len(both) == 1 else both
     return operator.index(both[0]), operator.index(both[1])
-
-
-def _pool_arguments(node: Node, names: tuple[str, ...]) -> dict[str, Any]:
-    """By name, those that are given: pools are PyTorch's own or dispatched on a flag, and have no signature to ask."""
-    found = dict(zip(("input", *names), node.args, strict=False)) | dict(node.kwargs)
-    return {name: value for name, value in found.items() if name != "input" and value is not None}
 
 
 def _window(given: dict[str, Any]) -> Window:

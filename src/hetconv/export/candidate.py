@@ -70,7 +70,7 @@ class Candidate:
         threads: int,
         runtime: str = "onnxruntime",
     ) -> None:
-        self.prepared: Prepared = prepare(model, choice.form)
+        self.prepared: Prepared = prepare(model, tried[0], choice.form)
         self.rewritten: Rewritten | None = None
         native = choice.form == "native"
         if native:

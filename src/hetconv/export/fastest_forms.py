@@ -66,7 +66,7 @@ def layer_kinds(model: nn.Module, example: Tensor) -> tuple[Kind, ...]:
     """
     found: dict[tuple[Any, ...], Kind] = {}
     layers: list[HetConv2d] = []
-    for name, (layer, shape) in _inputs(blocked(model)[0], example).items():
+    for name, (layer, shape) in _inputs(blocked(model, example)[0], example).items():
         key = _key(layer, shape)
         if key in found:
             found[key] = replace(found[key], names=(*found[key].names, name))

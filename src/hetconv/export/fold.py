@@ -1,25 +1,20 @@
-"""Batch norm folded into the convolution or linear layer before it."""
+"""Batch norms of a network folded into its convolutions and linear layers, for export."""
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn import functional
+from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
 
 from hetconv.errors import UsageError
-from hetconv.layout.module_graph import Traced, capture
-from hetconv.layout.operations import SHAPE_ONLY
-from hetconv.nn import HetConv2d
+from hetconv.foreign import foreign
+from hetconv.graph import folding
+from hetconv.graph.calls import arguments, set_arguments
+from hetconv.graph.module_graph import Traced, capture
 
-WEIGHTS: dict[type[nn.Module], tuple[str, ...]] = {
-    HetConv2d: ("weight_spatial", "weight_pointwise"), nn.Conv2d: ("weight",), nn.Linear: ("weight",)
-}  # fmt: skip
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm)
-STATISTICS = ("running_mean", "running_var")
+NORMS = nn.modules.batchnorm._BatchNorm
 
 
 @dataclass(frozen=True)
@@ -30,107 +25,79 @@ class Folding:
     left: tuple[tuple[str, str], ...]
 
 
-def fold_batch_norms(model: nn.Module) -> tuple[nn.Module, Folding]:
+def fold_batch_norms(model: nn.Module, example: Tensor) -> tuple[nn.Module, Folding]:
     """The model with its batch norms folded where they can be; it must be in evaluation mode, and is used up.
 
-    Outputs differ by rounding only. Batch norms that a model of another library calls by function are
-    folded too, and the model is a torch.fx.GraphModule then. What torch.fx cannot capture keeps all of its batch norms.
+    Outputs differ by rounding only. Where a batch norm or the layer before it is called by function, as models of other
+    libraries do, the model is a torch.fx.GraphModule then. What torch.fx cannot capture keeps all of its batch norms.
     """
     norms = {name: module for name, module in model.named_modules() if isinstance(module, NORMS)}
     if not norms:
         return model, Folding((), ())
     try:
-        traced = capture(model)
+        graph = _ModuleGraph(model, capture(model), example)
     except UsageError as error:
         return model, Folding((), tuple((name, str(error)) for name in norms))
-    found = _Graph(model, traced)
-    folded, left = [], []
-    for name, norm in norms.items():
-        node = found.normalizing.get(norm)
-        reason = "it is not called" if node is None else found.why_not(node, norm)
-        if reason is not None or node is None:
-            left.append((name, str(reason)))
-        else:
-            found.fold(node, norm)
-            folded.append(name)
-    return found.result(), Folding(tuple(folded), tuple(left))
+    reasons: dict[str, str | None] = dict.fromkeys(norms, "it is not called")
+    outcomes = sorted(folding.fold_batch_norms(graph), key=lambda outcome: outcome.reason is not None)
+    reasons |= {outcome.name: outcome.reason for outcome in outcomes}
+    folded = tuple(name for name in norms if reasons[name] is None)
+    left = ((name, reason) for name in norms if (reason := reasons[name]) is not None)
+    return graph.result(), Folding(folded, tuple(left))
 
 
-class _Graph:
-    """A captured model, and which node of it does the work of which batch norm."""
+class _ModuleGraph(folding.FoldableGraph):
+    """A model whose layers get other weights, and whose batch norms go out of the model, or else out of its graph."""
 
-    def __init__(self, model: nn.Module, traced: Traced) -> None:
+    def __init__(self, model: nn.Module, traced: Traced, example: Tensor) -> None:
         self.model, self.traced, self.graph = model, traced, traced.graph
-        self.modules: dict[str, nn.Module] = dict(model.named_modules(remove_duplicate=False))
-        self.called = Counter(self.modules[str(node.target)] for node in self.graph.nodes if node.op == "call_module")
-        self.normalizing: dict[nn.Module, fx.Node] = {}
-        self.by_function = False
-        for node in self.graph.nodes:
-            norm = self._norm(node)
-            if norm is not None:
-                self.normalizing[norm] = node
-                self.called[norm] += node.op == "call_function"
+        self.modules = dict(model.named_modules(remove_duplicate=False))
+        self.dropped: list[fx.Node] = []
+        self.added: list[fx.Node] = []
+        with torch.no_grad(), foreign("its captured graph does not run"):
+            ShapeProp(fx.GraphModule(model, self.graph)).propagate(example.clone())
 
-    def _norm(self, node: Any) -> nn.Module | None:
-        """The batch norm whose work a node does."""
+    def tensor(self, name: str) -> Tensor:
+        holder, _, key = name.rpartition(".")
+        return getattr(self.model.get_submodule(holder), key)  # type: ignore[no-any-return]
+
+    def rank(self, node: fx.Node) -> int | None:
+        found = node.meta.get("tensor_meta")
+        return len(found.shape) if isinstance(found, TensorMetadata) else None
+
+    def why_not_change(self, layer: fx.Node, norm: fx.Node) -> str | None:
+        by_modules = layer.op == norm.op == "call_module" and len(self._calls_of(norm)) == 1
+        return None if by_modules else self.traced.why_no_values
+
+    def put(self, node: fx.Node, tensors: dict[str, Tensor]) -> None:
         if node.op == "call_module":
-            return self.modules[str(node.target)]
-        if node.target is not functional.batch_norm:
-            return None
-        holders = {str(arg.target).rpartition(".")[0] for arg in node.all_input_nodes[1:] if arg.op == "get_attr"}
-        return self.modules[holders.pop()] if len(holders) == 1 else None
+            for argument, value in tensors.items():
+                setattr(self.modules[str(node.target)], argument, nn.Parameter(value))
+            return
+        given = arguments(node)
+        for argument, value in tensors.items():
+            name = f"_folded_{len(self.added)}"
+            self.model.register_parameter(name, nn.Parameter(value))
+            with self.graph.inserting_before(node):
+                given[argument] = self.graph.create_node("get_attr", name)
+            self.added.append(given[argument])
+        set_arguments(node, given)
 
-    def why_not(self, node: fx.Node, norm: Any) -> str | None:
-        """Why a batch norm cannot be folded; None if it can."""
-        if any(getattr(norm, name) is None for name in STATISTICS):
-            return "it keeps no running statistics"
-        before = node.all_input_nodes[0]
-        layer = self.modules[str(before.target)] if before.op == "call_module" else None
-        if layer is None or type(layer) not in WEIGHTS:
-            return f"no convolution or linear layer is before it, but {before.name}"
-        if self.called[norm] > 1 or self.called[layer] > 1:
-            return "it or the layer before it is called more than once"
-        if len([user for user in before.users if user.target not in SHAPE_ONLY]) > 1:
-            return f"{before.target} is also read elsewhere"
-        if node.op == "call_function" and self.traced.why_no_values is not None:
-            return self.traced.why_no_values
-        return None
+    def drop(self, norm: fx.Node) -> None:
+        norm.replace_all_uses_with(norm.all_input_nodes[0])
+        self.graph.erase_node(norm)
+        self.dropped.append(norm)
 
-    def fold(self, node: fx.Node, norm: nn.Module) -> None:
-        before = node.all_input_nodes[0]
-        _fold(self.modules[str(before.target)], norm)
-        if node.op == "call_module":
-            _replace(self.model, norm, nn.Identity())
-        else:
-            node.replace_all_uses_with(before)
-            self.graph.erase_node(node)
-            self.by_function = True
+    def _calls_of(self, norm: fx.Node) -> list[fx.Node]:
+        return [node for node in self.graph.nodes if node.op == "call_module" and node.target == norm.target]
 
     def result(self) -> nn.Module:
-        if not self.by_function:
-            return self.model
-        return self.traced.module(self.model).eval()
-
-
-def _fold(layer: Any, norm: Any) -> None:
-    """Scale each filter and shift its bias; computed in float64, rounded once."""
-    with torch.no_grad():
-        scale = (norm.running_var.double() + norm.eps).rsqrt()
-        if norm.weight is not None:
-            scale = scale * norm.weight.double()
-        for name in WEIGHTS[type(layer)]:
-            weight: Tensor | None = getattr(layer, name)
-            if weight is None:  # the pointwise ones of a HetConv layer with P=1
-                continue
-            folded = weight.double() * scale.reshape(-1, *[1] * (weight.dim() - 1))
-            setattr(layer, name, nn.Parameter(folded.to(weight.dtype)))
-        bias = -norm.running_mean.double() if layer.bias is None else layer.bias.double() - norm.running_mean.double()
-        shift = bias * scale if norm.bias is None else bias * scale + norm.bias.double()
-        layer.bias = nn.Parameter(shift.to(norm.running_mean.dtype))
-
-
-def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    for parent in list(model.modules()):
-        for key, child in parent._modules.items():
-            if child is old:
-                parent._modules[key] = new
+        """The model itself where all that changed are modules; else its graph."""
+        if self.added or any(node.op == "call_function" or self._calls_of(node) for node in self.dropped):
+            return self.traced.module(self.model).eval()
+        replaced = {self.modules[str(node.target)] for node in self.dropped}
+        for parent in list(self.model.modules()):
+            for key, child in parent._modules.items():
+                if child in replaced:
+                    parent._modules[key] = nn.Identity()
+        return self.model

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from hetconv.errors import UsageError
 from hetconv.export.fold import Folding, fold_batch_norms
@@ -33,12 +33,12 @@ class Prepared:
     layers: tuple[str, ...]
 
 
-def folded_copy(model: nn.Module) -> tuple[nn.Module, Folding]:
+def folded_copy(model: nn.Module, example: Tensor) -> tuple[nn.Module, Folding]:
     """A copy in evaluation mode with its batch norms folded."""
-    return fold_batch_norms(copied(model).eval().requires_grad_(False))
+    return fold_batch_norms(copied(model).eval().requires_grad_(False), example)
 
 
-def prepare(model: nn.Module, form: AnyForm | Mixed) -> Prepared:
+def prepare(model: nn.Module, example: Tensor, form: AnyForm | Mixed) -> Prepared:
     """Make a network ready; the model is left as it was.
 
     The native form takes either arrangement. Split forms want the blocked one: a network that cannot be brought there
@@ -54,16 +54,16 @@ def prepare(model: nn.Module, form: AnyForm | Mixed) -> Prepared:
     if not forms <= set(FORMS):
         raise UsageError(f"form={form!r} must be auto, {', '.join(FORMS)}")
     if forms & set(SPLIT):
-        network, folding, notes = blocked(model)
+        network, folding, notes = blocked(model, example)
     else:
-        (network, folding), notes = folded_copy(model), ()
+        (network, folding), notes = folded_copy(model, example), ()
     layers = tuple(layers_of(network))
     return Prepared(replace_layers_(network, form), folding, notes, layers)
 
 
-def blocked(model: nn.Module) -> tuple[nn.Module, Folding, tuple[str, ...]]:
+def blocked(model: nn.Module, example: Tensor) -> tuple[nn.Module, Folding, tuple[str, ...]]:
     """A folded copy with its HetConv layers blocked, where it can be; and where channels are gathered, and why."""
-    network, folding = folded_copy(model)
+    network, folding = folded_copy(model, example)
     try:
         plan = Relayout(network, "blocked")
         return plan.result(gather=True), folding, plan.reasons

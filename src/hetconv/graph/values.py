@@ -17,24 +17,10 @@ from torch.nn import functional
 
 from hetconv.graph.allowed import METHODS, name_of
 from hetconv.graph.calls import arguments, called
+from hetconv.graph.operations import MAY_SHARE, MODULES, OF_SEVERAL, SIZE_ATTRIBUTES, SIZES
 from hetconv.graph.tracing import IN_PLACE_OPERATORS, CaptureError
 
-_VIEWS = """
-T alpha_dropout bfloat16 bool broadcast_to channel_shuffle chunk contiguous cpu detach double dropout dropout1d
-dropout2d dropout3d einsum expand expand_as feature_alpha_dropout flatten float getattr getitem half int long mT
-meshgrid movedim narrow permute pixel_shuffle pixel_unshuffle pos reshape reshape_as split split_with_sizes squeeze
-stochastic_depth swapaxes swapdims t to transpose type type_as unbind unflatten unfold unsqueeze view view_as
-"""
-MAY_SHARE = frozenset(_VIEWS.split())
-"""Calls whose result may be the memory of an argument: of the first, but for those of several tensors."""
-_OF_SEVERAL = frozenset(("meshgrid", "einsum"))
-_SHARING_MODULES = (
-    nn.Identity, nn.Flatten, nn.Unflatten, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout,
-    nn.FeatureAlphaDropout, nn.ChannelShuffle, nn.PixelShuffle, nn.PixelUnshuffle,
-)  # fmt: skip
 _OWN_MEMORY = frozenset(METHODS) - MAY_SHARE
-_NUMBERS = frozenset(("dim", "ndimension", "numel", "nelement", "size", "stride", "element_size", "is_floating_point"))
-_NUMBER_ATTRIBUTES = frozenset(("shape", "ndim", "dtype", "device", "is_cuda", "requires_grad", "itemsize", "nbytes"))
 
 
 def make_values(graph: Graph, modules: Mapping[str, nn.Module] | None = None) -> set[Node]:
@@ -131,21 +117,27 @@ class _Writes:
 
     def _shared(self, node: Node) -> list[Node]:
         """The arguments whose memory a node's value may be; a call that is not known may give back any of them."""
-        if not self._may_share(node):
+        if not _may_share(node, self.modules):
             return []
         used = [one for one in node.all_input_nodes if not is_number(one)]
-        return used[:1] if called(node) in MAY_SHARE - _OF_SEVERAL else used
+        return used[:1] if called(node) in MAY_SHARE - OF_SEVERAL else used
 
-    def _may_share(self, node: Node) -> bool:
-        if node.op == "call_method":
-            return node.target not in _OWN_MEMORY
-        if node.op == "call_module":
-            module = self.modules[str(node.target)]
-            known = type(module).__module__.startswith(("torch.nn.modules.", "hetconv.nn."))
-            return not known or isinstance(module, _SHARING_MODULES)
-        if node.op != "call_function" or is_number(node):
-            return False
-        return name_of(node.target) is None or called(node) in MAY_SHARE
+
+def _may_share(node: Node, modules: Mapping[str, nn.Module]) -> bool:
+    if node.op == "call_method":
+        return node.target not in _OWN_MEMORY
+    if node.op == "call_module":
+        module = modules[str(node.target)]
+        known = type(module).__module__.startswith(("torch.nn.modules.", "hetconv.nn."))
+        return not known or MODULES.get(type(module), ("",))[0] in MAY_SHARE
+    if node.op != "call_function" or is_number(node):
+        return False
+    return name_of(node.target) is None or called(node) in MAY_SHARE
+
+
+def has_own_memory(node: Node) -> bool:
+    """Whether the value of a plain call is memory that no other value has."""
+    return node.op in ("call_function", "call_method") and not is_number(node) and not _may_share(node, {})
 
 
 def _without_underscore(name: str, *holders: Any) -> Any:
@@ -175,11 +167,11 @@ def is_number(value: Any) -> bool:
     if not isinstance(value, Node):
         return not isinstance(value, Tensor)
     if value.op == "call_method":
-        return value.target in _NUMBERS
+        return value.target in SIZES
     if value.op != "call_function":
         return False
     if value.target is getattr:
-        return value.args[1] in _NUMBER_ATTRIBUTES
+        return value.args[1] in SIZE_ATTRIBUTES
     return getattr(value.target, "__module__", "") == "_operator" and all(map(is_number, value.all_input_nodes))
 
 

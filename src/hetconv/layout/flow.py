@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import fx, nn
 
-from hetconv.layout.module_graph import place
+from hetconv.graph.calls import Held
+from hetconv.graph.module_graph import place
 from hetconv.layout.spaces import Segments, Space, Tracked, can_join, channels_of, join
 from hetconv.nn import HetConv2d
 
@@ -89,19 +91,19 @@ class Flow:
         self.het: dict[nn.Module, HetCalls] = {}
         self.reached: set[nn.Module] = set()
         self.graph = -1
-        self._sides: dict[tuple[nn.Module, str], Segments] = {}
+        self._sides: dict[tuple[str, str], Segments] = {}
 
-    def enter(self, node: fx.Node, arg: Any, value: Value, module: nn.Module, channels: int, dim: int) -> Segments:
-        """The space that a module reads, with the tensor that it reads here brought to it."""
-        known = self._sides.get((module, "in"))
+    def enter(self, node: fx.Node, arg: Any, value: Value, weight: str, channels: int, dim: int) -> Segments:
+        """The space that a layer with this weight reads, with the tensor that it reads here brought to it."""
+        known = self._sides.get((weight, "in"))
         if not isinstance(value, Tracked):
             why = f"{place(node)} reads {_told(arg)}, whose channels keep their order"
             if known is None:
-                return self._sides.setdefault((module, "in"), (Space(channels, why),))
+                return self._sides.setdefault((weight, "in"), (Space(channels, why),))
             self.move(node, arg, None, known, dim, 1, why)
             return known
         if known is None:
-            return self._sides.setdefault((module, "in"), value.segments)
+            return self._sides.setdefault((weight, "in"), value.segments)
         if can_join(known, value.segments):
             join(known, value.segments)
         else:
@@ -109,15 +111,15 @@ class Flow:
             self.move(node, arg, value.segments, known, value.dim, value.inner, why)
         return known
 
-    def leave(self, module: nn.Module, channels: int) -> Segments:
-        """The space that a module writes."""
-        return self._sides.setdefault((module, "out"), (Space(channels),))
+    def leave(self, weight: str, channels: int) -> Segments:
+        """The space that a layer with this weight writes."""
+        return self._sides.setdefault((weight, "out"), (Space(channels),))
 
-    def follow(self, name: str, tensors: str, axis: int, segments: Segments, inner: int = 1) -> None:
-        """These tensors of a module follow channels in one dimension."""
-        for key in tensors.split():
-            if getattr(self.modules[name], key, None) is not None:
-                self.follow_tensor(f"{name}.{key}".lstrip("."), axis, segments, inner)
+    def follow(self, tensors: Iterable[Held | None], axis: int, segments: Segments, inner: int = 1) -> None:
+        """These tensors of a layer, those that it has, follow channels in one dimension."""
+        for tensor in tensors:
+            if tensor is not None:
+                self.follow_tensor(tensor.name, axis, segments, inner)
 
     def follow_tensor(self, tensor: str, axis: int, segments: Segments, inner: int) -> None:
         known = self.axes.setdefault((tensor, axis), Axis(tensor, axis, segments, inner))
@@ -165,7 +167,9 @@ class Flow:
         if known is None:
             shares = source is not None and len(source) == 1 and source[0].channels == layer.in_channels
             own = source if shares and source is not None else (Space(layer.in_channels),)
-            known = self.het[layer] = HetCalls(name, layer, own, self.leave(layer, layer.out_channels))
+            known = self.het[layer] = HetCalls(
+                name, layer, own, self.leave(f"{name}.weight_spatial", layer.out_channels)
+            )
         if source is not None and can_join(source, known.source):
             join(known.source, source)
         else:

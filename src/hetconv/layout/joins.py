@@ -7,8 +7,9 @@ from typing import Any
 
 from torch import fx
 
+from hetconv.graph.calls import Operation
+from hetconv.graph.module_graph import place
 from hetconv.layout.flow import UNKNOWN, Attribute, Flow, Number, Value, inner_of
-from hetconv.layout.module_graph import place
 from hetconv.layout.spaces import Tracked, can_join, channels_of, join
 
 Lookup = Callable[[Any], Value]
@@ -69,10 +70,9 @@ def _with(flow: Flow, node: fx.Node, value: Tracked, other: Value, arg: Any) -> 
     return value
 
 
-def cat(node: fx.Node, value_of: Lookup) -> Any:
+def cat(found: Operation, value_of: Lookup) -> Any:
     """Concatenation: one space after another along channels, one space for all along another dimension."""
-    tensors: Any = node.args[0]
-    dim = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
+    tensors, dim = found["tensors"], found.arguments.get("dim", 0)
     values = [value_of(tensor) for tensor in tensors] if isinstance(tensors, tuple | list) else []
     tracked = [value for value in values if isinstance(value, Tracked)]
     if not tracked or len(tracked) != len(values) or not isinstance(dim, int):

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from hetconv.errors import HetconvError, UsageError
 from hetconv.graph.equality import other_batch, reference, run
+from hetconv.graph.module_graph import Traced, capture
 from hetconv.layout.flow import Flow
-from hetconv.layout.module_graph import Traced, capture
 from hetconv.layout.rewrite import Gather, gathered, gathers_of, permutations_of, permute, why_not
 from hetconv.layout.rules import Rules
 from hetconv.layout.solve import Orders
@@ -132,10 +132,13 @@ class Relayout:
         return graphs
 
     def _unreached(self) -> str | None:
-        if not self.permutations and not self.orders.moved:
-            return None
+        changes = bool(self.permutations or self.orders.moved)
         for name, module in self.flow.modules.items():
-            if module not in self.flow.reached and next(module.parameters(recurse=False), None) is not None:
+            layer = module if isinstance(module, HetConv2d) and module.arrangement != self.to else None
+            if module in self.flow.reached:
+                if layer is not None and layer.p > 1 and layer not in self.flow.het:
+                    return f"{name} reads something else than a batch of images"
+            elif (changes or layer is not None) and next(module.parameters(recurse=False), None) is not None:
                 what = name if name else "the model itself"
                 return (
                     f"{what} has parameters, but is not reached by the forward pass: what its channels mean is unknown"

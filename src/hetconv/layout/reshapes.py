@@ -5,52 +5,49 @@ from __future__ import annotations
 from typing import Any
 
 from torch import fx
-from torch.nn import functional
 
-from hetconv.layout import operations as known
+from hetconv.graph.calls import Operation
+from hetconv.graph.operations import PER_MAP, REDUCTIONS
 from hetconv.layout.flow import UNKNOWN
 from hetconv.layout.spaces import Space, Tracked
 
 
-def shaped(node: fx.Node, value: Tracked) -> Any:
-    """Functions that move, drop or make dimensions, or work on each channel's map alone."""
-    target, rest = node.target, node.args[1:]  # type: Any, Any
-    if target is functional.pad:
-        return value.moved(area=None) if _pads_maps_only(value, rest[0]) else UNKNOWN
-    if target in known.PER_MAP or getattr(target, "__name__", "") in (
-        "max_pool2d",
-        "avg_pool2d",
-        "adaptive_max_pool2d",
-    ):
-        adaptive = target is functional.adaptive_avg_pool2d
-        area = known.adaptive_area(node.args[1]) if adaptive and len(node.args) > 1 else None
-        return value.moved(area=area) if is_maps(value) else UNKNOWN
-    if target in known.REDUCTIONS:
-        return _reduced(value, _argument(node, 1, "dim", None), _argument(node, 2, "keepdim", False))
-    if target in known.FLATTEN:
-        return flattened(value, _argument(node, 1, "start_dim", 0), _argument(node, 2, "end_dim", -1))
-    if target in known.RESHAPE:
+def shaped(node: fx.Node, found: Operation, value: Tracked) -> Any:
+    """Operations that move, drop or make dimensions, or work on each channel's map alone."""
+    name, given, rest = found.name, found.arguments, node.args[1:]  # type: str, Any, Any
+    if name == "pad":
+        return value.moved(area=None) if _pads_maps_only(value, given.get("pad")) else UNKNOWN
+    if name in PER_MAP:
+        area = _area(given.get("output_size")) if name.startswith("adaptive") else None
+        return value.moved(area=area) if is_maps(value) and not given.get("return_indices") else UNKNOWN
+    if name in REDUCTIONS:
+        return _reduced(value, given.get("dim"), given.get("keepdim", False))
+    if name == "flatten":
+        return _flattened(value, given.get("start_dim", 0), given.get("end_dim", -1))
+    if name in ("reshape", "view"):
         sizes = rest[0] if len(rest) == 1 else rest
         keeps_batch = isinstance(sizes, tuple | list) and len(sizes) == 2 and sizes[1] == -1 and _is_batch(sizes[0])
-        return flattened(value, 1, -1) if keeps_batch else UNKNOWN
-    if target in known.PERMUTE:
+        return _flattened(value, 1, -1) if keeps_batch else UNKNOWN
+    if name == "permute":
         dims = rest[0] if len(rest) == 1 and isinstance(rest[0], tuple | list) else rest
         return value.moved(dim=[dim % value.rank for dim in dims].index(value.dim), area=None)
-    if target in known.TRANSPOSE and len(rest) == 2:
+    if name == "transpose" and len(rest) == 2:
         one, other = (dim % value.rank for dim in rest)
         return value.moved(dim={one: other, other: one}.get(value.dim, value.dim), area=None)
-    if target in known.UNSQUEEZE:
-        dim = rest[0] % (value.rank + 1)
+    if name == "unsqueeze":
+        dim = given["dim"] % (value.rank + 1)
         return value.moved(rank=value.rank + 1, dim=value.dim + (dim <= value.dim), area=None)
-    return _indexed(value, rest[0]) if getattr(target, "__name__", "") == "getitem" else UNKNOWN
+    return _indexed(value, rest[0]) if name == "getitem" else UNKNOWN
 
 
 def is_maps(value: Tracked) -> bool:
     return value.rank == 4 and value.dim == 1 and value.inner is not None
 
 
-def _argument(node: fx.Node, position: int, name: str, default: Any) -> Any:
-    return node.args[position] if len(node.args) > position else node.kwargs.get(name, default)
+def _area(size: Any) -> int | None:
+    """H·W behind an adaptive pool, where it is known."""
+    height, width = size if isinstance(size, tuple | list) else (size, size)
+    return height * width if isinstance(height, int) and isinstance(width, int) else None
 
 
 def _is_batch(size: Any) -> bool:
@@ -62,7 +59,7 @@ def _is_batch(size: Any) -> bool:
     return getattr(size.target, "__name__", "") == "getitem" and size.args[1:] == (0,)
 
 
-def flattened(value: Tracked, start: Any, end: Any) -> Any:
+def _flattened(value: Tracked, start: Any, end: Any) -> Any:
     start, end = start % value.rank, end % value.rank
     if start > value.dim:
         return value.moved(rank=value.rank - (end - start))

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from hetconv.errors import UsageError
+from hetconv.graph.module_graph import Traced
 from hetconv.layout.flow import Flow, HetCalls, Move
-from hetconv.layout.module_graph import Traced
 from hetconv.layout.order import Order, between, identity
 from hetconv.layout.solve import Orders
 from hetconv.nn import HetConv2d

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from torch import fx, nn
-from torch.nn import functional
+from torch import Tensor, fx
 
-from hetconv.layout import operations as known
+from hetconv.graph.calls import Held, Operation, operation
+from hetconv.graph.operations import ARITHMETIC, CONVERSIONS, COPIES, DROPOUTS, ELEMENTWISE, SIZE_ATTRIBUTES, SIZES
 from hetconv.layout.flow import UNKNOWN, Attribute, Flow, Number, Value, inner_of
 from hetconv.layout.joins import binary, cat
-from hetconv.layout.reshapes import flattened, is_maps, shaped
+from hetconv.layout.reshapes import is_maps, shaped
 from hetconv.layout.spaces import Tracked, channels_of
 from hetconv.nn import HetConv2d
 
-NUMBERS = frozenset({"shape", "device", "dtype", "ndim", "is_cuda", "requires_grad"})
+KEEPING = ELEMENTWISE | CONVERSIONS | COPIES | DROPOUTS | {"stochastic_depth"}
+"""Operations whose result has its channels where their first argument has them."""
+OF_CHANNELS = ("weight", "bias", "running_mean", "running_var")
+"""Arguments of normalizations, and of prelu, with one number a channel."""
 
 
 class Rules:
@@ -40,12 +44,15 @@ class Rules:
             return None
         if node.op == "get_attr":
             return self._attribute(str(node.target))
-        if node.op == "call_module":
-            self.flow.reached.add(self.flow.modules[str(node.target)])
-            return self._module(node)
         if node.op == "output":
             return UNKNOWN
-        return self._function(node)
+        if node.op == "call_module":
+            module = self.flow.modules[str(node.target)]
+            self.flow.reached.add(module)
+            if isinstance(module, HetConv2d):
+                return self._het(node, str(node.target), module, node.all_input_nodes[0])
+        found = operation(node, self.flow.modules)
+        return UNKNOWN if found is None else self._operation(node, found)
 
     def value(self, arg: Any) -> Value:
         if isinstance(arg, fx.Node):
@@ -57,125 +64,105 @@ class Rules:
         self.flow.reached.add(self.flow.modules[holder])
         return Attribute(name, getattr(self.flow.modules[holder], key))
 
-    def _module(self, node: fx.Node) -> Any:
-        name = str(node.target)
-        module = self.flow.modules[name]
-        if len(node.args) != 1 or node.kwargs:
-            return UNKNOWN
-        value = self.value(node.args[0])
-        if isinstance(module, HetConv2d):
-            return self._het(node, name, module, value)
-        if type(module) is nn.Conv2d:
-            return self._conv(node, name, module, value)
-        if type(module) is nn.Linear:
-            return self._linear(node, name, module, value)
-        if not isinstance(value, Tracked):
-            return None
-        if type(module) in known.ELEMENTWISE_MODULES:
-            return value
-        if type(module) in known.PER_MAP_MODULES and not getattr(module, "return_indices", False):
-            return value.moved(area=known.per_map_area(module, value.area)) if is_maps(value) else UNKNOWN
-        if type(module) is nn.Flatten:
-            return flattened(value, module.start_dim, module.end_dim)
-        return self._normalization(node, name, module, value)
-
-    def _het(self, node: fx.Node, name: str, layer: HetConv2d, value: Value) -> Any:
+    def _het(self, node: fx.Node, name: str, layer: HetConv2d, arg: fx.Node) -> Any:
+        value = self.values[arg]
         if isinstance(value, Tracked) and not is_maps(value):
             return UNKNOWN
         if layer.p == 1:
-            source = self.flow.enter(node, node.args[0], value, layer, layer.in_channels, 1)
-            target = self.flow.leave(layer, layer.out_channels)
-            self.flow.follow(name, "weight_spatial", 1, source)
-            self.flow.follow(name, "weight_spatial weight_pointwise bias", 0, target)
+            weight, bias = Held(f"{name}.weight_spatial"), None if layer.bias is None else Held(f"{name}.bias")
+            source = self.flow.enter(node, arg, value, weight.name, layer.in_channels, 1)
+            target = self.flow.leave(weight.name, layer.out_channels)
+            self.flow.follow((weight,), 1, source)
+            self.flow.follow((weight, bias), 0, target)
         else:
-            target = self.flow.call_het(node, node.args[0], value, layer, name)
+            target = self.flow.call_het(node, arg, value, layer, name)
         return Tracked(4, 1, target)
 
-    def _conv(self, node: fx.Node, name: str, conv: nn.Conv2d, value: Value) -> Any:
-        if isinstance(value, Tracked) and not is_maps(value):
+    def _operation(self, node: fx.Node, found: Operation) -> Any:
+        name = found.name
+        if name in SIZES or name == "_assert" or (name == "getattr" and node.args[1] in SIZE_ATTRIBUTES):
+            return Number()
+        if name in ARITHMETIC:
+            return binary(self.flow, node, self.value)
+        if name in ("cat", "concat"):
+            return cat(found, self.value)
+        value = self.value(found["input"])
+        if isinstance(value, Number):
+            return value
+        if name in _WITH_TENSORS and isinstance(found["input"], fx.Node):
+            return _WITH_TENSORS[name](self, node, found, value)
+        others = (self.values[arg] for arg in node.all_input_nodes if arg is not found["input"])
+        if not isinstance(value, Tracked) or not all(isinstance(other, Number) for other in others):
             return UNKNOWN
-        if conv.groups == 1:
-            source = self.flow.enter(node, node.args[0], value, conv, conv.in_channels, 1)
-            target = self.flow.leave(conv, conv.out_channels)
-            self.flow.follow(name, "weight", 1, source, conv.in_channels // channels_of(source))
-            self.flow.follow(name, "weight bias", 0, target)
+        return value if name in KEEPING else shaped(node, found, value)
+
+    def _tensor(self, held: Held) -> Tensor:
+        holder, _, key = held.name.rpartition(".")
+        return getattr(self.flow.modules[holder], key)  # type: ignore[no-any-return]
+
+    def _conv(self, node: fx.Node, conv: Operation, value: Value) -> Any:
+        weight, bias, groups = conv["weight"], conv["bias"], conv["groups"]
+        if (isinstance(value, Tracked) and not is_maps(value)) or not _are_held(weight, bias):
+            return UNKNOWN
+        out_channels, in_channels = self._tensor(weight).shape[:2]
+        in_channels *= groups
+        if groups == 1:
+            source = self.flow.enter(node, conv["input"], value, weight.name, in_channels, 1)
+            target = self.flow.leave(weight.name, out_channels)
+            self.flow.follow((weight,), 1, source, in_channels // channels_of(source))
+            self.flow.follow((weight, bias), 0, target)
             return Tracked(4, 1, target)
-        if conv.groups == conv.in_channels and isinstance(value, Tracked):
-            source = self.flow.enter(node, node.args[0], value, conv, conv.in_channels, 1)
-            multiplier = conv.out_channels // channels_of(source)
-            self.flow.follow(name, "weight bias", 0, source, multiplier)
+        if groups == in_channels and isinstance(value, Tracked):
+            source = self.flow.enter(node, conv["input"], value, weight.name, in_channels, 1)
+            multiplier = out_channels // channels_of(source)
+            self.flow.follow((weight, bias), 0, source, multiplier)
             return Tracked(4, 1, source, multiplier)
         return UNKNOWN
 
-    def _linear(self, node: fx.Node, name: str, linear: nn.Linear, value: Value) -> Any:
-        if not isinstance(value, Tracked):
-            return None
-        inner = inner_of(linear.in_features, value)
-        if value.from_right != -1 or inner is None:
+    def _linear(self, node: fx.Node, linear: Operation, value: Value) -> Any:
+        weight, bias = linear["weight"], linear["bias"]
+        if not isinstance(value, Tracked) or value.from_right != -1 or not _are_held(weight, bias):
             return UNKNOWN
-        source = self.flow.enter(node, node.args[0], value, linear, linear.in_features, -1)
-        target = self.flow.leave(linear, linear.out_features)
-        self.flow.follow(name, "weight", 1, source, inner)
-        self.flow.follow(name, "weight bias", 0, target)
-        return Tracked(value.rank, value.dim, target)
-
-    def _normalization(self, node: fx.Node, name: str, module: Any, value: Tracked) -> Any:
-        """A module with one parameter for each channel, or one for all."""
-        kind = type(module)
-        features = channels_of(value.segments)
-        if kind in (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm, nn.InstanceNorm2d) and value.dim == 1:
-            features = module.num_features
-        elif kind is nn.GroupNorm and value.dim == 1 and module.num_groups in (1, module.num_channels):
-            features = module.num_channels
-        elif kind is nn.PReLU:
-            if module.num_parameters == 1:
-                return value
-            features = module.num_parameters
-            if value.dim != 1:
-                return UNKNOWN
-        elif kind is not nn.LayerNorm or value.from_right != -len(module.normalized_shape):
-            return UNKNOWN
-        inner = inner_of(features, value)
+        out_features, in_features = self._tensor(weight).shape
+        inner = inner_of(in_features, value)
         if inner is None:
             return UNKNOWN
-        segments = self.flow.enter(node, node.args[0], value, module, features, value.dim)
-        self.flow.follow(name, "weight bias running_mean running_var", 0, segments, inner)
+        source = self.flow.enter(node, linear["input"], value, weight.name, in_features, -1)
+        target = self.flow.leave(weight.name, out_features)
+        self.flow.follow((weight,), 1, source, inner)
+        self.flow.follow((weight, bias), 0, target)
+        return Tracked(value.rank, value.dim, target)
+
+    def _per_channel(self, node: fx.Node, norm: Operation, value: Value) -> Any:
+        """A normalization or prelu, with tensors of one number for each channel, or for all."""
+        tensors = [norm[name] for name in OF_CHANNELS if norm[name] is not None]
+        if not isinstance(value, Tracked) or not all(isinstance(tensor, Held) for tensor in tensors):
+            return UNKNOWN
+        sizes = {self._tensor(tensor).shape[0] for tensor in tensors} or {channels_of(value.segments)}
+        features = min(sizes)
+        if norm.name == "prelu" and features == 1:
+            return value
+        if norm.name == "layer_norm":
+            shape = norm["normalized_shape"]
+            fits = isinstance(shape, tuple | list) and value.from_right == -len(shape)
+        else:
+            fits = value.dim == 1 and norm["num_groups"] in (None, 1, features)
+        inner = inner_of(features, value)
+        if not fits or inner is None:
+            return UNKNOWN
+        if not tensors:
+            return value
+        segments = self.flow.enter(node, norm["input"], value, tensors[0].name, features, value.dim)
+        self.flow.follow(tensors, 0, segments, inner)
         return value.moved(segments=segments, inner=inner)
 
-    def _function(self, node: fx.Node) -> Any:
-        target: Any = node.target
-        if target in known.SHAPE_ONLY and (target is not getattr or node.args[1] in NUMBERS):
-            return Number()
-        if target in known.BINARY:
-            return binary(self.flow, node, self.value)
-        if target in known.CAT:
-            return cat(node, self.value)
-        value = self.value(node.args[0]) if node.args else None
-        if isinstance(value, Number):
-            return value
-        if not isinstance(value, Tracked):
-            return UNKNOWN
-        others = [self.values[arg] for arg in node.all_input_nodes if arg is not node.args[0]]
-        if target is functional.batch_norm or target is functional.layer_norm:
-            return self._normalized(node, value)
-        if not all(isinstance(other, Number) for other in others):
-            return UNKNOWN
-        return value if known.is_elementwise(target) else shaped(node, value)
 
-    def _normalized(self, node: fx.Node, value: Tracked) -> Any:
-        """Normalization by function, with tensors of one number a channel."""
-        if node.target is functional.layer_norm:
-            shape: Any = node.args[1]
-            fits = isinstance(shape, tuple | list) and len(shape) == 1 and value.from_right == -1
-        else:
-            fits = value.dim == 1
-        tensors = [self.values[arg] for arg in node.all_input_nodes if arg is not node.args[0]]
-        attributes = [tensor for tensor in tensors if isinstance(tensor, Attribute)]
-        if not fits or any(not isinstance(tensor, Attribute | Number) for tensor in tensors):
-            return UNKNOWN
-        for attribute in attributes:
-            inner = inner_of(attribute.tensor.shape[0], value) if attribute.tensor.dim() == 1 else None
-            if inner is None:
-                return UNKNOWN
-            self.flow.follow_tensor(attribute.name, 0, value.segments, inner)
-        return value
+def _are_held(weight: Any, bias: Any) -> bool:
+    return isinstance(weight, Held) and (bias is None or isinstance(bias, Held))
+
+
+_NORMS = ("batch_norm", "instance_norm", "group_norm", "layer_norm", "prelu")
+_WITH_TENSORS: dict[str, Callable[[Rules, fx.Node, Operation, Value], Any]] = {
+    "conv2d": Rules._conv, "linear": Rules._linear, **dict.fromkeys(_NORMS, Rules._per_channel)
+}  # fmt: skip
+"""Operations that read parameters and buffers of the network."""

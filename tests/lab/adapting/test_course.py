@@ -8,26 +8,18 @@ from torch import nn
 
 from hetconv import HetConv2d, deploy, load_deployed
 from hetconv.errors import UsageError
-from hetconv.lab.adapting.course import (
-    CHECKPOINT,
-    DEPLOYED,
-    PLAN,
-    RECORD,
-    REFITTED,
-    REPORT,
-    TUNING,
-    Adaptation,
-    adapt,
-    tuning_of,
-)
+from hetconv.lab.adapting.course import CHECKPOINT, DEPLOYED, PLAN, RECORD, REFITTED, REPORT, adapt, recipe_of
 from hetconv.lab.inference import evaluate
 from hetconv.lab.results import Epoch
-from hetconv.lab.settings import Recipe
+from hetconv.lab.settings import Adaptation, Recipe, Tuning
+from hetconv.lab.settings.adaptation import TUNING
 from hetconv.lab.train import Progress, load_data
 from hetconv.lab.train.checkpoint import load_checkpoint, save_checkpoint
 from hetconv.ops import native
 
-WANTED = Adaptation("tiny", speedup=1.5, recipe=replace(TUNING, epochs=2, batch_size=50), images=64, plan_images=32)
+WANTED = Adaptation(
+    name="tiny", speedup=1.5, recipe=replace(TUNING, epochs=2, batch_size=50), images=64, plan_images=32
+)
 FINISHED = ["original", "converted", "refitted", "tuned, 2 epochs"]
 
 
@@ -79,7 +71,7 @@ def test_in_8_bits_the_deployed_network_is_evaluated_too(data, tmp_path):
         def network_times(self, prepared, example):
             return {name: 3.0 if network is prepared["original"] else 1.5 for name, network in prepared.items()}
 
-    course = adapt(network(), data, replace(WANTED, recipe=None, target="int8"), tmp_path, target=Int8())
+    course = adapt(network(), data, replace(WANTED, recipe=None, precision="int8"), tmp_path, target=Int8())
     assert [step.name for step in course.steps] == ["original", "converted", "refitted", "in 8 bits"]
     deployed = load_deployed(tmp_path / DEPLOYED)
     assert deployed.report.int8 is not None
@@ -170,16 +162,23 @@ def test_a_network_is_tuned_as_it_was_trained_at_half_the_rate(tmp_path):
     own = Recipe(epochs=100, batch_size=256, learning_rate=0.5, weight_decay=1e-3, schedule="step", step_epochs=(50,))
     known = {**vars(own), "step_epochs": [50]}
     save_checkpoint(tmp_path / "trained.safetensors", network(), None, {"recipe": known}, ())
-    found = tuning_of(tmp_path / "trained.safetensors", 30)
+    found = recipe_of(tmp_path / "trained.safetensors", Tuning(epochs=30))
     assert found == Recipe(
         epochs=30, batch_size=256, learning_rate=0.25, weight_decay=1e-3, schedule="cosine", warmup_epochs=0.5
     )
 
 
+def test_what_is_asked_for_comes_before_how_it_was_trained(tmp_path):
+    tuning = Tuning(epochs=10, lr=0.3, train_batch_size=7, mixed_precision="bf16")
+    found = recipe_of(tmp_path / "weights.safetensors", tuning)
+    assert found == replace(TUNING, learning_rate=0.3, batch_size=7, mixed_precision="bf16")
+    assert recipe_of(tmp_path / "weights.safetensors", Tuning(epochs=0)) is None
+
+
 def test_a_network_whose_training_is_not_known_has_the_default(tmp_path):
-    assert tuning_of(tmp_path / "weights.safetensors", 10) == TUNING
+    assert recipe_of(tmp_path / "weights.safetensors", Tuning(epochs=10)) == TUNING
     save_checkpoint(tmp_path / "trained.safetensors", network(), None, {"recipe": {"speed": "high"}}, ())
-    assert tuning_of(tmp_path / "trained.safetensors", 10) == TUNING
+    assert recipe_of(tmp_path / "trained.safetensors", Tuning(epochs=10)) == TUNING
 
 
 def test_a_network_that_is_fast_enough_is_left_alone(data, tmp_path):

@@ -16,13 +16,18 @@ from hetconv.lab.bench.runners import ncnn_runtime
 from hetconv.lab.results import BenchEntry
 from hetconv.runtimes import why_not
 
-SMALL = {"model": "resnet20_cifar", "input_size": (3, 16, 16), "width": 0.25, "rounds": 2}
+SMALL = {"network": "resnet20_cifar", "input_size": (3, 16, 16), "width": 0.25, "rounds": 2}
 
 
 @pytest.fixture(scope="module")
 def results():
-    network = {"model": "vgg16_cifar", "input_size": (3, 32, 32), "width": 0.125, "rounds": 2}  # exported the soonest
+    network = {"network": "vgg16_cifar", "input_size": (3, 32, 32), "width": 0.125, "rounds": 2}  # exported the soonest
     return bench(Bench(variants=("dense", "het-p4"), runtimes=("torch_eager", "onnx_runtime"), **network))
+
+
+@pytest.fixture
+def _fake_is_known(monkeypatch):
+    monkeypatch.setattr("hetconv.lab.settings.bench.RUNNERS", ("fake", *RUNNERS))
 
 
 def test_every_runtime_runs_every_variant(results):
@@ -39,7 +44,7 @@ def test_every_runtime_runs_every_variant(results):
 
 
 def test_both_precisions_are_measured_where_the_runtime_has_them():
-    network = {"model": "vgg16_cifar", "input_size": (3, 32, 32), "width": 0.125, "rounds": 2}
+    network = {"network": "vgg16_cifar", "input_size": (3, 32, 32), "width": 0.125, "rounds": 2}
     runtimes = ("deployed", "torch_eager", "onnx_runtime")
     found = bench(Bench(variants=("het-p4",), runtimes=runtimes, precisions=("float32", "int8"), **network))
     assert found.variants == ("het-p4", "het-p4 int8")
@@ -155,6 +160,7 @@ def fake_runner(path, prepare="return ''", load=""):
 
 
 @pytest.mark.parametrize("kind", LOADS)
+@pytest.mark.usefixtures("_fake_is_known")
 def test_runtimes_that_fail_are_a_line_and_not_timed(kind, tmp_path, monkeypatch):
     body, reason = LOADS[kind]
     monkeypatch.setattr(module, "find_runner", fake_runner(tmp_path / "runner.py", load=body))
@@ -164,6 +170,7 @@ def test_runtimes_that_fail_are_a_line_and_not_timed(kind, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("kind", PREPARES)
+@pytest.mark.usefixtures("_fake_is_known")
 def test_runtimes_that_fail_while_they_are_prepared_are_a_line(kind, tmp_path, monkeypatch):
     """Also where the process dies of it."""
     body, reason = PREPARES[kind]
@@ -173,6 +180,7 @@ def test_runtimes_that_fail_while_they_are_prepared_are_a_line(kind, tmp_path, m
 
 
 @pytest.mark.parametrize("where", [{"prepare": "import os; os.abort()"}, {"load": LOADS["crashes when timed"][0]}])
+@pytest.mark.usefixtures("_fake_is_known")
 def test_the_others_results_stand(where, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "find_runner", fake_runner(tmp_path / "runner.py", **where))
     found = bench(Bench(variants=("dense",), runtimes=("fake", "torch_eager"), **SMALL))
@@ -205,6 +213,7 @@ def test_ncnns_return_codes_are_read(code, empty, tmp_path, monkeypatch):
             run(np.zeros((1, 1)))
 
 
+@pytest.mark.usefixtures("_fake_is_known")
 def test_a_runtime_that_is_missing_or_old_is_a_line(monkeypatch):
     fake = types.ModuleType("fake")
     fake.TITLE, fake.PACKAGES, fake.__file__ = "Fake", {"torch": "99.0", "nosuchpackage": "1"}, __file__

@@ -93,9 +93,7 @@ def _graph(model: nn.Module, args: tuple[Any, ...]) -> tuple[Captured, list[Site
         raise NotInt8Error(f"it cannot be captured whole: {error}") from error
     found = ((node, shapes_of(node)) for node in captured.graph.nodes)
     fold_dimensions(captured, {node: len(shapes.example) for node, shapes in found if shapes is not None})
-    sites = find_sites(captured)
-    fold_batch_norms(captured, sites)
-    return captured, sites
+    return captured, find_sites(captured, fold_batch_norms(captured))
 
 
 def _example(args: tuple[Any, ...]) -> Tensor:

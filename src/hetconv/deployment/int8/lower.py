@@ -16,8 +16,9 @@ from hetconv.deployment.graph_convolutions import Layer, Site, layer_of, natural
 from hetconv.deployment.int8.ranges import Observed
 from hetconv.deployment.shapes import shapes_of
 from hetconv.deployment.steps import OPERATIONS, Known, Lowering, NotAStepError
-from hetconv.graph.calls import activation, called
+from hetconv.graph.calls import activation, arguments, called
 from hetconv.graph.captured import Captured, call
+from hetconv.graph.operations import ARITHMETIC, ELEMENTWISE
 from hetconv.ops import network
 from hetconv.ops.arguments import Geometry
 from hetconv.ops.network import Affine, Int8Weights
@@ -95,10 +96,10 @@ def _free(chain: Chain, taken: set[Node]) -> Chain:
 
 def _linear(captured: Captured, node: Node) -> Fused | None:
     """None where the weights are computed from the input, or the input is no value of the graph."""
-    given = dict(zip(("input", "weight", "bias"), node.args, strict=False)) | dict(node.kwargs)
-    weight, bias = captured.constant(given.get("weight")), captured.constant(given.get("bias"))
+    given = arguments(node)
+    weight, bias = captured.constant(given["weight"]), captured.constant(given["bias"])
     source = given["input"]
-    if weight is None or (given.get("bias") is not None and bias is None) or not isinstance(source, Node):
+    if weight is None or (given["bias"] is not None and bias is None) or not isinstance(source, Node):
         return None
     out_channels, in_channels = weight.shape
     pattern = HetPattern(in_channels, out_channels, 1, 1)
@@ -231,7 +232,11 @@ class Int8Lowering(Lowering):
 
     def _is_looked_up(self, node: Node) -> bool:
         """Whether it is a function of each number of one value; of one of float32 only if no step computes it there."""
-        if called(node) not in _BY_TABLE or len(node.all_input_nodes) != 1 or not isinstance(node.args[0], Node):
+        if (
+            called(node) not in ELEMENTWISE | ARITHMETIC
+            or len(node.all_input_nodes) != 1
+            or not isinstance(node.args[0], Node)
+        ):
             return False
         return self._value(node.args[0]).of is not None or called(node) not in OPERATIONS
 
@@ -241,7 +246,7 @@ class Int8Lowering(Lowering):
         assert value.of is not None
         real = (torch.arange(256, dtype=torch.float64) - value.of.zero) * value.of.scale
         made = call(node, (real, *node.args[1:]), node.kwargs)
-        levels = (made / to.scale).round().add(to.zero).clamp(0, 255).to(torch.uint8)
+        levels = (made / to.scale).round().add(to.zero).nan_to_num().clamp(0, 255).to(torch.uint8)
         return self._add(network.table(value.number, levels), value.channels, value, of=to)
 
     def _join(self, node: Node, product: bool) -> Known:
@@ -312,11 +317,3 @@ def _are_alike(a: Node, b: Node) -> bool:
 def _pixels(node: Any) -> int:
     shapes = shapes_of(node)
     return 1 if shapes is None else prod(shapes.example[2:])
-
-
-_FUNCTIONS = """
-abs add celu clamp clamp_max clamp_min clip div elu exp gelu hardsigmoid hardswish hardtanh leaky_relu logsigmoid mish
-mul selu sigmoid silu softplus softsign sqrt square sub tanh truediv
-"""
-_BY_TABLE = frozenset(_FUNCTIONS.split())
-"""Calls that are functions of each number alone, where only their first argument is computed from the images."""

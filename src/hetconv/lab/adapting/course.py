@@ -7,7 +7,7 @@ import copy
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from hetconv.adaptation.passes import inference
 from hetconv.adaptation.plan import Plan
-from hetconv.adaptation.planning import PARTS, check_asked, plan
+from hetconv.adaptation.planning import check_asked, plan
 from hetconv.adaptation.refit import refit_
 from hetconv.adaptation.targets import CALIBRATED, Target, target_of
 from hetconv.convert import convert_
@@ -26,7 +26,8 @@ from hetconv.files import write_atomically
 from hetconv.lab.adapting.course_record import Course, Step
 from hetconv.lab.adapting.course_report import course_markdown
 from hetconv.lab.inference import evaluate
-from hetconv.lab.settings import Recipe
+from hetconv.lab.settings import Adaptation, Recipe, Tuning
+from hetconv.lab.settings.adaptation import TUNING
 from hetconv.lab.train import Data, Distillation, Progress, train
 from hetconv.lab.train.checkpoint import load_checkpoint, read_header, save_checkpoint
 from hetconv.lab.train.shards import ShardSplit
@@ -36,51 +37,31 @@ PLAN, REFITTED, CHECKPOINT, DEPLOYED = (
     "plan.json", "refitted.safetensors", "checkpoint.safetensors", "deployed.safetensors"
 )  # fmt: skip
 RECORD, REPORT = "adaptation.json", "report.md"
-TUNING = Recipe(epochs=10, batch_size=128, learning_rate=0.02, schedule="cosine", warmup_epochs=0.5)
-"""How a refitted network is tuned whose own training is not known: a rate that does not forget where it begins."""
 RATE_SHARE = 0.5
 """Of the rate that the network was trained with, where that is known."""
+TARGETS = {"float32": "deploy", "int8": "int8"}
+"""What times are measured of, by the precision that the network is deployed in."""
 
 
-@dataclass(frozen=True)
-class Adaptation:
-    """What is asked of a network.
+def recipe_of(weights: Path, tuning: Tuning) -> Recipe | None:
+    """How to tune a network: as it was trained, at half the rate, if its file is a checkpoint that says so.
 
-    Attributes:
-        name: of the network, for the record.
-        speedup, budget_ms: one of the two, as for `plan`.
-        recipe: of the distillation; None for those who cannot train.
-        images: that plan and least squares look at, of the training split, without labels.
-        plan_images: the first of them, that the plan's losses are of.
-        batch_size: of the example that times are measured with.
-        seed: of the distillation.
-        target: as for `plan`.
+    None for no epochs.
     """
-
-    name: str
-    speedup: float | None = None
-    budget_ms: float | None = None
-    recipe: Recipe | None = TUNING
-    images: int = 2000
-    plan_images: int = 500
-    batch_size: int = 1
-    parts: tuple[int, ...] = PARTS
-    temperature: float = 2.0
-    teacher_share: float = 0.9
-    seed: int = 0
-    target: str = "deploy"
-
-
-def tuning_of(weights: Path, epochs: int) -> Recipe:
-    """How to tune a network: as it was trained, at half the rate, if its file is a checkpoint that says so."""
-    warmup = min(TUNING.warmup_epochs, epochs / 10)
+    if tuning.epochs == 0:
+        return None
+    warmup = min(TUNING.warmup_epochs, tuning.epochs / 10)
     own, rate = TUNING, TUNING.learning_rate
     with contextlib.suppress(
         UsageError, DamagedFileError, KeyError, TypeError
     ):  # no checkpoint, or one of another version
         own = Recipe(**{**read_header(weights).identity["recipe"], "step_epochs": (), "schedule": "cosine"})
         rate = RATE_SHARE * own.learning_rate
-    return replace(own, epochs=epochs, learning_rate=rate, warmup_epochs=warmup)
+    given = {
+        "learning_rate": tuning.lr, "batch_size": tuning.train_batch_size, "mixed_precision": tuning.mixed_precision,
+    }  # fmt: skip
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    return replace(own, **{"epochs": tuning.epochs, "learning_rate": rate, "warmup_epochs": warmup} | changes)
 
 
 def keep_silent(_: str) -> None:
@@ -105,7 +86,7 @@ def adapt(
     Args:
         model: trained; left as it is.
         data: images for plan and least squares, training and accuracy.
-        target: in the place of `wanted.target`, for times that are measured elsewhere.
+        target: in the place of this machine, for times that are measured elsewhere.
 
     Raises:
         UsageError: the budget is out of reach (the plan stays in the folder), or the folder is of something else.
@@ -117,7 +98,11 @@ def adapt(
     example = torch.randn(wanted.batch_size, *data.input_size, generator=torch.Generator().manual_seed(0))
     course = _Runner(model.eval() if not model.training else copy.deepcopy(model).eval(), data, wanted, out, identity)
     course.check_folder()
-    place = target_of(wanted.target, course.images(min(wanted.images, CALIBRATED))) if target is None else target
+    place = (
+        target_of(TARGETS[wanted.precision], course.images(min(wanted.images, CALIBRATED)))
+        if target is None
+        else target
+    )
     chosen = course.plan(example, place, told)
     if not chosen.is_met:
         raise UsageError(f"{chosen.verdict}; the plan is in {out / PLAN}")
@@ -153,8 +138,9 @@ class _Runner:
         if path.exists():
             return Plan.load(path)
         begin = time.perf_counter()
+        images = self.images(min(self.wanted.plan_images, self.wanted.images))
         found = plan(
-            self.model, example, images=self.images(self.wanted.plan_images), speedup=self.wanted.speedup,
+            self.model, example, images=images, speedup=self.wanted.speedup,
             budget_ms=self.wanted.budget_ms, target=target, parts=self.wanted.parts, told=told,
         )  # fmt: skip
         found.save(path)
@@ -198,7 +184,7 @@ class _Runner:
         told("deploying and measuring")
         prepared = {"original": target.prepare(self.model, example), "adapted": target.prepare(network, example)}
         times = target.network_times(prepared, example)
-        if self.wanted.target == "int8":
+        if self.wanted.precision == "int8":
             self._add("in 8 bits", prepared["adapted"], 0.0)
         self._save(replace(self.record, original_ms=times["original"], adapted_ms=times["adapted"]))
         adapted = prepared["adapted"]

@@ -24,11 +24,12 @@ from hetconv.foreign import describe_error
 from hetconv.graph.equality import Reference
 from hetconv.lab.bench.measured_network import Network
 from hetconv.lab.bench.process import Worker, prepared
-from hetconv.lab.bench.registry import RUNNERS, Runner, find_runner
+from hetconv.lab.bench.registry import Runner, find_runner
+from hetconv.lab.models import input_size_of
 from hetconv.lab.results import BenchEntry, BenchResults
+from hetconv.lab.settings import Bench
 from hetconv.records import Circumstances, Latency
 
-PRECISIONS = ("float32", "int8")
 LARGEST_INT8_ERROR = 0.25
 SAMPLE_MS = 30.0
 SETTLE_SECONDS = 0.15
@@ -36,49 +37,14 @@ SETTLE_SECONDS = 0.15
 SAY_NOTHING: Callable[[str], None] = lambda _: None  # noqa: E731  (a default argument)
 
 
-@dataclass(frozen=True)
-class Bench:
-    """What is measured and how.
-
-    Args:
-        model, variants, num_classes, width: as for `create_model`.
-        input_size: (channels, height, width)
-        threads: of every runtime.
-        rounds: timed turns; in each, every runtime runs every variant for about 30 ms.
-        runtimes: names of `RUNNERS`.
-        precisions: of `PRECISIONS`, each with every variant.
-
-    Raises:
-        UsageError: a number is out of its range, or a runtime is not known.
-    """
-
-    model: str
-    variants: tuple[str, ...] = ("dense", "het-p4")
-    input_size: tuple[int, int, int] = (3, 224, 224)
-    num_classes: int = 10
-    width: float = 1.0
-    batch_size: int = 1
-    threads: int = 1
-    rounds: int = 20
-    runtimes: tuple[str, ...] = RUNNERS
-    precisions: tuple[str, ...] = ("float32",)
-
-    def __post_init__(self) -> None:
-        for name in ("batch_size", "threads", "rounds"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name}={getattr(self, name)} must be at least 1")
-        if not self.variants or len(set(self.variants)) < len(self.variants):
-            raise UsageError(f"variants={','.join(self.variants)!r} must name at least one variant, and each once")
-        for runtime in self.runtimes:
-            find_runner(runtime)
-        if not self.precisions or not set(self.precisions) <= set(PRECISIONS):
-            raise UsageError(f"precision={','.join(self.precisions)!r} must be of {', '.join(PRECISIONS)}")
-
-    def networks(self) -> dict[str, Network]:
-        """By their titles."""
-        given = self.input_size, self.num_classes, self.width, self.batch_size
-        found = [Network(self.model, variant, *given, one) for one in self.precisions for variant in self.variants]
-        return {network.title: network for network in found}
+def networks_of(settings: Bench) -> dict[str, Network]:
+    """The networks that are measured, by their titles."""
+    size = input_size_of(settings.network) if settings.input_size is None else settings.input_size
+    given = size, settings.num_classes, settings.width, settings.batch_size
+    made = (
+        Network(settings.network, variant, *given, one) for one in settings.precisions for variant in settings.variants
+    )
+    return {network.title: network for network in made}
 
 
 def bench(settings: Bench, notice: Callable[[str], None] = SAY_NOTHING) -> BenchResults:
@@ -108,7 +74,7 @@ def bench_in_turns(several: Sequence[Bench], notice: Callable[[str], None] = SAY
         made: dict[Network, _Made] = {}
         started = []
         for at, settings in enumerate(several):
-            for title, network in settings.networks().items():
+            for title, network in networks_of(settings).items():
                 folder = Path(scratch) / f"{at}-{title}"
                 made[network] = made[network].again(folder) if network in made else _Made.of(network, folder)
                 for name in settings.runtimes:
@@ -158,14 +124,15 @@ class _Made:
 
 def _results(settings: Bench, macs: dict[Network, int], entries: list[BenchEntry]) -> BenchResults:
     titles = {name: find_runner(name).title for name in settings.runtimes}
+    networks = networks_of(settings)
     ordered = sorted(entries, key=lambda entry: settings.runtimes.index(entry.runtime))
     return BenchResults(
-        settings.model,
-        settings.input_size,
+        settings.network,
+        next(iter(networks.values())).input_size,
         settings.num_classes,
         settings.width,
-        tuple(settings.networks()),
-        {title: macs[network] for title, network in settings.networks().items()},
+        tuple(networks),
+        {title: macs[network] for title, network in networks.items()},
         _circumstances(settings),
         tuple(replace(entry, runtime=titles[entry.runtime]) for entry in ordered),
     )

@@ -91,7 +91,7 @@ def _exported(path: Path, network: Network, model: nn.Module, form: AnyForm | Mi
     """A form as ONNX; one that all layers have is exported once for all runtimes."""
     if isinstance(form, str) and path.exists():
         return path.read_bytes()
-    onnx = to_onnx(prepare(model, form).network, network.example())
+    onnx = to_onnx(prepare(model, network.example(), form).network, network.example())
     if isinstance(form, str):
         path.write_bytes(onnx)
     return onnx

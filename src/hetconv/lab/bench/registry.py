@@ -21,18 +21,8 @@ from pathlib import Path
 from types import ModuleType
 
 from hetconv.errors import UsageError
+from hetconv.lab.settings.bench import RUNNERS
 from hetconv.runtimes import why_not
-
-RUNNERS = (
-    "deployed",
-    "torch_eager",
-    "torch_compiled",
-    "onnx_runtime",
-    "onnx_runtime_native",
-    "open_vino",
-    "ncnn_runtime",
-)
-"""Names of modules in `hetconv.lab.bench.runners`, in the order of the table."""
 
 
 @dataclass(frozen=True)

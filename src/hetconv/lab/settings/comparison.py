@@ -161,6 +161,6 @@ class Probing(SingleRun):
     ] = None
 
 
-def shared(settings: Setup, kind: type[Setup]) -> dict[str, Any]:
+def shared(settings: object, kind: Any) -> dict[str, Any]:
     """The settings that a class and that of `settings` have alike, by name."""
     return {item.name: getattr(settings, item.name) for item in fields(kind)}

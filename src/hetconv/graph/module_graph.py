@@ -1,14 +1,18 @@
-"""A model as a graph of its modules and of the functions between them."""
+"""A model as a graph of its modules and of the functions between them.
+
+What comes of it is trained on, switched between training and evaluation, and exported: plain calls would have one mode
+for ever. Modules that torch.fx cannot follow, such as recurrent ones, are one node here.
+"""
 
 from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any
 
 from torch import fx, nn
 
 from hetconv.errors import UsageError
+from hetconv.graph.calls import module_of
 from hetconv.graph.tracing import CaptureError, ValueTracer, reason_of
 from hetconv.graph.values import make_values
 from hetconv.nn import HetConv2d
@@ -82,10 +86,5 @@ def place(node: fx.Node) -> str:
     if node.op == "output":
         return "the network's output"
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
-    around = _around(node)
+    around = module_of(node)
     return f"{name} in {around}" if around else str(name)
-
-
-def _around(node: fx.Node) -> str:
-    stack: dict[str, Any] = node.meta.get("nn_module_stack") or {}
-    return list(stack)[-1] if stack else ""
