@@ -329,10 +329,22 @@ def holding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+STOPPED = {"KILL": (signal.SIGKILL, -9), "INT": (signal.SIGINT, 130), "TERM": (signal.SIGTERM, 143)}
+"""Signals, and the exit codes after them."""
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-def test_kill_9_ctrl_c_and_sigterm_lose_nothing(holding: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Stopped in the second epoch, in the second after that, and again, the run goes on from what was stored."""
-    for signal_, code in ((signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 143)):
+@pytest.mark.parametrize(
+    "signals", [["KILL", "INT"], pytest.param([*STOPPED], marks=pytest.mark.nightly)], ids="-".join
+)
+def test_kill_9_ctrl_c_and_sigterm_lose_nothing(
+    signals: list[str], holding: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Stopped in the second epoch, in the second after that, and again, the run goes on from what was stored.
+
+    SIGTERM ends a study in tests/cli/test_study.py, and a comparison is a study of one network.
+    """
+    for signal_, code in map(STOPPED.__getitem__, signals):
         process = start(IN_A_PROCESS, holding)
         wait_until_it_holds(holding, process)
         process.send_signal(signal_)
@@ -345,7 +357,7 @@ def test_kill_9_ctrl_c_and_sigterm_lose_nothing(holding: Path, capsys: pytest.Ca
     (holding / "hold").unlink()
     assert run(COMPARE) == 0
     said = capsys.readouterr()
-    assert "dense seed 0: going on after epoch 3" in said.err
+    assert f"dense seed 0: going on after epoch {len(signals)}" in said.err
     assert "report.html" in said.out
     assert len(load_record(Run, holding / "out" / "runs" / "dense" / "seed-0" / "run.json").epochs) == 4
 
@@ -377,7 +389,15 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("shell", ["{} | true", "{} >&-", "{} >&- 2>&-", "PYTHONIOENCODING=ascii {} 2>&1 | head -c 1"])
+@pytest.mark.parametrize(
+    "shell",
+    [
+        pytest.param("{} | true", marks=pytest.mark.nightly),
+        pytest.param("{} >&-", marks=pytest.mark.nightly),
+        "{} >&- 2>&-",
+        "PYTHONIOENCODING=ascii {} 2>&1 | head -c 1",
+    ],
+)
 def test_an_output_that_nobody_reads_keeps_no_page_from_being_written(
     compared: Path, tmp_path: Path, shell: str
 ) -> None:

@@ -176,6 +176,7 @@ def test_sigterm_ends_the_workers_too_and_they_let_go_of_their_runs(
     _, error = process.communicate()
     assert process.returncode == 143, error
     assert "Traceback" not in error
+    assert "stopped; the same command goes on from the last stored epoch" in error.splitlines()[-1]
     assert processes_of(holding) == []
     assert list(holding.glob("out/runs/*/*/attempts/1/lease.json")) == []
     (holding / "hold").unlink()
