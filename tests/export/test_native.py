@@ -106,7 +106,7 @@ def test_what_the_kernels_do_not_do_stays():
 NETWORKS = {"vgg16_cifar": 32, "resnet20_cifar": 32, "resnet18": 64}
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ["vgg16_cifar", pytest.param("resnet20_cifar", marks=pytest.mark.nightly), "resnet18"])
 def test_networks(name):
     torch.manual_seed(0)
     model = create_model(name, "het-p4", **({"width": 0.25} if name.endswith("cifar") else {})).eval()
