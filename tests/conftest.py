@@ -55,11 +55,14 @@ def _little_is_timed() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _timed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if "timed" in request.keywords:
-        from hetconv.deployment.before_and_after import before_and_after
+def _timed(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Not by the test's own `monkeypatch`, which would then be undone after the fixtures that the test sees."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "timed" in request.keywords:
+            from hetconv.deployment.before_and_after import before_and_after
 
-        monkeypatch.setattr(sys.modules["hetconv.deployment.deploy"], "before_and_after", before_and_after)
+            patch.setattr(sys.modules["hetconv.deployment.deploy"], "before_and_after", before_and_after)
+        yield
 
 
 @pytest.fixture(autouse=True)
