@@ -1,19 +1,24 @@
 # make demo         install, then compare HetConv with what it replaces, on real images, in a few minutes
 # make test         install what developers need, then everything that must hold: lint, types, tests
+# make nightly      what takes longer than every change should wait for: whole grids of cases, more random ones
 # make site         the documentation as a site, into build/site
 # make wheels       into dist: the sdist, and wheels with the kernels, each for every Python (ARCHS=x86_64 for one)
 # make sanitize     the kernels under AddressSanitizer and UndefinedBehaviorSanitizer, over odd shapes; needs only g++
+#                   (CASES=900 for more of them, as `make nightly` has)
 # make install, make install-dev, make clean
 
 PYTHON ?= python3
+CASES ?= 100
 ARCHS ?= x86_64 aarch64
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 DEVELOPING := .venv/.installed-dev
 TOOLS := build/tools
+# A file's tests stay in one process, which makes what they share once; tests/conftest.py puts the longest files first.
+PYTEST := $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 SOURCES := pyproject.toml setup.py $(wildcard csrc/* csrc/*/*)
 
-.PHONY: demo test site wheels sanitize install install-dev clean
+.PHONY: demo test nightly site wheels sanitize install install-dev clean
 
 demo: install
 	$(BIN)/hetconv compare vgg16_cifar --width 0.5 --out demo
@@ -24,13 +29,18 @@ test: install-dev
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run -Werror $(shell find csrc examples -name '*.cpp' -o -name '*.h')
 	$(BIN)/zensical build --strict
-	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(PYTEST)
+
+nightly: install-dev
+	$(PYTEST) -m nightly
+	$(PYTEST) -m 'not nightly' --hypothesis-profile nightly tests/ops tests/layout tests/graph
+	$(MAKE) sanitize CASES=900
 
 site: install-dev
 	$(BIN)/zensical build --strict
 
 sanitize:
-	$(MAKE) -j $(shell nproc) -C csrc sanitize
+	$(MAKE) -j $(shell nproc) -C csrc sanitize CASES=$(CASES)
 
 install: $(INSTALLED)
 install-dev: $(DEVELOPING)

@@ -176,6 +176,7 @@ def prepare(command: str) -> None:
         shutil.copy("runs/digits/runs.csv", "elsewhere")
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("page", [page for page in PAGES if "sh" in dict(blocks(page))], ids=lambda page: page.name)
 def test_shown_commands_do_their_work(page, folder, capsys):
     names: dict[str, object] = {}

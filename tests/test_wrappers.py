@@ -1,6 +1,7 @@
 """What wraps a network, and every entry that takes one."""
 
 import copy
+from functools import cache
 
 import pytest
 import torch
@@ -56,14 +57,25 @@ ENTRIES = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def of_the_network_itself(tmp_path_factory):
+    """What an entry finds where nothing is wrapped."""
+
+    @cache
+    def found(entry):
+        return ENTRIES[entry](het_network(), tmp_path_factory.mktemp("plain"))
+
+    return found
+
+
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 @pytest.mark.parametrize("entry", ENTRIES)
-def test_entries_take_what_is_inside(entry, wrapper, tmp_path):
+def test_entries_take_what_is_inside(entry, wrapper, of_the_network_itself, tmp_path):
     if entry == "export_onnx":
         pytest.importorskip("onnxruntime")
     model = het_network()
     assert unwrap(WRAPPERS[wrapper](model)).state_dict().keys() == model.state_dict().keys()
-    assert ENTRIES[entry](WRAPPERS[wrapper](model), tmp_path) == ENTRIES[entry](model, tmp_path)
+    assert ENTRIES[entry](WRAPPERS[wrapper](model), tmp_path) == of_the_network_itself(entry)
 
 
 @pytest.mark.parametrize("wrapper", ["DataParallel", "torch.compile", "AveragedModel"])
@@ -109,13 +121,12 @@ def test_entries_name_the_way_out_of_what_changes_weights(entry, kind, tmp_path)
 
 
 @pytest.mark.parametrize("entry", ["deploy", "export_onnx"])
-def test_synchronized_batch_norm_folds_as_the_plain_one(entry, tmp_path):
+def test_synchronized_batch_norm_folds_as_the_plain_one(entry, of_the_network_itself, tmp_path):
     if entry == "export_onnx":
         pytest.importorskip("onnxruntime")
-    plain = het_network()
     synchronized = nn.SyncBatchNorm.convert_sync_batchnorm(het_network())
     assert isinstance(synchronized[1], nn.SyncBatchNorm)
-    assert ENTRIES[entry](synchronized, tmp_path) == ENTRIES[entry](plain, tmp_path) == 2
+    assert ENTRIES[entry](synchronized, tmp_path) == of_the_network_itself(entry) == 2
 
 
 def test_relayout_takes_synchronized_batch_norm():

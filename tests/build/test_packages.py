@@ -1,4 +1,5 @@
-"""What the sdist and the wheels hold. A stand-in writes empty files where a compiler would write libraries."""
+"""What the sdist and the wheels hold. A stand-in reads what a compiler would read, and writes
+empty files where a compiler would write libraries."""
 
 import os
 import shutil
@@ -15,7 +16,11 @@ ROOT = Path(__file__).parents[2]
 LIBRARIES = {"hetconv/native.so", "hetconv/libhetconv_onnx.so"}
 REASON = "hetconv/native_not_built.txt"
 COMPILER = """#!{python}
-import pathlib, sys
+import pathlib, re, sys
+read = [pathlib.Path(name) for name in sys.argv[1:] if name.startswith("csrc/") and name.endswith(".cpp")]
+for file in read:  # which grows by what the file includes
+    included = re.findall('^ *#include "(.*)"', file.read_text(), flags=re.MULTILINE)
+    read.extend({{file.parent / name for name in included}} - set(read))
 pathlib.Path(sys.argv[sys.argv.index("-o") + 1]).touch()
 """
 BROKEN = """#!/bin/sh
@@ -68,18 +73,27 @@ def wheel(checkout: Path, folder: Path, compiler: Path | None = None) -> tuple[P
         return path, {name: archive.read(name) for name in archive.namelist()}
 
 
-def test_sdist_holds_all_that_is_tracked_and_nothing_that_was_built(checkout: Path, tmp_path: Path) -> None:
-    setup(checkout, "sdist", "--dist-dir", str(tmp_path))
-    (path,) = tmp_path.glob("hetconv-*.tar.gz")
+@pytest.fixture(scope="module")
+def unpacked(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the sdist of a checkout holds."""
+    folder = tmp_path_factory.mktemp("sdist")
+    setup(checkout, "sdist", "--dist-dir", str(folder))
+    (path,) = folder.glob("hetconv-*.tar.gz")
     with tarfile.open(path) as archive:
-        held = {member.name.partition("/")[2] for member in archive.getmembers() if member.isfile()}
+        archive.extractall(folder, filter="data")
+    return folder / path.name.removesuffix(".tar.gz")
+
+
+def test_sdist_holds_all_that_is_tracked_and_nothing_that_was_built(unpacked: Path) -> None:
+    held = {str(path.relative_to(unpacked)) for path in unpacked.rglob("*") if path.is_file()}
     made = {name for name in held if ".egg-info/" in name} | {"PKG-INFO", "setup.cfg"}
     assert held - made == set(tracked_files())
 
 
-def test_wheel_with_kernels_is_for_every_python(checkout: Path, tmp_path: Path) -> None:
+def test_wheel_of_an_sdist_has_the_kernels_and_is_for_every_python(unpacked: Path, tmp_path: Path) -> None:
+    """The stand-in fails where a source that is compiled, or a header that one includes, is not in the sdist."""
     compiler = program(tmp_path / "compiler", COMPILER.format(python=sys.executable))
-    path, held = wheel(checkout, tmp_path, compiler)
+    path, held = wheel(unpacked, tmp_path, compiler)
     assert path.stem.split("-")[2:4] == ["py3", "none"]
     assert path.stem.endswith(sysconfig.get_platform().replace("-", "_").replace(".", "_"))
     assert {name: held.get(name) for name in LIBRARIES} == dict.fromkeys(LIBRARIES, b"")

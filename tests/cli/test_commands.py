@@ -1,6 +1,7 @@
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -56,6 +57,7 @@ def test_check(capsys: pytest.CaptureFixture[str]) -> None:
     assert "0 outside their error budget" in capsys.readouterr().out
 
 
+@pytest.mark.timed
 def test_deploy_takes_a_trained_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import torch
 
@@ -303,25 +305,40 @@ def test_a_diverging_run_is_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFi
     assert "1 of 1 runs failed: dense seed 0" in capsys.readouterr().err
 
 
-def compare_command() -> list[str]:
-    command = [sys.executable, "-P", "-m", "hetconv", "compare", "--out", "out", "--variants", "dense"]
-    size = ["holds:Holds", "--train-limit", "64", "--epochs", "4", "--batch-size", "32", "--threads", "1"]
-    return [*command, *size]
+COMPARE = [
+    "compare", "holds:Holds", "--out", "out", "--variants", "dense", "--train-limit", "64", "--epochs", "4",
+    "--batch-size", "32", "--threads", "1",
+]  # fmt: skip
+IN_A_PROCESS = [sys.executable, "-P", "-m", "hetconv", *COMPARE]
 
 
 @pytest.fixture
-def holding(tmp_path: Path) -> Path:
-    """A folder with a network that stands still in its second epoch."""
+def holding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with a network that stands still in its second epoch."""
     (tmp_path / "holds.py").write_text(HOLDS)
     hold(tmp_path, 2)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "holds", raising=False)
     return tmp_path
 
 
+STOPPED = {"KILL": (signal.SIGKILL, -9), "INT": (signal.SIGINT, 130), "TERM": (signal.SIGTERM, 143)}
+"""Signals, and the exit codes after them."""
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-def test_kill_9_ctrl_c_and_sigterm_lose_nothing(holding: Path) -> None:
-    """Stopped in the second epoch, in the second after that, and again, the run goes on from what was stored."""
-    for signal_, code in ((signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 143)):
-        process = start(compare_command(), holding)
+@pytest.mark.parametrize(
+    "signals", [["KILL", "INT"], pytest.param([*STOPPED], marks=pytest.mark.nightly)], ids="-".join
+)
+def test_kill_9_ctrl_c_and_sigterm_lose_nothing(
+    signals: list[str], holding: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Stopped in the second epoch, in the second after that, and again, the run goes on from what was stored.
+
+    SIGTERM ends a study in tests/cli/test_study.py, and a comparison is a study of one network.
+    """
+    for signal_, code in map(STOPPED.__getitem__, signals):
+        process = start(IN_A_PROCESS, holding)
         wait_until_it_holds(holding, process)
         process.send_signal(signal_)
         _, error = process.communicate()
@@ -331,32 +348,58 @@ def test_kill_9_ctrl_c_and_sigterm_lose_nothing(holding: Path) -> None:
             assert "stopped; the same command goes on from the last stored epoch" in error.splitlines()[-1]
         hold(holding, 2)
     (holding / "hold").unlink()
-    finished = start(compare_command(), holding)
-    printed, error = finished.communicate()
-    assert finished.returncode == 0, error
-    assert "dense seed 0: going on after epoch 3" in error
-    assert "report.html" in printed
+    assert run(COMPARE) == 0
+    said = capsys.readouterr()
+    assert f"dense seed 0: going on after epoch {len(signals)}" in said.err
+    assert "report.html" in said.out
     assert len(load_record(Run, holding / "out" / "runs" / "dense" / "seed-0" / "run.json").epochs) == 4
 
 
-def test_a_network_that_changed_meanwhile_is_one_line(holding: Path) -> None:
-    process = start(compare_command(), holding)
-    wait_until_it_holds(holding, process)
-    process.kill()
-    process.communicate()
+def test_a_network_that_changed_meanwhile_is_one_line(holding: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ends = "time.sleep(0.01)"
+    assert ends in HOLDS
+    (holding / "holds.py").write_text(HOLDS.replace(ends, "raise KeyboardInterrupt"))
+    assert run(COMPARE) == 130
+    (holding / "hold").unlink()
+    del sys.modules["holds"]
     (holding / "holds.py").write_text(HOLDS.replace("WIDTH = 8", "WIDTH = 12"))
-    changed = start(compare_command(), holding)
-    _, error = changed.communicate()
-    assert changed.returncode == 2
-    assert "Traceback" not in error
+    capsys.readouterr()
+    assert run(COMPARE) == 2
+    error = capsys.readouterr().err
     assert "checkpoint.safetensors is a checkpoint of another network than this one (layers.0.weight" in error
     assert "(8, 3, 3, 3) there and (12, 3, 3, 3) here" in " ".join(error.split())
 
 
-@pytest.mark.parametrize("shell", ["{} | true", "{} >&-", "{} >&- 2>&-", "PYTHONIOENCODING=ascii {} 2>&1 | head -c 1"])
-def test_an_output_that_nobody_reads_keeps_no_page_from_being_written(tmp_path: Path, shell: str) -> None:
-    (tmp_path / "holds.py").write_text(HOLDS)
-    command = shlex.join(compare_command())
-    done = subprocess.run(["bash", "-o", "pipefail", "-c", shell.format(command)], cwd=tmp_path, capture_output=True)
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder in which a comparison has ended."""
+    folder = tmp_path_factory.mktemp("compared")
+    (folder / "holds.py").write_text(HOLDS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delitem(sys.modules, "holds", raising=False)
+        assert run(COMPARE) == 0
+    return folder
+
+
+@pytest.mark.parametrize(
+    "shell",
+    [
+        pytest.param("{} | true", marks=pytest.mark.nightly),
+        pytest.param("{} >&-", marks=pytest.mark.nightly),
+        "{} >&- 2>&-",
+        "PYTHONIOENCODING=ascii {} 2>&1 | head -c 1",
+    ],
+)
+def test_an_output_that_nobody_reads_keeps_no_page_from_being_written(
+    compared: Path, tmp_path: Path, shell: str
+) -> None:
+    """Nor, where nothing at all is read, from being trained for."""
+    folder = shutil.copytree(compared, tmp_path / "compared")
+    (folder / "out" / "report.html").unlink()
+    if "2>&-" in shell:
+        shutil.rmtree(folder / "out")
+    command = shell.format(shlex.join(IN_A_PROCESS))
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=folder, capture_output=True)
     assert done.returncode == 0, done.stderr
-    assert "<html" in (tmp_path / "out" / "report.html").read_text()
+    assert "<html" in (folder / "out" / "report.html").read_text()

@@ -8,6 +8,7 @@ from hetconv.cli import run
 from hetconv.lab.report.runs_csv import read_runs_csv
 from hetconv.lab.settings import load_definition
 from hetconv.lab.study import Store, open_study
+from hetconv.lab.study.attempts import Watcher
 
 from .holding import HOLDS, hold, start, wait_until_it_holds
 
@@ -144,6 +145,14 @@ def run_two(holding: Path) -> list[str]:
     return [sys.executable, "-P", "-m", "hetconv", "study", "run", "two.toml", "--out", "out", "--workers", "2"]
 
 
+def run_inside(folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    """A command on the study of a working folder, to its end, in this process."""
+    with monkeypatch.context() as patch:
+        patch.chdir(folder)
+        patch.delitem(sys.modules, "holds", raising=False)
+        assert run(["study", *arguments, "--out", "out"]) == 0
+
+
 def processes_of(folder: Path) -> list[int]:
     """Those that work in this folder."""
     found = []
@@ -157,7 +166,9 @@ def processes_of(folder: Path) -> list[int]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="finds processes in /proc")
-def test_sigterm_ends_the_workers_too_and_they_let_go_of_their_runs(holding: Path) -> None:
+def test_sigterm_ends_the_workers_too_and_they_let_go_of_their_runs(
+    holding: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     process = start(run_two(holding), holding)
     wait_until_it_holds(holding, process)
     assert len(processes_of(holding)) == 3
@@ -165,30 +176,27 @@ def test_sigterm_ends_the_workers_too_and_they_let_go_of_their_runs(holding: Pat
     _, error = process.communicate()
     assert process.returncode == 143, error
     assert "Traceback" not in error
+    assert "stopped; the same command goes on from the last stored epoch" in error.splitlines()[-1]
     assert processes_of(holding) == []
     assert list(holding.glob("out/runs/*/*/attempts/1/lease.json")) == []
     (holding / "hold").unlink()
-    again = start(run_two(holding), holding)
-    _, error = again.communicate()
-    assert again.returncode == 0, error
+    run_inside(holding, monkeypatch, "run", "two.toml")
 
 
 @pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="finds processes in /proc")
 def test_a_worker_that_stood_still_while_another_finished_changes_nothing(
     holding: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    worker = [sys.executable, "-P", "-c", IMPATIENT, "study", "worker", "--out", "out"]
-    definition = load_definition(str(holding / "two.toml"))
     with monkeypatch.context() as patch:
         patch.chdir(holding)
-        open_study(definition, holding / "out")
-    asleep = start(worker, holding)
+        open_study(load_definition("two.toml"), Path("out"))
+    asleep = start([sys.executable, "-P", "-c", IMPATIENT, "study", "worker", "--out", "out"], holding)
     wait_until_it_holds(holding, asleep)
     asleep.send_signal(signal.SIGSTOP)
     (holding / "hold").unlink()
-    other = start(worker, holding)
-    _, error = other.communicate()
-    assert other.returncode == 0, error
+    monkeypatch.setattr(Watcher.__init__, "__defaults__", (0.5, *(Watcher.__init__.__defaults__ or ())[1:]))
+    monkeypatch.setattr("hetconv.lab.study.worker.POLL_S", 0.1)
+    run_inside(holding, monkeypatch, "worker")
     before = {path: path.read_bytes() for path in (holding / "out").rglob("*") if path.is_file()}
     assert holding / "out" / "runs" / "dense" / "seed-0" / "checkpoint.safetensors" in before
     asleep.send_signal(signal.SIGCONT)

@@ -12,10 +12,11 @@ from .conftest import DEVICE, INTERPRETED
 
 @pytest.mark.skipif(DEVICE == "cuda", reason="there is a GPU: the kernels' tests run on it")
 @pytest.mark.skipif(INTERPRETED, reason="this process is the interpreter's")
-def test_kernels_in_the_interpreter():
+@pytest.mark.parametrize("which", ["not nightly", pytest.param("nightly", marks=pytest.mark.nightly)])
+def test_kernels_in_the_interpreter(which):
     pytest.importorskip("triton", reason="Triton is not installed")
     here = Path(__file__).parent
-    command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", str(here)]
+    command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", "-m", which, str(here)]
     done = subprocess.run(
         command, env={**os.environ, "TRITON_INTERPRET": "1"}, cwd=here.parent.parent, capture_output=True, text=True
     )

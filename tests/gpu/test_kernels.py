@@ -1,5 +1,7 @@
 """Forward, input gradient and weight gradients against the reference, exactly where integers allow it."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -10,6 +12,8 @@ from .call import CONFIGURATIONS, Call, computed, integers, stored, truth
 
 # M, N, P: P from 1 to M, powers of two and not, channels that fill no step, parts narrower than 16 filters.
 CHANNELS = [(16, 32, 1), (32, 48, 2), (16, 32, 4), (12, 24, 6), (8, 8, 8), (6, 9, 3), (3, 5, 1)]
+ONE_OF_TWO = [(channels, ("shifted", "blocked")[i % 2]) for i, channels in enumerate(CHANNELS)]
+"""Every channels and every arrangement, though not each of both: the rest is for the night."""
 GEOMETRY = [(3, 1, 1, 1), (3, 2, 1, 1), (5, (2, 3), 4, (2, 1)), (1, 1, 0, 1), ((1, 3), 2, 3, 2), (3, 3, 2, (1, 3))]
 
 
@@ -20,8 +24,14 @@ def assert_exact(call, device, dtype, configuration, merge=1):
         assert torch.equal(found[name], stored(right, dtype, device)), name
 
 
-@pytest.mark.parametrize("arrangement", ["shifted", "blocked"])
-@pytest.mark.parametrize("channels", CHANNELS, ids=str)
+@pytest.mark.parametrize(
+    ("channels", "arrangement"),
+    [
+        pytest.param(*case, marks=() if case in ONE_OF_TWO else pytest.mark.nightly)
+        for case in itertools.product(CHANNELS, ("shifted", "blocked"))
+    ],
+    ids=str,
+)
 def test_small_integers_are_exact(channels, arrangement, device):
     m, n, p = channels
     names = [name for name, one in CONFIGURATIONS.items() if p % one.parts == 0]
@@ -38,7 +48,7 @@ def test_every_kind_of_configuration(name, device):
         assert_exact(call, device, torch.float32, CONFIGURATIONS[name])
 
 
-@pytest.mark.parametrize("merge", [1, 2, 4])
+@pytest.mark.parametrize("merge", [pytest.param(1, marks=pytest.mark.nightly), 2, 4])
 @pytest.mark.parametrize("arrangement", ["shifted", "blocked"])
 def test_merged_parts(merge, arrangement, device):
     for stride in (1, 2):
@@ -46,8 +56,16 @@ def test_merged_parts(merge, arrangement, device):
         assert_exact(call, device, torch.float32, CONFIGURATIONS["pixels as rows"], merge)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize("name", ["filters as rows", "two parts"])
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        ("filters as rows", torch.bfloat16),
+        ("two parts", torch.float16),
+        pytest.param("filters as rows", torch.float16, marks=pytest.mark.nightly),
+        pytest.param("two parts", torch.bfloat16, marks=pytest.mark.nightly),
+    ],
+    ids=str,
+)
 def test_short_types_are_rounded_once(name, dtype, device):
     call = Call(HetPattern(32, 32, 3, 2))
     assert_exact(call, device, dtype, CONFIGURATIONS[name])
@@ -132,7 +150,7 @@ def test_error_budget(name, device):
         assert (found[key] - right).abs().max() <= allowed, key
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.bfloat16, marks=pytest.mark.nightly)], ids=str)
 def test_what_is_chosen_without_a_measurement(dtype, device):
     """The configurations that a first call takes, each once: wide parts, narrow parts, merged parts."""
     for m, n, p in ((64, 128, 2), (64, 64, 2), (32, 64, 16)):

@@ -40,7 +40,7 @@ def equal_to_the_original(model, changed):
 
 
 @pytest.mark.skipif(native.why_not_loaded() is not None, reason="the native kernels were not built")
-@settings(max_examples=60)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(DRAWN, st.booleans())
 def test_deployed(steps, decides):
     model = drawn(steps, decides)
@@ -49,7 +49,6 @@ def test_deployed(steps, decides):
     equal_to_the_original(model, deployed)
 
 
-@settings(max_examples=150)
 @given(DRAWN)
 def test_moved_to_the_other_arrangement(steps):
     model = drawn(steps)

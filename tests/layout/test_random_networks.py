@@ -70,7 +70,7 @@ class Drawn(nn.Module):
         return self.last(torch.cat(tensors, 1))
 
 
-@settings(max_examples=400)
+@settings(max_examples=3 * settings.default.max_examples)
 @given(st.lists(STEP, min_size=2, max_size=9), st.sampled_from(["blocked", "shifted"]))
 def test_any_network(steps, to):
     try:

@@ -72,7 +72,6 @@ def test_equals_the_naive_loop(m, n, p, k, stride, padding, dilation, arrangemen
     assert torch.equal(het_conv2d(*tensors, backend=backend, **case.options), right)
 
 
-@settings(max_examples=75)
 @given(cases(largest_channels=8))
 def test_every_path_equals_the_reference(case):
     right = with_gradients(case, case.tensors(), "reference")
@@ -148,7 +147,7 @@ def test_error_budget(dtype, arrangement):
         assert got[name].dtype == dtype
 
 
-@settings(max_examples=12)
+@settings(max_examples=settings.default.max_examples // 4)
 @given(cases(largest_channels=4, largest_kernel=3))
 def test_gradcheck(case):
     if case.batch == 0:

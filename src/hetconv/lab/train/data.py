@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,9 @@ def load_data(
     return limited(data, train_limit, validation_images)
 
 
+@cache
 def _digits() -> Data:
+    """Read once by each process: nothing changes it."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
