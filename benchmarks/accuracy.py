@@ -81,7 +81,8 @@ def _study(study: StudyResults) -> Iterable[str]:
     yield from ["Accuracy: mean ± standard deviation over seeds; difference: paired by seed, 95 % interval. Times: one"]
     yield f"interleaved run, {circumstances_text(results.circumstances)}."
     yield "Seconds of training are as they came, beside other work and with pauses: they compare nothing, and no claim"
-    yield from ["on the time of training is judged.", ""]
+    yield "on the time of training is judged. [What a step takes](training.md#what-a-step-takes) is measured apart."
+    yield ""
     for chart in CHARTS:
         drawn = chart(results)
         if drawn.figure is not None:
