@@ -1,5 +1,7 @@
 """The native CPU kernels, on every instruction set this machine has, against the masked dense convolution."""
 
+import subprocess
+import sys
 from functools import cache
 from typing import get_args
 
@@ -267,3 +269,23 @@ def test_a_library_of_another_version_is_a_reason(monkeypatch: pytest.MonkeyPatc
     reason = native._load.__wrapped__()
     assert "another version of hetconv" in reason
     assert "hetconv_of_tomorrow" in reason
+
+
+def test_the_package_works_with_a_library_of_another_version():
+    """Which has registered its operators, and lacks an entry."""
+    code = """
+import ctypes, warnings
+
+class Older(ctypes.CDLL):
+    def __getattr__(self, name):
+        if name == "hetconv_pack":
+            raise AttributeError(name)
+        return super().__getattr__(name)
+
+ctypes.CDLL = Older
+import hetconv, torch
+with warnings.catch_warnings(record=True):
+    print(tuple(hetconv.HetConv2d(8, 8, 3, p=2)(torch.ones(1, 8, 5, 5)).shape))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "(1, 8, 3, 3)", done.stderr

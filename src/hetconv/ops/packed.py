@@ -43,7 +43,7 @@ def _fake_packed(x: Tensor, packed: Tensor, bias: Tensor | None, residual: Tenso
     return torch.empty(size, dtype=x.dtype, device=x.device, memory_format=suggest_memory_format(x))
 
 
-if native.why_not_loaded() is not None:  # else it is defined where its CPU kernel is, in csrc/register.cpp
+if not hasattr(torch.ops.hetconv, "het_conv2d_packed"):  # csrc/register.cpp defines it, where its CPU kernel is
     library.define("het_conv2d_packed(Tensor x, Tensor packed, Tensor? bias, Tensor? residual, int[] layer) -> Tensor")
 torch.library.register_fake("hetconv::het_conv2d_packed", _fake_packed, lib=library)
 
