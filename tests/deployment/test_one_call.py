@@ -69,6 +69,34 @@ def test_a_residual_block():
     assert [step.kind for step in made.network.steps().steps] == ["float_convolution"] * 2
 
 
+class Gates(nn.Module):
+    """Squeeze and excitation by linear layers, whose numbers become an image of one pixel in a way that is given."""
+
+    def __init__(self, to_pixel):
+        super().__init__()
+        self.first, self.squeeze, self.excite = nn.Conv2d(4, 8, 1), nn.Linear(8, 4), nn.Linear(4, 8)
+        self.to_pixel = to_pixel
+
+    def forward(self, x):
+        x = self.first(x)
+        return F.relu(x * self.to_pixel(F.relu(self.excite(F.relu(self.squeeze(x[:, :, ::9, ::9].mean((2, 3))))))))
+
+
+@pytest.mark.parametrize(
+    "to_pixel",
+    [
+        lambda gate: gate[:, :, None, None],
+        lambda gate: gate[..., None, None],
+        lambda gate: gate.unsqueeze(-1).unsqueeze(-1),
+        lambda gate: gate.unsqueeze(2).unsqueeze(3),
+        lambda gate: gate.view(gate.shape[0], 8, 1, 1),
+    ],
+)
+def test_squeeze_and_excitation_by_linear_layers(to_pixel):
+    made = deployed_as_one(Gates(to_pixel))
+    assert "float_join" in {step.kind for step in made.network.steps().steps}
+
+
 def test_the_classifier_of_flattened_images():
     model = nn.Sequential(het(), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 6 * 5, 3))
     x = images()

@@ -82,6 +82,17 @@ class Pieces:
     parts: tuple[Known, ...]
 
 
+@dataclass(frozen=True)
+class Column:
+    """Numbers with one more dimension, of size 1: on the way to an image of one pixel."""
+
+    of: Known
+
+
+_TO_ONE_PIXEL = ((slice(None), slice(None), None, None), (..., None, None))
+"""Indices that make numbers an image of one pixel."""
+
+
 def steps_of(captured: Captured, channels: int | None) -> Steps:
     """The steps of a graph of one batch of images with so many channels, and one tensor as output.
 
@@ -386,7 +397,21 @@ class Lowering:
             return self._size(source.of, index)
         if isinstance(source, Pieces) and isinstance(index, int):
             return source.parts[index]
+        if isinstance(source, Known) and source.flat and index in _TO_ONE_PIXEL:
+            return self._one_pixel(node, source)
         return self._slice(node)
+
+    def _one_pixel(self, node: Node, value: Known) -> Known:
+        return self._renamed(node, node.args[0], replace(value, flat=False, one_pixel=True))
+
+    def _unsqueeze(self, node: Node) -> Known | Column:
+        source, dim = self.known.get(node.args[0]), arguments(node).get("dim")  # type: ignore[arg-type]
+        if isinstance(source, Known) and source.flat and dim in (2, -1):
+            self.same[node] = node.args[0]  # type: ignore[assignment]
+            return Column(source)
+        if isinstance(source, Column) and dim in (2, 3, -1):
+            return self._one_pixel(node, source.of)
+        raise NotAStepError("it gives another form than an image of one pixel")
 
     def _size(self, value: Known, index: int) -> Any:
         if index % (2 if value.flat else 4) == 0:
@@ -494,6 +519,7 @@ OPERATIONS: dict[str, Callable[[Lowering, Node], Any]] = {
     "flatten": Lowering._flatten,
     "reshape": Lowering._reshape,
     "squeeze": Lowering._squeeze,
+    "unsqueeze": Lowering._unsqueeze,
     "add": Lowering._sum,
     "add_": Lowering._sum,
     "mul": Lowering._product,
