@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 from torch._prims_common import suggest_memory_format
 
-from hetconv.ops import native
 from hetconv.ops.arguments import Geometry
 from hetconv.ops.dispatch import Ints, library, ops
 from hetconv.pattern import HetPattern
