@@ -107,6 +107,8 @@ class Written(nn.Module):
         self.conv, self.second, self.linear = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 1), nn.Linear(5, 4)
         self.norm, self.other, self.flat = nn.BatchNorm2d(4), nn.BatchNorm2d(4), nn.BatchNorm1d(4)
         self.untracked = nn.BatchNorm2d(4, track_running_stats=False)
+        self.tied = nn.Conv2d(4, 4, 3, padding=1)
+        self.tied.weight = self.conv.weight
 
     def forward(self, x):
         return self.function(self, x)
@@ -144,9 +146,12 @@ LEFT = {
         m.norm(m.conv.weight) + x[:, :, :3, :3]
     ),
     "the layer's weights are used in 2 places": lambda m, x: m.norm(m.conv(x)) + m.conv(x),
+    "the layer's weights are used in 3 places": lambda m, x: (
+        m.norm(m.tied(x)) + m.conv(x) + F.conv2d(x, m.tied.weight, padding=1)
+    ),
     "it uses the statistics of the batch": lambda m, x: m.untracked(m.conv(x)),
     "the layer's weights are computed while it runs": lambda m, x: m.norm(F.conv2d(x, x[:4, :, :1, :1])),
-    "its statistics or weights are computed from the input": lambda m, x: F.batch_norm(
+    "its statistics or weights are computed while it runs": lambda m, x: F.batch_norm(
         m.conv(x), m.norm.running_mean, m.norm.running_var, x[0, :, 0, 0]
     ),
     "it normalizes another dimension than the layer's output channels": lambda m, x: m.flat(m.linear(x[:, :, 0])),
@@ -174,3 +179,34 @@ def test_weights_that_a_hook_computes_are_left():
         output, reasons = modules(model, x)
         assert torch.equal(output, model(x))
     assert reasons == ["the layer's weights are computed while it runs"]
+
+
+POOLS_OF_FEWER_DIMENSIONS = {
+    "max_pool1d": (nn.Linear(4, 6), nn.MaxPool1d(3, 1, 1), nn.BatchNorm1d(6), (5, 4)),
+    "max_pool2d": (nn.Conv1d(4, 6, 3), nn.MaxPool2d(3, 1, 1), nn.BatchNorm1d(6), (5, 4, 7)),
+    "max_pool3d": (nn.Conv2d(4, 6, 3), nn.MaxPool3d(3, 1, 1), nn.BatchNorm2d(6), (2, 4, 7, 6)),
+}
+
+
+@pytest.mark.parametrize("name", POOLS_OF_FEWER_DIMENSIONS)
+def test_a_pool_that_takes_channels_for_pixels_is_no_way_through(reasons_of, name):
+    *layers, size = POOLS_OF_FEWER_DIMENSIONS[name]
+    (reason,) = reasons_of(nn.Sequential(*layers), *size)
+    assert reason.startswith("no convolution or linear layer comes directly before it, but ")
+
+
+@pytest.mark.parametrize("hooked", [0, 1, 2], ids=["convolution", "pool", "norm"])
+def test_nothing_is_folded_across_a_hook(hooked):
+    """In a model of modules; one with hooks has no graph of plain calls."""
+    model = randomized(nn.Sequential(nn.Conv2d(4, 4, 3), nn.MaxPool2d(2), nn.BatchNorm2d(4)))
+    model[hooked].register_forward_hook(lambda module, inputs, output: output * 2)
+    x = torch.randn(2, 4, 6, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        output, reasons = modules(model, x)
+        assert torch.equal(output, model(x))
+    assert reasons == [f"{hooked} has a forward hook, which would meet other values"]
+
+
+def test_a_norm_whose_weights_are_read_elsewhere_stays_readable(reasons_of):
+    model = nn.Sequential(Written(lambda m, x: m.norm(m.conv(x)) * m.norm.weight.view(1, -1, 1, 1)))
+    assert set(reasons_of(model, 2, 4, 6, 5)) <= {"it is not called"}

@@ -66,7 +66,7 @@ class _ModuleGraph(folding.FoldableGraph):
         return len(found.shape) if isinstance(found, TensorMetadata) else None
 
     def why_not_change(self, layer: fx.Node, norm: fx.Node) -> str | None:
-        by_modules = layer.op == norm.op == "call_module" and len(self._calls_of(norm)) == 1
+        by_modules = layer.op == norm.op == "call_module" and len(self._uses_of(norm)) == 1
         return None if by_modules else self.traced.why_no_values
 
     def put(self, node: fx.Node, tensors: dict[str, Tensor]) -> None:
@@ -88,12 +88,19 @@ class _ModuleGraph(folding.FoldableGraph):
         self.graph.erase_node(norm)
         self.dropped.append(norm)
 
-    def _calls_of(self, norm: fx.Node) -> list[fx.Node]:
-        return [node for node in self.graph.nodes if node.op == "call_module" and node.target == norm.target]
+    def _uses_of(self, norm: fx.Node) -> list[fx.Node]:
+        """Calls of a batch norm's module, and reads of its tensors."""
+        own = self.modules[str(norm.target)]
+        return [node for node in self.graph.nodes if self._used_by(node) is own]
+
+    def _used_by(self, node: fx.Node) -> nn.Module | None:
+        if node.op == "get_attr":
+            return self.modules[str(node.target).rpartition(".")[0]]
+        return self.modules[str(node.target)] if node.op == "call_module" else None
 
     def result(self) -> nn.Module:
         """The model itself where all that changed are modules; else its graph."""
-        if self.added or any(node.op == "call_function" or self._calls_of(node) for node in self.dropped):
+        if self.added or any(node.op == "call_function" or self._uses_of(node) for node in self.dropped):
             return self.traced.module(self.model).eval()
         replaced = {self.modules[str(node.target)] for node in self.dropped}
         for parent in list(self.model.modules()):

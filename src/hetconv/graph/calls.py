@@ -93,6 +93,12 @@ def _of_module(node: Node, module: nn.Module) -> Operation | None:
     return Operation(name, given)
 
 
+def has_hooks(node: Node, modules: Mapping[str, nn.Module]) -> bool:
+    """Whether code of others runs before or after the module that a node calls, and meets its values."""
+    module = modules[str(node.target)] if node.op == "call_module" else None
+    return module is not None and bool(module._forward_pre_hooks or module._forward_hooks)
+
+
 def _held(value: Any) -> Any:
     return Held(str(value.target)) if isinstance(value, Node) and value.op == "get_attr" else value
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from torch.fx import Graph, Node
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from hetconv.graph.calls import Held, Operation, module_of, operation
+from hetconv.graph.calls import Held, Operation, has_hooks, module_of, operation
 from hetconv.graph.operations import WEIGHTS
 from hetconv.graph.values import is_number
 
 _TENSORS = ("running_mean", "running_var", "weight", "bias")
-_MAX_POOLS = ("max_pool1d", "max_pool2d", "max_pool3d")
+_MAX_POOLS = {"max_pool1d": 3, "max_pool2d": 4, "max_pool3d": 5}
+"""How many dimensions their input has; of one fewer, the first two would be channels and pixels."""
 
 
 class FoldableGraph(ABC):
@@ -82,20 +83,21 @@ def _is_norm(found: Operation | None) -> bool:
     return found is not None and found.name == "batch_norm"
 
 
-def _fold(network: FoldableGraph, node: Node, reads: Counter[str]) -> Outcome:
+def _fold(network: FoldableGraph, node: Node, reads: Mapping[str, int]) -> Outcome:
     norm = operation(node, network.modules)
     assert norm is not None
     own = [norm[name].name for name in _TENSORS if isinstance(norm[name], Held)]
     name = own[0].rpartition(".")[0] if own else module_of(node)
     source = before = norm["input"]
     pool = _operation(network, source)
-    pooled = pool is not None and pool.name in _MAX_POOLS and not pool["return_indices"]
+    pooled = pool is not None and _is_max_pool(network, pool)
     if pool is not None and pooled:
         before = pool["input"]
     layer = _operation(network, before)
     if layer is None or layer.name not in WEIGHTS:
         return Outcome(name, None, f"no convolution or linear layer comes directly before it, but {before.name}")
     reason = why_not_statistics(norm) or _why_not(network, before, layer, reads)
+    reason = reason or _why_hooked(network, (before, source, node))
     if reason is None and (_is_read_elsewhere(source) or _is_read_elsewhere(before)):
         reason = "the layer's output is also used elsewhere"
     if reason is None and pooled and not _has_positive_scale(network, norm):
@@ -112,6 +114,17 @@ def _operation(network: FoldableGraph, value: Node | Held) -> Operation | None:
     return operation(value, network.modules) if isinstance(value, Node) else None
 
 
+def _is_max_pool(network: FoldableGraph, found: Operation) -> bool:
+    """Whether it is a max pool of each channel alone, and gives back nothing else."""
+    rank = network.rank(found["input"]) if isinstance(found["input"], Node) else None
+    return rank is not None and rank == _MAX_POOLS.get(found.name) and not found["return_indices"]
+
+
+def _why_hooked(network: FoldableGraph, nodes: tuple[Node, ...]) -> str | None:
+    hooked = [str(node.target) for node in nodes if has_hooks(node, network.modules)]
+    return f"{hooked[0]} has a forward hook, which would meet other values" if hooked else None
+
+
 def _has_positive_scale(network: FoldableGraph, norm: Operation) -> bool:
     """Whether the largest of several numbers is the largest after the batch norm too."""
     return norm["weight"] is None or bool((network.tensor(norm["weight"].name) > 0).all())
@@ -122,16 +135,16 @@ def why_not_statistics(norm: Operation) -> str | None:
     if norm["training"] is not False or norm["running_mean"] is None or norm["running_var"] is None:
         return "it uses the statistics of the batch"
     if not all(norm[name] is None or isinstance(norm[name], Held) for name in _TENSORS):
-        return "its statistics or weights are computed from the input"
+        return "its statistics or weights are computed while it runs"
     return None
 
 
-def _why_not(network: FoldableGraph, node: Node, layer: Operation, reads: Counter[str]) -> str | None:
+def _why_not(network: FoldableGraph, node: Node, layer: Operation, reads: Mapping[str, int]) -> str | None:
     tensors = [layer[name] for name in (*WEIGHTS[layer.name], "bias") if layer[name] is not None]
     if not all(isinstance(tensor, Held) for tensor in tensors):
         return "the layer's weights are computed while it runs"
     weights = [layer[name].name for name in WEIGHTS[layer.name] if layer[name] is not None]
-    count = max(reads[name] for name in (layer.held if node.op == "call_module" else weights))
+    count = max(reads.get(name, 0) for name in (layer.held if node.op == "call_module" else weights))
     if count > 1:
         return f"the layer's weights are used in {count} places"
     if network.rank(node) != network.tensor(weights[0]).dim():
@@ -139,16 +152,20 @@ def _why_not(network: FoldableGraph, node: Node, layer: Operation, reads: Counte
     return None
 
 
-def _reads(network: FoldableGraph) -> Counter[str]:
-    """In how many places each tensor is read."""
-    found: Counter[str] = Counter()
+def _reads(network: FoldableGraph) -> dict[str, int]:
+    """In how many places each tensor is read, under all of its names together; by each name."""
+    names = list(_names_read(network))
+    counts = Counter(id(network.tensor(name)) for name in names)
+    return {name: counts[id(network.tensor(name))] for name in names}
+
+
+def _names_read(network: FoldableGraph) -> Iterator[str]:
     for node in network.graph.nodes:
         if node.op == "get_attr":
-            found[str(node.target)] += len(node.users)
+            yield from [str(node.target)] * len(node.users)
         elif node.op == "call_module":
             made = operation(node, network.modules)
-            found.update(() if made is None else made.held)
-    return found
+            yield from () if made is None else made.held
 
 
 def _is_read_elsewhere(node: Node) -> bool:
