@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from hetconv import relayout
 from hetconv.errors import UsageError
@@ -80,6 +81,34 @@ def hooked():
     return model
 
 
+def seen():
+    """A hook reads channels between two layers, on a module that has no parameters."""
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), het(8, 8), nn.ReLU(), nn.Conv2d(8, 2, 1))
+    model[2].register_forward_hook(lambda module, inputs, output: output * torch.arange(8)[:, None, None])
+    return model
+
+
+class Reads(nn.Module):
+    """A function reads what belongs to a layer that is moved."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.stem, self.one, self.two, self.last = nn.Conv2d(3, 8, 1), het(8, 8), het(8, 8), nn.Conv2d(8, 2, 1)
+        self.plain, self.function = nn.Conv2d(8, 8, 1), function
+
+    def forward(self, x):
+        return self.last(self.two(self.function(self, self.one(self.stem(x)))))
+
+
+class NamedDimensions(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.block = nn.Sequential(nn.Conv2d(3, 8, 1), het(8, 8))
+
+    def forward(self, x):
+        return self.block(x).permute(dims=(0, 2, 3, 1))
+
+
 class Uncopied(nn.Sequential):
     def __deepcopy__(self, memo):
         raise TypeError("cannot pickle a lock")
@@ -106,6 +135,18 @@ REFUSED = [
     (Tied(), "one.weight and other.weight are one parameter", "two orders"),
     (Twice(), "last.weight would change, but is also read where channels keep their order (last)", ""),
     (hooked(), "1 has a forward hook", "remove it first"),
+    (seen(), "2 has a forward hook, which would meet channels in another order", "gather=True"),
+    (
+        Reads(lambda m, x: m.plain(x) + m.one.bias[:, None, None]),
+        "one.bias would change, but is also read where",
+        "(getitem)",
+    ),
+    (
+        Reads(lambda m, x: functional.conv2d(x, m.plain.weight, m.one.bias)),
+        "one.bias would change, but is also read by a function",
+        "",
+    ),
+    (NamedDimensions(), "permute is not known to keep channels apart", "gather=True"),
 ]
 
 
@@ -121,7 +162,7 @@ def test_refusals(model, reason, way_out):
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
-@pytest.mark.parametrize("index", [2, 3, 4, 5])
+@pytest.mark.parametrize("index", [2, 3, 4, 5, 12, 15])
 def test_gathers_are_the_way_out(index):
     model = REFUSED[index][0]
     check(model, image(8) if index == 4 else None, gather=True)

@@ -147,6 +147,25 @@ def test_layers_by_function_are_followed_like_modules():
     check(ByFunction())
 
 
+class NumPysNames(nn.Module):
+    """Dimensions by the names that NumPy has for these arguments, and one slope that is no list."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.one, self.two = nn.Conv2d(3, 8, 1), het(8, 8), het(8, 8)
+        self.slope, self.classifier = nn.Parameter(torch.ones(())), nn.Linear(16, 4)
+
+    def forward(self, x):
+        x = functional.prelu(self.one(self.stem(x)), self.slope)
+        x = x * x.mean(axis=(2, 3), keepdims=True).relu()
+        x = torch.cat((self.two(x), x), axis=1)
+        return self.classifier(torch.amax(x, axis=(2, 3)))
+
+
+def test_numpys_names_of_arguments_are_read():
+    check(NumPysNames())
+
+
 @pytest.mark.parametrize("parts", [(2, 4, 8), (8, 2, 4), (4, 4, 2), (1, 8, 2)])
 def test_p_that_divide_each_other_are_blocked_at_once(parts):
     one, two, three = parts

@@ -15,7 +15,7 @@ from torch.fx import Node
 from torch.nn import functional
 
 from hetconv.graph.allowed import describe
-from hetconv.graph.operations import ARGUMENTS, DEFAULTS, MODULES
+from hetconv.graph.operations import ALIASES, ARGUMENTS, DEFAULTS, MODULES
 from hetconv.graph.tracing import IN_PLACE_OPERATORS
 from hetconv.ops import het_conv2d
 
@@ -144,7 +144,7 @@ def arguments(node: Node) -> dict[str, Any]:
     name = called(node).removesuffix("_")
     if name in ARGUMENTS:
         given: dict[str, Any] = dict(zip(ARGUMENTS[name], node.args, strict=False))
-        return DEFAULTS.get(name, {}) | given | node.kwargs
+        return DEFAULTS.get(name, {}) | given | {ALIASES.get(key, key): value for key, value in node.kwargs.items()}
     if node.op == "call_method":
         raise ValueError(f"the arguments of the method {node.target} have no names")
     assert callable(node.target)

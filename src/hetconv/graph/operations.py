@@ -74,6 +74,8 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     for name in names.split()
 } | {"cat": ("tensors", "dim"), "concat": ("tensors", "dim")}  # fmt: skip
 """The names of arguments, in order, of operations whose own signature Python cannot be asked for."""
+ALIASES = {"axis": "dim", "keepdims": "keepdim"}
+"""NumPy's names of arguments, which PyTorch takes too."""
 _CONVOLUTION_DEFAULTS = {"bias": None, "stride": 1, "padding": 0, "dilation": 1, "groups": 1}
 DEFAULTS: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _CONVOLUTION_DEFAULTS),

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from hetconv.graph.calls import Held
+from hetconv.graph.calls import Held, has_hooks
 from hetconv.graph.module_graph import place
 from hetconv.layout.spaces import Segments, Space, Tracked, can_join, channels_of, join
 from hetconv.nn import HetConv2d
@@ -149,6 +149,8 @@ class Flow:
             value = values[arg]
             if isinstance(value, Tracked):
                 why = f"{place(node)} is not known to keep channels apart"
+                if has_hooks(node, self.modules):
+                    why = f"{place(node)} has a forward hook, which would meet channels in another order"
                 if node.op == "output":
                     why = "the network's output keeps its order"
                 self.move(node, arg, value.segments, None, value.dim, value.inner, why)

@@ -28,7 +28,7 @@ def shaped(node: fx.Node, found: Operation, value: Tracked) -> Any:
         sizes = rest[0] if len(rest) == 1 else rest
         keeps_batch = isinstance(sizes, tuple | list) and len(sizes) == 2 and sizes[1] == -1 and _is_batch(sizes[0])
         return _flattened(value, 1, -1) if keeps_batch else UNKNOWN
-    if name == "permute":
+    if name == "permute" and rest:
         dims = rest[0] if len(rest) == 1 and isinstance(rest[0], tuple | list) else rest
         return value.moved(dim=[dim % value.rank for dim in dims].index(value.dim), area=None)
     if name == "transpose" and len(rest) == 2:

@@ -17,6 +17,7 @@ from hetconv.nn import HetConv2d
 from hetconv.ops.weights import from_dense_weight, to_dense_weight
 from hetconv.pattern import Arrangement
 
+_HET_TENSORS = ("weight_spatial", "weight_pointwise", "bias")
 Permutations = dict[str, dict[int, Order]]
 """Tensor → dimension → order."""
 
@@ -74,7 +75,7 @@ def _state(model: nn.Module) -> dict[str, Tensor]:
 
 def why_not(flow: Flow, permutations: Mapping[str, object], moved: list[HetCalls]) -> str | None:
     """Why weights cannot be permuted: a tensor that must change is also somewhere where it must not."""
-    layers = {f"{calls.name}.{key}" for calls in moved for key in ("weight_spatial", "weight_pointwise", "bias")}
+    layers = {f"{calls.name}.{key}" for calls in moved for key in _HET_TENSORS}
     held: dict[int, list[str]] = {}
     for name, tensor in flow.model.named_parameters(remove_duplicate=False):
         held.setdefault(id(tensor), []).append(name)
@@ -83,8 +84,12 @@ def why_not(flow: Flow, permutations: Mapping[str, object], moved: list[HetCalls
         if len(changes) > 1:
             return f"{' and '.join(names)} are one parameter, which would have to be in two orders"
     for name, reader in flow.natural.items():
-        if name in permutations:
+        if name in permutations or name in layers:
             return f"{name} would change, but is also read where channels keep their order ({reader})"
+    for calls in flow.het.values():
+        for name in (f"{calls.name}.{key}" for key in _HET_TENSORS):
+            if name in permutations:
+                return f"{name} would change, but is also read by a function"
     changed = {name.rpartition(".")[0] for name in (*permutations, *layers)}
     for name in changed:
         module = flow.modules[name]

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, fx
 
-from hetconv.graph.calls import Held, Operation, operation
+from hetconv.graph.calls import Held, Operation, has_hooks, operation
 from hetconv.graph.operations import ARITHMETIC, CONVERSIONS, COPIES, DROPOUTS, ELEMENTWISE, SIZE_ATTRIBUTES, SIZES
 from hetconv.layout.flow import UNKNOWN, Attribute, Flow, Number, Value, inner_of
 from hetconv.layout.joins import binary, cat
@@ -51,7 +51,7 @@ class Rules:
             self.flow.reached.add(module)
             if isinstance(module, HetConv2d):
                 return self._het(node, str(node.target), module, node.all_input_nodes[0])
-        found = operation(node, self.flow.modules)
+        found = None if has_hooks(node, self.flow.modules) else operation(node, self.flow.modules)
         return UNKNOWN if found is None else self._operation(node, found)
 
     def value(self, arg: Any) -> Value:
@@ -138,7 +138,7 @@ class Rules:
         tensors = [norm[name] for name in OF_CHANNELS if norm[name] is not None]
         if not isinstance(value, Tracked) or not all(isinstance(tensor, Held) for tensor in tensors):
             return UNKNOWN
-        sizes = {self._tensor(tensor).shape[0] for tensor in tensors} or {channels_of(value.segments)}
+        sizes = {(*self._tensor(tensor).shape, 1)[0] for tensor in tensors} or {channels_of(value.segments)}
         features = min(sizes)
         if norm.name == "prelu" and features == 1:
             return value
