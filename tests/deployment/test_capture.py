@@ -186,6 +186,10 @@ def by_size(x, conv, norm):
     return conv(x) if x.shape[0] > 1 else conv(-x)
 
 
+def dropout_of_another_signature(x, conv, norm):
+    return torch.dropout(conv(x), 0.5, False)
+
+
 def unknown(x, conv, norm):
     return torch.fft.fft(conv(x)).real
 
@@ -200,6 +204,7 @@ REASONS = {
     by_value: "its control flow depends on the values or sizes of its input",
     by_size: "its control flow depends on the values or sizes of its input",
     unknown: "it calls torch._C._fft.fft_fft, which a deployed graph may not",
+    dropout_of_another_signature: "it calls torch.dropout, which a deployed graph may not",
 }
 
 

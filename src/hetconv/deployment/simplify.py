@@ -9,7 +9,7 @@ from torch.fx import Node
 from torch.nn import functional
 
 from hetconv.graph.allowed import ATTRIBUTES, METHODS, describe, name_of
-from hetconv.graph.calls import arguments, called
+from hetconv.graph.calls import called, operation
 from hetconv.graph.captured import Captured, call
 from hetconv.graph.operations import COPIES, DROPOUTS
 from hetconv.graph.tracing import CaptureError
@@ -107,7 +107,8 @@ def check_allowed(captured: Captured) -> None:
 def _is_identity(node: Node) -> bool:
     name = called(node)
     if node.op == "call_function" and name in (*DROPOUTS, "stochastic_depth"):
-        return arguments(node)["training"] is False
+        found = operation(node, {})
+        return found is not None and found["training"] is False
     return node.op == "call_method" and name in COPIES
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.fx import Node
+from torch.fx.node import map_arg
 
 from hetconv.deployment.fuse import Chain, find_chain
 from hetconv.deployment.graph_convolutions import Layer, Site, layer_of, natural_weights
@@ -232,20 +233,16 @@ class Int8Lowering(Lowering):
 
     def _is_looked_up(self, node: Node) -> bool:
         """Whether it is a function of each number of one value; of one of float32 only if no step computes it there."""
-        if (
-            called(node) not in ELEMENTWISE | ARITHMETIC
-            or len(node.all_input_nodes) != 1
-            or not isinstance(node.args[0], Node)
-        ):
+        if called(node) not in ELEMENTWISE | ARITHMETIC or len(node.all_input_nodes) != 1:
             return False
-        return self._value(node.args[0]).of is not None or called(node) not in OPERATIONS
+        return self._value(node.all_input_nodes[0]).of is not None or called(node) not in OPERATIONS
 
     def _looked_up(self, node: Node) -> Known:
         """A function of each number alone: computed of all 256 values that there are."""
-        value, to = self._uint8(node.args[0]), self.ranges[node]
+        value, to = self._uint8(node.all_input_nodes[0]), self.ranges[node]
         assert value.of is not None
         real = (torch.arange(256, dtype=torch.float64) - value.of.zero) * value.of.scale
-        made = call(node, (real, *node.args[1:]), node.kwargs)
+        made = call(node, *map_arg((node.args, node.kwargs), lambda _: real))
         levels = (made / to.scale).round().add(to.zero).nan_to_num().clamp(0, 255).to(torch.uint8)
         return self._add(network.table(value.number, levels), value.channels, value, of=to)
 
