@@ -147,6 +147,27 @@ def test_layers_by_function_are_followed_like_modules():
     check(ByFunction())
 
 
+class Counted(nn.Module):
+    """Counts the batches that it trains on."""
+
+    def __init__(self):
+        super().__init__()
+        self.block = nn.Sequential(nn.Conv2d(3, 8, 1), het(8, 8), nn.Conv2d(8, 2, 1))
+        self.register_buffer("batches", torch.zeros(()))
+
+    def forward(self, x):
+        if self.training:
+            self.batches.add_(1)
+        return self.block(x)
+
+
+def test_buffers_that_training_changes_are_as_they_were():
+    moved = relayout(Counted().train(), "blocked")
+    assert moved.batches == 0
+    moved(torch.zeros(1, 3, 8, 8))
+    assert moved.batches == 1
+
+
 class NumPysNames(nn.Module):
     """Dimensions by the names that NumPy has for these arguments, and one slope that is no list."""
 

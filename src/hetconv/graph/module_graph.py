@@ -23,6 +23,8 @@ WAY_OUT = "make its forward traceable by torch.fx, or move the part of it that i
 class _Tracer(ValueTracer):
     """PyTorch's own modules and HetConv layers are nodes; everything else is traced into."""
 
+    proxy_buffer_attributes = True  # else code would compute with buffers, and change them, while it is traced
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, HetConv2d) or super().is_leaf_module(m, module_qualified_name)
 

@@ -10,6 +10,7 @@ from torch import Tensor, fx, nn
 
 from hetconv.errors import UsageError
 from hetconv.graph.module_graph import Traced
+from hetconv.graph.operations import WEIGHTS
 from hetconv.layout.flow import Flow, HetCalls, Move
 from hetconv.layout.order import Order, between, identity
 from hetconv.layout.solve import Orders
@@ -17,7 +18,7 @@ from hetconv.nn import HetConv2d
 from hetconv.ops.weights import from_dense_weight, to_dense_weight
 from hetconv.pattern import Arrangement
 
-_HET_TENSORS = ("weight_spatial", "weight_pointwise", "bias")
+_HET_TENSORS = (*WEIGHTS["het_conv2d"], "bias")
 Permutations = dict[str, dict[int, Order]]
 """Tensor → dimension → order."""
 
