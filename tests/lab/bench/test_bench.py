@@ -229,6 +229,8 @@ def test_a_runtime_that_is_missing_or_old_is_a_line(monkeypatch):
         ({"rounds": 0}, "rounds=0 must be at least 1"),
         ({"threads": -1}, "threads=-1 must be at least 1"),
         ({"variants": ()}, "must name at least one variant"),
+        ({"runtimes": ()}, "runtimes='' must name at least one runtime, and each once"),
+        ({"runtimes": ("torch_eager", "torch_eager")}, "must name at least one runtime, and each once"),
         ({"variants": ("dense", "dense")}, "and each once"),
         ({"runtimes": ("tflite",)}, "runtime 'tflite' is not known; there is deployed, torch_eager,"),
     ],

@@ -54,6 +54,8 @@ class Bench:
             raise UsageError(f"threads={self.threads} must be at least 1")
         if not self.variants or len(set(self.variants)) < len(self.variants):
             raise UsageError(f"variants={','.join(self.variants)!r} must name at least one variant, and each once")
+        if not self.runtimes or len(set(self.runtimes)) < len(self.runtimes):
+            raise UsageError(f"runtimes={','.join(self.runtimes)!r} must name at least one runtime, and each once")
         for runtime in self.runtimes:
             if runtime not in RUNNERS:
                 raise UsageError(f"runtime {runtime!r} is not known; there is {', '.join(RUNNERS)}")
