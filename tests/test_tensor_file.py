@@ -1,6 +1,7 @@
 """Safetensors files: what the library writes is read bit by bit, and nothing else is."""
 
 import json
+import os
 import struct
 
 import pytest
@@ -91,6 +92,33 @@ def test_tensors_are_read_one_by_one_each_into_memory_of_its_own(tmp_path):
         assert torch.equal(reader.read("small"), torch.ones(3))
         with pytest.raises(KeyError):
             reader.read("nothing")
+
+
+def test_what_a_forked_process_writes_is_not_in_the_tensors_of_its_parent(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(save({"large": torch.zeros(LARGE), "small": torch.zeros(3)}))
+    tensors = read_tensors(path).tensors
+    child = os.fork()
+    if child == 0:
+        for tensor in tensors.values():
+            memoryview(tensor.numpy())[0] = 1.0
+        os._exit(0)
+    assert os.waitpid(child, 0) == (child, 0)
+    assert not any(tensor.any() for tensor in tensors.values())
+
+
+def test_empty_tensors_scalars_and_bfloat16_are_read(tmp_path):
+    tensors = {
+        "empty": torch.zeros(0, 3),
+        "scalar": torch.tensor(3),
+        "bfloat16": torch.tensor([1.5], dtype=torch.bfloat16),
+    }
+    path = tmp_path / "a"
+    path.write_bytes(save(tensors))
+    read = read_tensors(path).tensors
+    for name, value in tensors.items():
+        assert (read[name].dtype, read[name].shape) == (value.dtype, value.shape)
+        assert torch.equal(read[name], value)
 
 
 def test_a_file_that_is_cut_short_while_it_is_read_is_refused(tmp_path):

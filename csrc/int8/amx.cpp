@@ -80,7 +80,7 @@ class Walk {
     const int64_t tap = chunk.row * shape_.kernel_width + column;
     const bool outside = byte >= plan_.chunk_bytes || column >= shape_.kernel_width || within >= plan_.channels;
     const bool centre = shape_.p > 1 && tap == shape_.kernel_height * shape_.kernel_width / 2;
-    if (outside || centre) return mover_.none(to);  // the pointwise part has the centre
+    if (outside || centre) return mover_.pad(to);  // the pointwise part has the centre
     mover_.move(filter, channel_at(within, residue, shape_.p), tap, to);
   }
 
@@ -88,7 +88,7 @@ class Walk {
     const int64_t centre = shape_.kernel_height * shape_.kernel_width / 2;
     if (plan_.apart) return mover_.move(filter, channel_at(byte, 0, 1), centre, to);
     const int64_t residue = byte / plan_.residue, within = byte % plan_.residue;
-    if (within >= plan_.channels) return mover_.none(to);
+    if (within >= plan_.channels) return mover_.pad(to);
     mover_.move(filter, channel_at(within, residue, shape_.p), centre, to);
   }
 };

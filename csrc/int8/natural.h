@@ -51,7 +51,7 @@ class Int8Natural {
   std::vector<Place> of_channel_, of_filter_;
 };
 
-// One weight, to its place in packed memory, as a byte or as 16 bits.
+// Copies one weight to its place in packed memory, as a byte or as 16 bits; a place without a weight is padded with 0.
 class Int8Packing {
  public:
   using Memory = char*;
@@ -65,7 +65,7 @@ class Int8Packing {
     const int16_t weight = at(filter, channel, tap);
     std::memcpy(place, &weight, sizeof weight);
   }
-  void none(char* place) const { *place = 0; }
+  void pad(char* place) const { *place = 0; }
 
  private:
   int8_t at(int64_t filter, int64_t channel, int64_t tap) const {
@@ -75,7 +75,7 @@ class Int8Packing {
   Int8Natural<const int8_t> natural_;
 };
 
-// And back.
+// Copies one weight back from its place in packed memory; a place without a weight is skipped.
 class Int8Unpacking {
  public:
   using Memory = const char*;
@@ -90,7 +90,7 @@ class Int8Unpacking {
     int8_t* const weight = natural_.at(filter, channel, tap);
     if (weight != nullptr) *weight = static_cast<int8_t>(wide);
   }
-  void none(const char*) const {}
+  void pad(const char*) const {}
 
  private:
   Int8Natural<int8_t> natural_;

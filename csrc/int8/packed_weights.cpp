@@ -57,7 +57,8 @@ void pack_int8_weights(const Shape& layer, const int8_t* spatial, const int8_t* 
 bool is_packed_int8_for(const Shape& layer, const char* packed, int64_t bytes) {
   const Header header = header_of(layer);
   if (bytes < static_cast<int64_t>(sizeof header) || std::memcmp(packed, &header, sizeof header) != 0) return false;
-  return bytes == int8_packed_weights_size(layer);
+  // A layer with more weights than that is not planned at all, which would take as much memory as they do.
+  return bytes >= spatial_weights(layer) + pointwise_weights(layer) && bytes == int8_packed_weights_size(layer);
 }
 
 void unpack_int8_weights(const Shape& layer, const char* packed, int8_t* spatial, int8_t* pointwise) {

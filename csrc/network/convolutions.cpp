@@ -59,15 +59,15 @@ class Int8ConvolutionStep : public Step {
   explicit Int8ConvolutionStep(const Int8Layer& layer)
       : layer_shape_(shape_of(layer.in_channels, layer.out_channels, layer.p, layer.window, layer.shifted)),
         shape_(int8_kernel_shape(layer_shape_)),
-        layer_(checked(layer, shape_)),
-        start_(static_cast<size_t>(whole_blocks(layer.out_channels)), 0),
-        scale_(start_.size(), 0.0f) {
+        layer_(checked(layer, shape_)) {
     if (!is_packed()) {
       throw std::invalid_argument("the weights were packed for another layer or instruction set");
     }
-    std::copy(layer.start, layer.start + layer.out_channels, start_.begin());
-    std::copy(layer.scale, layer.scale + layer.out_channels, scale_.begin());
     check();
+    start_.assign(layer.start, layer.start + layer.out_channels);
+    scale_.assign(layer.scale, layer.scale + layer.out_channels);
+    start_.resize(static_cast<size_t>(whole_blocks(layer.out_channels)));
+    scale_.resize(start_.size());
     layer_.start = nullptr, layer_.scale = nullptr;
   }
 

@@ -128,6 +128,29 @@ void unpack_as(const Layer& layer, const Buffer& packed, int64_t elements, int64
   }
 }
 
+struct Counts {
+  int64_t spatial, pointwise;
+};
+
+// How many weights the caller says there are: mostly the layer's own. Refused if those were too many to be made.
+bool choose_counts(const Numbers& any, const Layer& layer, Counts& counts) {
+  counts = {any.some(0, 9), any.some(0, 9)};
+  if (up_to(7) == 0) return true;
+  if (!small({layer.in_channels, layer.out_channels, layer.kernel.height, layer.kernel.width}) || layer.p < 1) {
+    return false;
+  }
+  const int64_t own = layer.in_channels / layer.p;
+  counts.spatial = layer.out_channels * own * layer.kernel.height * layer.kernel.width;
+  counts.pointwise = layer.out_channels * (layer.in_channels - own);
+  return true;
+}
+
+// Whether an entry that gives a size gave one; it says why not.
+bool accepted(int64_t size) {
+  if (size < 0 && std::strlen(hetconv_error()) == 0) std::printf("refused without a reason\n"), std::abort();
+  return size >= 0;
+}
+
 bool entries(const Numbers& any) {
   const Layer layer = random_layer(any);
   const int64_t numbers[15] = {layer.in_channels,   layer.out_channels,    layer.p,
@@ -139,20 +162,11 @@ bool entries(const Numbers& any) {
   hetconv_choose_algorithm(numbers);
   const int64_t rounds = any.some(0, 100);
   if (rounds < 1000) hetconv_multiply_adds(rounds);
-  int64_t spatial = any.some(0, 9), pointwise = any.some(0, 9);
-  if (up_to(7) > 0) {  // what a correct caller says
-    if (!small({layer.in_channels, layer.out_channels, layer.kernel.height, layer.kernel.width}) || layer.p < 1) {
-      return false;
-    }
-    const int64_t own = layer.in_channels / layer.p;
-    spatial = layer.out_channels * own * layer.kernel.height * layer.kernel.width;
-    pointwise = layer.out_channels * (layer.in_channels - own);
-  }
+  Counts counts;
+  if (!choose_counts(any, layer, counts)) return false;
+  const auto [spatial, pointwise] = counts;
   const int64_t size = hetconv_pack(numbers, algorithm, nullptr, spatial, nullptr, pointwise, nullptr);
-  if (size < 0) {
-    if (std::strlen(hetconv_error()) == 0) std::printf("refused without a reason\n"), std::abort();
-    return false;
-  }
+  if (!accepted(size)) return false;
   const Buffer from(spatial, 2), others(pointwise, 3), packed(size, 0), back(spatial, 0), others_back(pointwise, 0);
   if (hetconv_pack(numbers, algorithm, from.data, spatial, others.data, pointwise, packed.data) != size) std::abort();
   unpack_as(random_layer(any), packed, any.some(0, size), spatial, pointwise);
@@ -161,6 +175,64 @@ bool entries(const Numbers& any) {
   if (hetconv_unpack(numbers, packed.data, size, back.data, spatial, others_back.data, pointwise) != 0) std::abort();
   return std::equal(from.data, from.data + spatial, back.data) &&
          std::equal(others.data, others.data + pointwise, others_back.data);
+}
+
+using Bytes = std::vector<int8_t>;
+using PackedBytes = std::vector<char>;
+
+std::vector<int64_t> unplaced(const Layer& layer) {
+  return {layer.in_channels, layer.out_channels, layer.p, layer.kernel.height, layer.kernel.width, layer.shifted};
+}
+
+Bytes any_bytes(int64_t count) {
+  Bytes bytes(static_cast<size_t>(count));
+  for (int8_t& byte : bytes) byte = static_cast<int8_t>(up_to(255) - 128);
+  return bytes;
+}
+
+// As unpack_as; `forged` are packed weights whose header is made to be that of the layer.
+void unpack_bytes_as(const Layer& layer, PackedBytes packed, int64_t bytes, const Counts& counts, bool forged) {
+  if (std::clamp<int64_t>(counts.spatial, 0, kSmall) != counts.spatial ||
+      std::clamp<int64_t>(counts.pointwise, 0, kSmall) != counts.pointwise) {
+    return;
+  }
+  const std::vector<int64_t> numbers = unplaced(layer);
+  if (forged && packed.size() >= 48) std::memcpy(packed.data(), numbers.data(), 48);
+  packed.resize(std::min(packed.size(), static_cast<size_t>(std::max<int64_t>(bytes, 0))));
+  packed.shrink_to_fit();
+  Bytes spatial(static_cast<size_t>(counts.spatial)), pointwise(static_cast<size_t>(counts.pointwise));
+  hetconv_unpack_int8(numbers.data(), packed.data(), std::min(bytes, static_cast<int64_t>(packed.size())),
+                      spatial.data(), counts.spatial, pointwise.data(), counts.pointwise);
+}
+
+bool entries_of_8_bits(const Numbers& any) {
+  const Layer layer = random_layer(any);
+  const std::vector<int64_t> numbers = unplaced(layer);
+  const int64_t rounds = any.some(0, 100);
+  if (rounds < 1000) hetconv_int8_multiply_adds(rounds);
+  Counts counts;
+  if (!choose_counts(any, layer, counts)) return false;
+  const int64_t size = hetconv_pack_int8(numbers.data(), nullptr, counts.spatial, nullptr, counts.pointwise, nullptr);
+  if (!accepted(size)) return false;
+  const Bytes spatial = any_bytes(counts.spatial), pointwise = any_bytes(counts.pointwise);
+  PackedBytes packed(static_cast<size_t>(size));
+  if (hetconv_pack_int8(numbers.data(), spatial.data(), counts.spatial, pointwise.data(), counts.pointwise,
+                        packed.data()) != size) {
+    std::abort();
+  }
+  const bool forged = up_to(1) == 0;
+  unpack_bytes_as(random_layer(any), packed, any.some(0, size), counts, forged);
+  unpack_bytes_as(layer, packed, size, {any.some(0, 99), counts.pointwise}, forged);
+  unpack_bytes_as(layer, packed, any.some(0, size), counts, forged);
+  Bytes spatial_again(spatial.size()), pointwise_again(pointwise.size());
+  if (hetconv_unpack_int8(numbers.data(), packed.data(), size, spatial_again.data(), counts.spatial,
+                          pointwise_again.data(), counts.pointwise) != 0) {
+    std::abort();
+  }
+  if (spatial_again != spatial || pointwise_again != pointwise) {
+    std::printf("weights of 8 bits are not unpacked\n"), std::abort();
+  }
+  return true;
 }
 
 // One step of a network: its kind, as many numbers as it has, and how large its arrays are.
@@ -184,10 +256,18 @@ AnyStep any_convolution(const Numbers& any, const std::vector<int64_t>& window) 
   const int64_t spatial = layer.out_channels * (layer.in_channels / factor) * window[0] * window[1];
   const int64_t pointwise = layer.out_channels * (layer.in_channels - layer.in_channels / factor);
   const int64_t unplaced[6] = {numbers[0], numbers[1], numbers[2], window[0], window[1], layer.shifted};
+  const int64_t filters = known ? layer.out_channels : 0;
+  if (up_to(1) == 0) {
+    const int64_t bytes =
+        known ? hetconv_pack_int8(unplaced, nullptr, spatial, nullptr, pointwise, nullptr) : any.some(0, 99);
+    numbers.insert(numbers.end(), {layer.shifted, any.some(0, 255), any.some(0, 1), any.some(0, 1), any.some(0, 255),
+                                   any.some(0, 255), bytes});
+    return {"int8_convolution", numbers, {std::clamp<int64_t>(bytes, 0, 4 * kSmall) / 4, filters, filters}};
+  }
   const int64_t packed =
       known ? hetconv_pack(unplaced, 0, nullptr, spatial, nullptr, pointwise, nullptr) : any.some(0, 99);
   numbers.insert(numbers.end(), {layer.shifted, any.some(0, 1), any.some(0, 7), packed});
-  return {"float_convolution", numbers, {std::clamp<int64_t>(packed, 0, kSmall), known ? layer.out_channels : 0}};
+  return {"float_convolution", numbers, {std::clamp<int64_t>(packed, 0, kSmall), filters}};
 }
 
 AnyStep any_step(const Numbers& any, const std::vector<int64_t>& window) {
@@ -228,11 +308,20 @@ std::list<Buffer> arrays_of(const AnyStep& step) {
   std::list<Buffer> arrays;
   for (const int64_t size : step.sizes) arrays.emplace_back(size, 1.0f);
   if (std::strcmp(step.kind, "float_affine") == 0) arrays.emplace_back(step.sizes[0], 1.0f);
-  if (std::strcmp(step.kind, "float_convolution") != 0 || arrays.back().size == 0) return arrays;
+  const bool int8 = std::strcmp(step.kind, "int8_convolution") == 0;
+  if ((!int8 && std::strcmp(step.kind, "float_convolution") != 0) || arrays.back().size == 0) return arrays;
   const std::vector<int64_t>& n = step.numbers;
   const int64_t unplaced[6] = {n[0], n[1], n[2], n[3], n[4], n[12]};
   const int64_t own = n[0] / std::max<int64_t>(n[2], 1);
   const Buffer spatial(n[1] * own * n[3] * n[4], 1), pointwise(n[1] * (n[0] - own), 1);
+  if (int8) {
+    const Bytes bytes(static_cast<size_t>(spatial.size), 1), others(static_cast<size_t>(pointwise.size), 1);
+    if (n[18] == arrays.front().size * 4 && n[18] > 0) {
+      hetconv_pack_int8(unplaced, bytes.data(), spatial.size, others.data(), pointwise.size,
+                        reinterpret_cast<char*>(arrays.front().data));
+    }
+    return arrays;
+  }
   if (n[15] == arrays.front().size && n[15] > 0) {
     hetconv_pack(unplaced, 0, spatial.data, spatial.size, pointwise.data, pointwise.size, arrays.front().data);
   }
@@ -258,7 +347,7 @@ bool networks(const Numbers& any) {
     std::vector<const void*> arrays;
     for (const Buffer& array : kept.back()) arrays.push_back(array.data);
     const int64_t inputs[2] = {up_to(5) == 0 ? any.some(0, 2) : value, up_to(5) == 0 ? any.some(0, 2) : value};
-    const float reals[1] = {1};
+    const float reals[4] = {1, 1, 2, up_to(1) == 0 ? 0.0f : 1.0f};  // a convolution that quantizes has the last
     const int64_t made = hetconv_network_add(network.get(), step.kind, inputs, up_to(30) == 0 ? 0 : 1 + up_to(1),
                                              step.numbers.data(), reals, arrays.data());
     if (made < 0) continue;
@@ -471,6 +560,7 @@ int main(int argc, char** argv) {
     bool (*border)(const Numbers&);
   } borders[] = {{"operators", operators},
                  {"entries", entries},
+                 {"entries of 8 bits", entries_of_8_bits},
                  {"networks", networks},
                  {"HetConv2d", runtime::het_conv},
                  {"pools", runtime::pool}};

@@ -132,7 +132,8 @@ LARGE = 2**16
 def _memory(count: int) -> Tensor:
     if count < LARGE:
         return torch.empty(count, dtype=torch.uint8)
-    return torch.frombuffer(mmap.mmap(-1, count), dtype=torch.uint8)
+    private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # by default a forked process would write into the same memory
+    return torch.frombuffer(mmap.mmap(-1, count, flags=private), dtype=torch.uint8)
 
 
 def _header(file: BinaryIO) -> tuple[dict[str, str], list[_Entry]]:

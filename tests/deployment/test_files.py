@@ -2,6 +2,7 @@
 
 import gc
 import json
+import math
 import struct
 import types
 import weakref
@@ -190,6 +191,9 @@ FORGERIES = {
     "missing weights": lambda h, t: t.pop(next(name for name in t if name.endswith("spatial"))),
     "no record": lambda h, t: h.update(surprise=1),
     "parts": lambda h, t: h.update(parts=[]),
+    "complex weights": lambda h, t: t.update(
+        {name: v.to(torch.complex64) for name, v in t.items() if name.endswith("pointwise")}
+    ),
 }
 
 
@@ -275,6 +279,36 @@ NETWORKS = {
 }
 
 
+@pytest.mark.parametrize("real", ["0x1p99999", "many"])
+def test_a_real_that_is_none_is_one_line(tmp_path, real):
+    """One that no float can hold, and a text."""
+    path = tmp_path / "a"
+    int8_network(layers=1).save(path)
+    forged(path, lambda header, tensors: header["int8"]["steps"][-1].update(reals=[real]))
+    with pytest.raises(DamagedFileError, match=r"is damaged: its graph cannot be read: [^\n]+$"):
+        load_deployed(path)
+
+
+class InParts(nn.Module):
+    """Its own code decides by a value, and its modules are captured one by one."""
+
+    def __init__(self):
+        super().__init__()
+        self.rest, self.network, self.other = het(), het(), nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        y = self.network(self.rest(x))
+        return self.other(y) if y.sum() < math.inf else y
+
+
+def test_modules_may_have_any_name(tmp_path):
+    """Also one with which the names of other tensors in the file could begin."""
+    deployed, x = deploy(exact(InParts()), images(), timed=False), images(3)
+    assert not deployed.report.whole
+    deployed.save(tmp_path / "a")
+    assert torch.equal(load_deployed(tmp_path / "a", exact(InParts()))(x), deployed(x))
+
+
 @pytest.mark.parametrize("made", NETWORKS.values(), ids=NETWORKS)
 def test_a_layer_is_let_go_when_it_is_packed(tmp_path, monkeypatch, made):
     """Whatever is read of the file for one layer is not there any more when the next one's is read."""
@@ -282,8 +316,7 @@ def test_a_layer_is_let_go_when_it_is_packed(tmp_path, monkeypatch, made):
     read, kept = TensorReader.read, []
 
     def reading(self, name):
-        gone = [name for name, tensor in kept if tensor() is None]
-        layers = {name.rpartition(".")[0] for name, tensor in kept if tensor() is not None and name not in gone}
+        layers = {name.rpartition(".")[0] for name, tensor in kept if tensor() is not None}
         assert layers <= {name.rpartition(".")[0]}
         found = read(self, name)
         if name.endswith(("spatial", "pointwise")) or (name.startswith("int8/") and name.endswith((".0", ".1"))):

@@ -191,7 +191,7 @@ class OneCall:
 
 def _restored(load_part: Callable[..., DeployedPart], saved: Any, tensors: Any, kept: dict[str, Any]) -> DeployedPart:
     with torch.inference_mode(False), torch.no_grad():
-        part = load_part(saved, dict(tensors).pop)
+        part = load_part(saved, tensors.__getitem__)
     part._keep(kept)
     return part
 

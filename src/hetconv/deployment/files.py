@@ -30,8 +30,8 @@ from hetconv.wrappers import copied
 
 FORMAT = "hetconv-deployed-2"
 _HEADER, _DIGESTS, _CHECKSUM = "hetconv_deployed", "tensors", "sha256"
-_REST = "rest"
-"""Before the names of tensors that are in no graph."""
+_REST = ".rest"
+"""Before the names of tensors that are in no graph. Others begin with a module's path, and none of these with a dot."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def _loaded(path: Path, file: _File, model: nn.Module | None) -> Deployed:
             rest = file.rest()
     except (DamagedFileError, NotSafetensorsError):
         raise
-    except (GraphError, KeyError, IndexError, UsageError, TypeError, ValueError, RuntimeError) as error:
+    except (GraphError, KeyError, IndexError, UsageError, TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise DamagedFileError(path, f"its graph cannot be read: {error}") from error
     return _deployed(_network(path, parts, rest, model), header)
 

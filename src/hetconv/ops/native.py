@@ -185,13 +185,13 @@ def pack_weights(
     Raises:
         UsageError: the native kernels cannot run on these weights, or not with this algorithm.
     """
-    reason = why_not(weight_spatial)
+    pointwise = weight_spatial.new_empty(pattern.pointwise_shape) if weight_pointwise is None else weight_pointwise
+    reason = why_not(weight_spatial) or why_not(pointwise)
     if reason is None and algorithm == "winograd" and pattern.kernel_hw != (3, 3):
         reason = f"algorithm='winograd' is for 3×3 kernels, and these are {pattern.kernel_hw}; use 'direct'"
     if reason is not None:
         raise UsageError(f"weights cannot be packed: {reason}")
     layer = integers(*_numbers(pattern))
-    pointwise = weight_spatial.new_empty(pattern.pointwise_shape) if weight_pointwise is None else weight_pointwise
     weights = [w.detach().float().contiguous() for w in (weight_spatial, pointwise)]
     code = ALGORITHMS.index(algorithm)
     given = _arrays(*weights)
