@@ -1,7 +1,7 @@
 #include "amx.h"
 
 #include <algorithm>
-#include <cstring>
+#include <utility>
 
 #include "../bfloat16.h"
 #include "../kept.h"
