@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,12 @@ from hetconv.records import adapter
 from hetconv.table import Table
 from hetconv.weights import load_weights
 
-NETWORKS = {"airbench_cifar": (3, 32, 32), "vgg16_cifar": (3, 32, 32), "resnet34": (3, 224, 224)}
+NETWORKS = {
+    "airbench_cifar": (3, 32, 32),
+    "vgg16_cifar": (3, 32, 32),
+    "resnet34": (3, 224, 224),
+    "resnet50": (3, 224, 224),
+}
 SPEEDUPS = (1.25, 1.5, 2.0, 3.0)
 IMAGES = 64
 
@@ -47,7 +53,9 @@ def network(name: str, weights: str | None, images: Tensor) -> nn.Module:
 
 def measured(model: nn.Module, images: Tensor, speedup: float) -> dict[str, Any]:
     example = images[:1]
+    begin = time.perf_counter()
     found = plan(model, example, images=images, speedup=speedup)
+    seconds = time.perf_counter() - begin
     planned = copy.deepcopy(model)
     convert_(planned, found)
     target = DeployTarget()
@@ -57,18 +65,19 @@ def measured(model: nn.Module, images: Tensor, speedup: float) -> dict[str, Any]
     return {
         "asked": speedup, "planned": found.speedup, "is_met": found.is_met,
         "measured": times["original"] / times["planned"], "p": dict(found.p_by_name),
+        "seconds": seconds,
     }  # fmt: skip
 
 
 def table(record: dict[str, Any]) -> Table:
     rows = [
         (name, f"{one['asked']:g}", f"{one['measured']:.2f}", f"{one['measured'] / one['asked'] - 1:+.1%}",
-         "yes" if one["is_met"] else "out of reach")
+         "yes" if one["is_met"] else "out of reach", f"{one['seconds']:.0f}")
         for name, of_network in record["found"].items() for one in of_network.values()
     ]  # fmt: skip
     at = record["circumstances"]
     where = f"{at['processor']}, {at['threads']} thread, batch {at['batch_size']}, {at['date']}."
-    return Table.of_rows(("network", "asked", "measured anew", "off by", "met"), rows, [where])
+    return Table.of_rows(("network", "asked", "measured anew", "off by", "met", "planned in s"), rows, [where])
 
 
 def main() -> None:

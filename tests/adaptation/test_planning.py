@@ -12,7 +12,7 @@ from hetconv import HetConv2d, Plan, convert_, plan
 from hetconv.adaptation.image_batches import ImageBatches
 from hetconv.adaptation.losses import layer_losses
 from hetconv.adaptation.passes import inference
-from hetconv.adaptation.statistics import output_error
+from hetconv.adaptation.statistics import Answers
 from hetconv.adaptation.targets import DeployTarget
 from hetconv.deployment.choose import FormTimes, Work, form_times, int8_times
 from hetconv.errors import DamagedFileError, UsageError
@@ -190,7 +190,7 @@ class TestLosses:
         network = copy.deepcopy(model)
         convert_(network, 4, include="right")
         with inference(network, model):
-            projected = output_error(network, model, images.held_out)
+            projected = Answers.of(model, images.held_out).error_of(network)
         assert 0 < losses["right"][4] < projected**2  # least squares is better
 
 

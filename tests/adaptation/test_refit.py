@@ -6,7 +6,7 @@ from torch import nn
 
 from hetconv import HetConv2d, convert_, refit_
 from hetconv.adaptation.passes import inference
-from hetconv.adaptation.statistics import output_error
+from hetconv.adaptation.statistics import Answers
 from hetconv.errors import HetconvError, UsageError
 
 from .networks import branches, smooth_images
@@ -59,7 +59,7 @@ def test_residuals_fall_and_outputs_come_nearer(settings):
     assert report.error_after < 0.6 * report.error_before
     unseen, projected = [smooth_images(64)], converted(original, **settings)
     with inference(network, projected):
-        assert output_error(network, original, unseen) < output_error(projected, original, unseen)
+        assert Answers.of(original, unseen).error_of(network) < Answers.of(original, unseen).error_of(projected)
 
 
 def test_layers_come_in_the_order_of_their_computation():

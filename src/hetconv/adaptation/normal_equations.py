@@ -1,4 +1,4 @@
-"""Least squares for a HetConv layer: exact normal equations in float64, one system a part, summed over batches."""
+"""Least squares for a HetConv layer: normal equations, one system a part, summed over batches."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class NormalEquations:
     summed once. With S = K²·M/P the memory is about P·S·(S + M) + M² numbers, whatever the number of pixels.
     """
 
-    def __init__(self, pattern: HetPattern, device: torch.device) -> None:
-        self.pattern, self.pixels = pattern, 0
+    def __init__(self, pattern: HetPattern, device: torch.device, dtype: torch.dtype = torch.float64) -> None:
+        self.pattern, self.pixels, self._dtype = pattern, 0, dtype
         p, m, n = pattern.p, pattern.in_channels, pattern.out_channels
         spatial = pattern.taps * pattern.spatial_per_filter
         self._own_index = _index([pattern.channels_of_part(part) for part in range(p)], device)
@@ -29,7 +29,7 @@ class NormalEquations:
         self._filter_index = filters_of_parts(pattern, device)
 
         def zeros(*shape: int) -> Tensor:
-            return torch.zeros(shape, dtype=torch.float64, device=device)
+            return torch.zeros(shape, dtype=dtype, device=device)
 
         self._own_own, self._own_centre = zeros(p, spatial, spatial), zeros(p, spatial, m + 1)
         self._centre_centre = zeros(m + 1, m + 1)
@@ -37,7 +37,7 @@ class NormalEquations:
 
     def add(self, patches: Tensor, targets: Tensor) -> None:
         """Add pixels: patches (n, K², M) and the wanted outputs (n, N)."""
-        patches, targets = patches.double(), targets.double()
+        patches, targets = patches.to(self._dtype), targets.to(self._dtype)
         count, taps, _ = patches.shape
         centre = torch.cat([patches[:, taps // 2], patches.new_ones(count, 1)], 1)
         own = patches[:, :, self._own_index].permute(2, 0, 1, 3).flatten(2)  # P, n, K²·M/P

@@ -115,6 +115,32 @@ def _stopped(
     raise HetconvError(f"one pass calls the layer {len(found)} times and another {calls} times; it cannot be refitted")
 
 
+def pass_until_called(
+    model: nn.Module, takers: Mapping[nn.Module, tuple[Callable[[Tensor, Tensor], None], int]], images: Tensor
+) -> None:
+    """One pass, in which the input and output of each call of these modules is given to the module's taker.
+
+    The pass ends when each module was called as often as its number says.
+    """
+    missing = sum(calls for _, calls in takers.values())
+
+    def after(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
+        nonlocal missing
+        takers[module][0]((*args, *kwargs.values())[0], output)
+        missing -= 1
+        if not missing:
+            raise _Enough
+
+    with ExitStack() as stack:
+        for module in takers:
+            stack.callback(module.register_forward_hook(after, with_kwargs=True).remove)
+        try:
+            run(model, images)
+        except _Enough:
+            return
+    raise HetconvError("one pass calls a layer less often than another does; such a network cannot be looked into")
+
+
 def run(model: nn.Module, images: Tensor) -> Any:
     """Raises UsageError if the model does not take the images."""
     try:

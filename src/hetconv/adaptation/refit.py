@@ -15,7 +15,7 @@ from hetconv.adaptation.passes import Calls, calls_in_order, inference, inputs_o
 from hetconv.adaptation.patches import sample_patches
 from hetconv.adaptation.refit_report import RefitLayer, RefitReport
 from hetconv.adaptation.refitted_layers import LinearLayer, linear_layer
-from hetconv.adaptation.statistics import choose_statistics_, output_error
+from hetconv.adaptation.statistics import Answers, choose_statistics_
 from hetconv.errors import HetconvError, UsageError
 from hetconv.nn import HetConv2d
 from hetconv.wrappers import unwrap
@@ -131,7 +131,8 @@ def _refitted(
     batches: ImageBatches,
     told: Callable[[RefitLayer], None],
 ) -> RefitReport:
-    error_before = output_error(converted, original, batches.held_out)
+    right = Answers.of(original, batches.held_out)
+    error_before = right.error_of(converted)
     names = {pair.layer.module: name for name, pair in pairs.items()}
     calls = calls_in_order(converted, names, batches.held_out[0])
     layers = []
@@ -140,8 +141,8 @@ def _refitted(
         if isinstance(pairs[name].layer.module, HetConv2d) or layer.residual_before > UNCHANGED:
             layers.append(layer)
             told(layer)
-    statistics = choose_statistics_(converted, original, batches)
-    error_after = output_error(converted, original, batches.held_out)
+    statistics = choose_statistics_(converted, right, batches)
+    error_after = right.error_of(converted)
     never = tuple(
         name for name, pair in pairs.items() if name not in calls and isinstance(pair.layer.module, HetConv2d)
     )

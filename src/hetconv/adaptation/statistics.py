@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from math import sqrt
 from typing import Any, Literal
 
@@ -17,27 +18,43 @@ from hetconv.errors import HetconvError, UsageError
 Statistics = Literal["kept", "re-estimated", "none"]
 
 
-def output_error(model: nn.Module, original: nn.Module, batches: Sequence[Tensor]) -> float:
-    """Root mean square difference of the outputs over that of the original's outputs.
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a network gives for images, for others to be held against it."""
 
-    Raises:
-        UsageError: the two networks' outputs are not alike.
-        HetconvError: an output is NaN or infinite.
-    """
-    difference, power = 0.0, 0.0
-    for images in batches:
-        found, wanted = (list(tensors_in(run(network, images))) for network in (model, original))
-        if [x.shape for x in found] != [x.shape for x in wanted]:
-            raise UsageError(
-                "the networks give outputs of different shapes; original must be the one that was converted"
-            )
-        for name, tensors in (("original", wanted), ("converted network", found)):
-            if not all(bool(x.isfinite().all()) for x in tensors):
-                raise HetconvError(f"the {name} gives NaN or infinity on these images")
-        for x, y in zip(found, wanted, strict=True):
-            difference += float((x.double() - y.double()).square().sum())
-            power += float(y.double().square().sum())
-    return sqrt(difference / power) if power else sqrt(difference)
+    batches: Sequence[Tensor]
+    outputs: Sequence[Sequence[Tensor]]
+
+    @classmethod
+    def of(cls, original: nn.Module, batches: Sequence[Tensor]) -> Answers:
+        """Raises HetconvError for an output that is NaN or infinite."""
+        return cls(batches, [_outputs("original", original, images) for images in batches])
+
+    def error_of(self, model: nn.Module) -> float:
+        """Root mean square difference of a network's outputs over that of these.
+
+        Raises:
+            UsageError: the two networks' outputs are not alike.
+            HetconvError: an output is NaN or infinite.
+        """
+        difference, power = 0.0, 0.0
+        for images, wanted in zip(self.batches, self.outputs, strict=True):
+            found = _outputs("converted network", model, images)
+            if [x.shape for x in found] != [x.shape for x in wanted]:
+                raise UsageError(
+                    "the networks give outputs of different shapes; original must be the one that was converted"
+                )
+            for x, y in zip(found, wanted, strict=True):
+                difference += float((x.double() - y.double()).square().sum())
+                power += float(y.double().square().sum())
+        return sqrt(difference / power) if power else sqrt(difference)
+
+
+def _outputs(name: str, network: nn.Module, images: Tensor) -> list[Tensor]:
+    found = list(tensors_in(run(network, images)))
+    if not all(bool(x.isfinite().all()) for x in found):
+        raise HetconvError(f"the {name} gives NaN or infinity on these images")
+    return found
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
@@ -53,16 +70,16 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
             yield from tensors_in(item)
 
 
-def choose_statistics_(model: nn.Module, original: nn.Module, batches: ImageBatches) -> Statistics:
+def choose_statistics_(model: nn.Module, right: Answers, batches: ImageBatches) -> Statistics:
     """Re-estimate batch norm statistics; keep them if held-out outputs come nearer to the original's."""
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
     if not norms:
         return "none"
     kept = [{name: buffer.clone() for name, buffer in norm.named_buffers()} for norm in norms]
-    before = output_error(model, original, batches.held_out)
+    before = right.error_of(model)
     re_estimate_(model, norms, batches.fitted)
     try:
-        after = output_error(model, original, batches.held_out)
+        after = right.error_of(model)
     except HetconvError:
         after = float("inf")
     if after < before:

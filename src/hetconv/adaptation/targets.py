@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from hetconv.clock import LONGEST_SECONDS, ROUNDS, calmer_times, medians, times_in_turns, wall
 from hetconv.cost.circumstances import circumstances
-from hetconv.deployment import deploy
-from hetconv.deployment.choose import Work, form_times, int8_times
+from hetconv.deployment.choose import Chooser, Work, form_times, int8_times
+from hetconv.deployment.deploy import deploy, deploy_alike
 from hetconv.deployment.works import works_of
 from hetconv.errors import UsageError
 from hetconv.records import Circumstances
@@ -49,6 +49,7 @@ class DeployTarget:
     def __init__(self) -> None:
         self._found: dict[tuple[Work, tuple[int, ...]], dict[int, float]] = {}
         self._circumstances: Circumstances | None = None
+        self._chooser = Chooser()
 
     def layer_times(self, model: nn.Module, example: Tensor, parts: Mapping[str, Sequence[int]]) -> Times:
         works = works_of(model, (example,))
@@ -71,7 +72,7 @@ class DeployTarget:
         return min(forms.native_ms[0], forms.torch_ms), *forms.native_ms[1:]
 
     def prepare(self, model: nn.Module, example: Tensor) -> nn.Module:
-        return deploy(model, example, timed=False)
+        return deploy_alike(model, example, self._chooser)
 
     def network_times(self, prepared: Mapping[str, nn.Module], example: Tensor) -> dict[str, float]:
         found = calm_medians(prepared, example)

@@ -75,7 +75,10 @@ def deploy(
     network = unwrap(model)
     args = _checked(network, example)
     with torch.inference_mode(False), torch.no_grad():
-        deployed = _deployed_int8(network, args, calibration, test) if precision == "int8" else _deployed(network, args)
+        if precision == "int8":
+            deployed = _deployed_int8(network, args, calibration, test)
+        else:
+            deployed = _deployed(network, args, Chooser())
         if timed:
             timing = before_and_after(copied(network).eval(), deployed, copy.deepcopy(args))
             deployed.report = replace(deployed.report, timing=timing)
@@ -94,12 +97,23 @@ def _deployed_int8(
     return Deployed(built.network, int8_report(built, args, accuracy))
 
 
-def _deployed(model: nn.Module, args: tuple[Any, ...]) -> Deployed:
+def deploy_alike(model: nn.Module, example: Tensor, chooser: Chooser) -> Deployed:
+    """`deploy` in float32, not timed, of one of several networks that are compared.
+
+    Args:
+        chooser: of all of them: layers that they share are measured once, and so run on the same kernels in each.
+    """
+    network = unwrap(model)
+    with torch.inference_mode(False), torch.no_grad():
+        return _deployed(network, _checked(network, example), chooser)
+
+
+def _deployed(model: nn.Module, args: tuple[Any, ...], chooser: Chooser) -> Deployed:
     work = copied(model).eval()
     signatures(work, args)  # one line for a network that does not take the example
     tried = trials(work, copy.deepcopy(args))
     args = tried[0].args
-    chooser, refused = Chooser(), dict[str, str]()
+    refused = dict[str, str]()
     while True:
         parts = Finder(work, args, chooser, refused, tried[0].right).parts()
         if not parts.found:
