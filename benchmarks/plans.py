@@ -27,7 +27,7 @@ from hetconv.files import write_atomically
 from hetconv.lab.models import create_model
 from hetconv.records import adapter
 from hetconv.table import Table
-from hetconv.weights import load_weights
+from hetconv.weights_file import load_weights
 
 NETWORKS = {"airbench_cifar": (3, 32, 32), "vgg16_cifar": (3, 32, 32), "resnet34": (3, 224, 224)}
 SPEEDUPS = (1.25, 1.5, 2.0, 3.0)

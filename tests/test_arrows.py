@@ -25,7 +25,7 @@ CORE = {
     "foreign": {"errors", "plain_text"},
     "records": {"files", "errors"},
     "wrappers": {"errors", "foreign"},
-    "weights": {"errors", "nn", "ops", "tensor_file", "wrappers"},
+    "weights_file": {"errors", "nn", "ops", "tensor_file", "wrappers"},
     "ops": {"built", "pattern", "errors"},
     "nn": {"ops", "pattern", "errors"},
     "convert": {"wrappers", "plain_text", "table", *LAYER},

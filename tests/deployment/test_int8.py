@@ -13,9 +13,9 @@ from torch.nn import functional
 
 from hetconv import HetConv2d, deploy
 from hetconv.deployment import load_deployed
+from hetconv.deployment.deploy_report import Int8Choice
 from hetconv.deployment.int8 import ranges
 from hetconv.deployment.int8.ranges import Observed, affine_of
-from hetconv.deployment.report import Int8Choice
 from hetconv.errors import HetconvError, UsageError
 from hetconv.lab import create_model
 from hetconv.ops import native
@@ -103,8 +103,8 @@ def test_the_first_layer_is_of_8_bits_where_that_costs_little():
 
 
 def test_a_first_layer_that_8_bits_would_cost_accuracy_stays_float32(residual, monkeypatch):
-    monkeypatch.setattr("hetconv.deployment.report.SMALL_ERROR", 0.0)
-    monkeypatch.setattr("hetconv.deployment.report.HARMLESS", 0.0)
+    monkeypatch.setattr("hetconv.deployment.deploy_report.SMALL_ERROR", 0.0)
+    monkeypatch.setattr("hetconv.deployment.deploy_report.HARMLESS", 0.0)
     report = deploy(residual, calibration(2), "int8", calibration()).report
     assert [entry.name for entry in report.int8.in_float32] == ["stem", "linear_1"]
     assert {entry.runs_on for entry in report.convolutions} == {"native", "int8"}

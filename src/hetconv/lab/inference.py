@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hetconv.deployment.files import is_deployed, load_deployed
+from hetconv.deployment.deployed_file import is_deployed, load_deployed
 from hetconv.errors import HetconvError, UsageError
 from hetconv.export.native import DOMAIN
 from hetconv.foreign import foreign

@@ -25,7 +25,7 @@ class Folding:
     left: tuple[tuple[str, str], ...]
 
 
-def fold_batch_norms(model: nn.Module, example: Tensor) -> tuple[nn.Module, Folding]:
+def fold_module_graph(model: nn.Module, example: Tensor) -> tuple[nn.Module, Folding]:
     """The model with its batch norms folded where they can be; it must be in evaluation mode, and is used up.
 
     Outputs differ by rounding only. Where a batch norm or the layer before it is called by function, as models of other

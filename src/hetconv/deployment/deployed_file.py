@@ -13,12 +13,12 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from hetconv.deployment.deploy_report import DeployReport
 from hetconv.deployment.deployed import Deployed
 from hetconv.deployment.deployed_part import DeployedPart
 from hetconv.deployment.graph_json import GraphError
 from hetconv.deployment.int8.module import Int8Network
 from hetconv.deployment.int8.saved import SavedInt8, load_int8, save_int8
-from hetconv.deployment.report import DeployReport
 from hetconv.deployment.saved_part import SavedPart, load_part, save_part
 from hetconv.errors import DamagedFileError, UsageError
 from hetconv.files import write_atomically
