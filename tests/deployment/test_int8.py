@@ -344,3 +344,20 @@ def test_ranges_hold_zero_exactly():
         assert 0 <= of.zero <= 255
         assert (0 - of.zero) * of.scale <= min(low, 0) + of.scale
         assert (255 - of.zero) * of.scale >= max(high, 0) - of.scale
+
+
+class Squared(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.last = nn.Conv2d(3, 16, 1), nn.Conv2d(16, 16, 1), nn.Linear(16, 4)
+
+    def forward(self, x):
+        x = self.second(torch.round(self.first(x) * 4) / 4)
+        return self.last((x**2).mean((2, 3)))
+
+
+def test_powers_and_rounding_are_looked_up():
+    torch.manual_seed(0)
+    model, images = Squared().eval(), torch.randn(3, 3, 8, 8)
+    made = deploy(model, calibration(2), "int8", calibration())
+    assert relative_error(made(images), model(images)) < 0.1  # a number near a half may round the other way
