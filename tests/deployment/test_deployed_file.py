@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from hetconv import HetConv2d, deploy, load_deployed
 from hetconv.deployment import deployed_file, graph_json
 from hetconv.deployment.deployed_file import _checksum, _metadata
-from hetconv.errors import DamagedFileError, UsageError
+from hetconv.errors import DamagedFileError, HetconvError, UsageError
 from hetconv.lab import create_model
 from hetconv.ops import native
 from hetconv.tensor_file import TensorReader
@@ -31,6 +31,14 @@ def saved(tmp_path):
     path = tmp_path / "folder" / "block.safetensors"
     deployed.save(path)
     return deployed, path
+
+
+def test_a_file_that_the_system_does_not_read_is_not_called_damaged(tmp_path):
+    path = tmp_path / "a.safetensors"
+    path.symlink_to("/proc/self/mem")  # reading there is an input/output error
+    with pytest.raises(HetconvError, match=r"^cannot read .*a\.safetensors: Input/output error; ") as caught:
+        load_deployed(path)
+    assert not isinstance(caught.value, DamagedFileError)
 
 
 @pytest.mark.parametrize("native_too", [True, False])

@@ -94,6 +94,7 @@ def load_deployed(path: Path | str, model: nn.Module | None = None) -> Deployed:
         UsageError: there is no such file, it is another kind of file, there are no native kernels here, or `model` is
             missing, not wanted, or of another architecture.
         DamagedFileError: the file is cut short or changed.
+        HetconvError: the file cannot be read.
     """
     path = Path(path)
     if not path.is_file():
@@ -104,7 +105,7 @@ def load_deployed(path: Path | str, model: nn.Module | None = None) -> Deployed:
     try:
         with TensorReader(path) as reader:
             return _loaded(path, _File(path, reader), model)
-    except (NotSafetensorsError, OSError) as error:
+    except NotSafetensorsError as error:
         raise DamagedFileError(path, f"not a whole safetensors file ({error})") from error
 
 
