@@ -45,6 +45,28 @@ def test_all_kinds_of_layers_take_it_in():
     assert not any(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in model.modules())
 
 
+class ReadsItsNorm(nn.Module):
+    """Code that reads plain attributes of a batch norm, and a module that its author hung onto it."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8)
+        self.bn.scale, self.bn.act = 3.0, nn.ReLU()
+
+    def forward(self, x):
+        x = self.bn.act(self.bn(self.conv(x)))
+        return x * self.bn.scale + self.bn.eps * self.bn.num_features
+
+
+def test_code_may_read_attributes_of_a_folded_batch_norm():
+    model, x = randomized(ReadsItsNorm()).double(), image().double()
+    with torch.no_grad():
+        expected = model(x)
+        model, folding = fold_module_graph(model, x)
+        assert folding.folded == ("bn",)
+        torch.testing.assert_close(model(x), expected, rtol=1e-12, atol=1e-12)
+
+
 def test_what_is_left_is_named_with_its_reason():
     model = randomized_reads()
     x = image().double()
