@@ -23,7 +23,7 @@ from hetconv.graph.fold_plain_graph import fold_plain_graph
 from hetconv.graph.shapes import find_shapes, shapes_of
 from hetconv.graph.simplify import fold_dimensions
 from hetconv.graph.tracing import CaptureError
-from hetconv.ops.network import Affine
+from hetconv.ops.network_steps import Affine
 
 BATCH = 32
 MEASURED = 128

@@ -20,9 +20,9 @@ from hetconv.graph.captured import Captured, call
 from hetconv.graph.fusing import Chain, find_chain
 from hetconv.graph.operations import ARITHMETIC, ELEMENTWISE
 from hetconv.graph.shapes import shapes_of
-from hetconv.ops import network
+from hetconv.ops import network_steps as network
 from hetconv.ops.arguments import Geometry
-from hetconv.ops.network import Affine, Int8Weights
+from hetconv.ops.network_steps import Affine, Int8Weights
 from hetconv.ops.weights import to_dense_weight
 from hetconv.pattern import HetPattern
 
