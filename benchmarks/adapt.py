@@ -33,7 +33,7 @@ from hetconv.lab.settings import Adaptation, Tuning
 from hetconv.lab.train import Data, load_data
 from hetconv.records import adapter
 from hetconv.table import NOTHING, Table
-from hetconv.weights import load_weights
+from hetconv.weights_file import load_weights
 
 ADAPTED = (2.0, 3.0)
 UNIFORM = (2, 4, 8, 16, 32)

@@ -16,9 +16,11 @@ from pathlib import Path
 
 import torch
 
-from hetconv.ops import native, network
+from hetconv.ops import native
+from hetconv.ops import network_steps as network
 from hetconv.ops.arguments import Geometry
-from hetconv.ops.network import Affine, Int8Weights, Network
+from hetconv.ops.native_network import Network
+from hetconv.ops.network_steps import Affine, Int8Weights
 from hetconv.pattern import HetPattern
 
 VGG = [

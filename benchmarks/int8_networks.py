@@ -34,7 +34,7 @@ from hetconv.export import export_onnx
 from hetconv.lab.models import create_model
 from hetconv.lab.train import Data, load_data
 from hetconv.table import NOTHING, Table
-from hetconv.weights import load_weights
+from hetconv.weights_file import load_weights
 
 LARGEST_ERROR = 0.25
 RUNTIMES = ("hetconv deploy", "ONNX Runtime", "OpenVINO")

@@ -28,7 +28,7 @@ from hetconv.files import write_atomically
 from hetconv.lab.models import create_model
 from hetconv.records import adapter
 from hetconv.table import Table
-from hetconv.weights import load_weights
+from hetconv.weights_file import load_weights
 
 NETWORKS = {
     "airbench_cifar": (3, 32, 32),

@@ -1,8 +1,12 @@
 """Who may know whom: imports point one way, and `import hetconv` stays light."""
 
 import ast
+import contextlib
+import re
 import subprocess
 import sys
+import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -17,15 +21,15 @@ CORE = {
     "version": set(),
     "clock": set(),
     "plain_text": set(),
-    "tensor_file": set(),
     "table": {"plain_text"},
     "built": {"errors"},
     "files": {"errors"},
+    "tensor_file": {"files"},
     "pattern": {"errors"},
     "foreign": {"errors", "plain_text"},
     "records": {"files", "errors"},
     "wrappers": {"errors", "foreign"},
-    "weights": {"errors", "nn", "ops", "tensor_file", "wrappers"},
+    "weights_file": {"errors", "nn", "ops", "tensor_file", "wrappers"},
     "ops": {"built", "pattern", "errors"},
     "nn": {"ops", "pattern", "errors"},
     "convert": {"wrappers", "plain_text", "table", *LAYER},
@@ -53,6 +57,7 @@ CORE = {
         "convert",
         "cost",
         "deployment",
+        "files",
         "ops",
         "plain_text",
         "records",
@@ -202,25 +207,43 @@ assert not hasattr(hetconv, "nothing")
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def without(packages):
-    """Code after which these packages are not there."""
+def brought_by_the_core():
+    """The distributions that `pip install hetconv` brings, all that those need among them."""
+    wanted = tomllib.loads((ROOT.parent.parent / "pyproject.toml").read_text())["project"]["dependencies"]
+    found = set()
+    while wanted:
+        requirement = wanted.pop()
+        name = re.match(r"[\w.-]+", requirement)[0].lower().replace("_", "-")
+        if "extra ==" not in requirement and name not in found:
+            found.add(name)
+            with contextlib.suppress(metadata.PackageNotFoundError):  # of another platform
+                wanted += metadata.requires(name) or []
+    return found
+
+
+def without_all_but_the_core():
+    """Code after which no installed package is there but those that `pip install hetconv` brings."""
+    brought = brought_by_the_core() | {"hetconv"}
+    missing = {
+        module
+        for module, owners in metadata.packages_distributions().items()
+        if not brought & {owner.lower().replace("_", "-") for owner in owners}
+    }
+    assert {"accelerate", "matplotlib", "onnx", "sklearn", "torchvision", "pytest"} <= missing
     return f"""
 from importlib.machinery import PathFinder
 find = PathFinder.find_spec
 def found(name, *place):
-    return None if name.split(".")[0] in {packages!r} else find(name, *place)
+    return None if name.split(".")[0] in {missing!r} else find(name, *place)
 PathFinder.find_spec = found
 """
 
 
-LAB_PACKAGES = {"accelerate", "jinja2", "matplotlib", "scipy", "sklearn", "torchvision", "PIL"}
-
-
-def test_the_core_works_without_the_packages_of_the_lab(tmp_path):
+def test_the_core_works_with_nothing_installed_but_what_it_brings(tmp_path):
     (tmp_path / "nets.py").write_text(
         "from torch import nn\ndef net(): return nn.Sequential(nn.Conv2d(8, 8, 3), nn.ReLU())"
     )
-    code = f"""{without(LAB_PACKAGES)}
+    code = f"""{without_all_but_the_core()}
 import copy
 import torch
 import hetconv
@@ -234,9 +257,13 @@ hetconv.refit_(model, dense, x)
 assert torch.allclose(hetconv.deploy(model, x)(x), model(x), atol=1e-5)
 print(hetconv.complexity(model, (8, 9, 9)).macs)
 assert run(["deploy", "nets:net", "--input", "8,9,9", "--out", "net.safetensors"]) == 0
+assert torch.equal(hetconv.load_deployed("net.safetensors")(x), hetconv.load_deployed("net.safetensors")(x))
+hetconv.relayout(torch.nn.Sequential(*model), "shifted")
 assert run(["compare", "--out", "compared"]) == 2
+assert run(["export", "nets:net", "--input", "8,9,9", "--out", "net.onnx"]) == 2
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "this command needs accelerate: pip install 'hetconv[lab]'" in done.stderr
+    assert "pip install onnx onnxscript onnxruntime" in done.stderr
     assert not (tmp_path / "compared").exists()

@@ -3,6 +3,7 @@
 import json
 import os
 import struct
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from hetconv.tensor_file import DTYPES, LARGE, NotSafetensorsError, TensorReader, read_tensors
+from hetconv.errors import HetconvError
+from hetconv.tensor_file import DTYPES, LARGE, NotSafetensorsError, TensorReader, read_metadata, read_tensors
 
 
 def test_reads_what_the_library_writes(tmp_path):
@@ -119,6 +121,16 @@ def test_empty_tensors_scalars_and_bfloat16_are_read(tmp_path):
     for name, value in tensors.items():
         assert (read[name].dtype, read[name].shape) == (value.dtype, value.shape)
         assert torch.equal(read[name], value)
+
+
+def test_a_file_that_the_system_does_not_read_is_not_called_damaged():
+    """Reading a process's memory at address 0 is an input/output error, as reading from a broken disk is."""
+    path = Path("/proc/self/mem")
+    message = f"cannot read {path}: Input/output error; see that its disk works, run again"
+    for read in (read_tensors, read_metadata):
+        with pytest.raises(HetconvError, match=f"^{message}$") as caught:
+            read(path)
+        assert type(caught.value) is HetconvError
 
 
 def test_a_file_that_is_cut_short_while_it_is_read_is_refused(tmp_path):

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 
 import hetconv
 from hetconv.errors import UsageError
-from hetconv.weights import load_weights
+from hetconv.weights_file import load_weights
 from hetconv.wrappers import copied, unwrap, unwrapped_names
 
 ddp = nn.parallel.DistributedDataParallel

@@ -170,5 +170,3 @@ HETCONV_API int hetconv_network_run(hetconv::Network* network, const int64_t* nu
 }
 
 HETCONV_API int64_t hetconv_network_weight_bytes(const hetconv::Network* network) { return network->weight_bytes(); }
-
-HETCONV_API int64_t hetconv_network_arena_bytes(const hetconv::Network* network) { return network->arena_bytes(); }

@@ -23,5 +23,4 @@ int hetconv_network_result(const hetconv::Network* network, int64_t height, int6
 int hetconv_network_run(hetconv::Network* network, const int64_t* numbers, const float* x, float* y);
 
 int64_t hetconv_network_weight_bytes(const hetconv::Network* network);
-int64_t hetconv_network_arena_bytes(const hetconv::Network* network);
 }

@@ -180,10 +180,4 @@ int64_t Network::weight_bytes() const {
   return bytes;
 }
 
-int64_t Network::arena_bytes() const {
-  int64_t bytes = 0;
-  for (const auto& one : kept_) bytes += one->bytes;
-  return bytes;
-}
-
 }  // namespace hetconv

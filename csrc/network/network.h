@@ -77,7 +77,6 @@ class Network {
   bool run(const Images& images, float* y, const Threads& threads);
 
   int64_t weight_bytes() const;
-  int64_t arena_bytes() const;  // of all sizes that are kept
 
  private:
   struct Entry {

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and known to be writable before work begins."""
+"""Files that are written whole or not at all, and known to be writable before work begins; and what cannot be read."""
 
 import contextlib
 import errno
@@ -9,6 +9,7 @@ import secrets
 import stat
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from hetconv.errors import HetconvError, UsageError
@@ -125,6 +126,22 @@ def cannot_write(path: Path, error: OSError) -> HetconvError:
     """What a user must do so that `path` can be written, in one line."""
     mend = MENDS.get(error.errno or 0, "mend that")
     return HetconvError(f"cannot write {path}: {error.strerror}; nothing is lost; {mend}, run again")
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Around reading a file. What the system refuses to read is not damaged: nobody has seen what is in it.
+
+    Raises:
+        HetconvError: the file cannot be read.
+    """
+    try:
+        yield
+    except OSError as error:
+        mend = (
+            "make it readable" if error.errno in (errno.EACCES, errno.EPERM) else "see that its disk works, run again"
+        )
+        raise HetconvError(f"cannot read {path}: {error.strerror or error}; {mend}") from error
 
 
 def temporary_name(path: Path) -> Path:

@@ -11,7 +11,7 @@ from hetconv.ops import Explanation, allow_winograd, explain, het_conv2d
 from hetconv.pattern import HetPattern
 from hetconv.quantize import QuantizationReport, quantize_onnx
 from hetconv.runtimes import onnx_runtime_library, register_onnx_runtime
-from hetconv.weights import load_weights
+from hetconv.weights_file import load_weights
 
 __all__ = [
     "ConversionReport",

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from hetconv.errors import DamagedFileError, HetconvError
-from hetconv.files import write_atomically
+from hetconv.errors import DamagedFileError
+from hetconv.files import reading, write_atomically
 
 T = TypeVar("T")
 
@@ -123,11 +123,10 @@ def load_record(kind: type[T], path: Path) -> T:
 
     Raises:
         DamagedFileError: the file is cut short, is not JSON, or has fields of other names or types.
+        HetconvError: the file cannot be read.
     """
-    try:
+    with reading(path):
         data = path.read_bytes()
-    except OSError as error:
-        raise HetconvError(f"cannot read {path}: {error.strerror}") from error
     try:
         return adapter(kind).validate_json(data, strict=True)
     except ValidationError as error:

@@ -16,6 +16,8 @@ from typing import Any, BinaryIO, Self
 import torch
 from torch import Tensor
 
+from hetconv.files import reading
+
 LONGEST_HEADER = 100_000_000
 """Bytes, as in safetensors."""
 DTYPES = {
@@ -58,11 +60,16 @@ class TensorReader:
 
     Raises:
         NotSafetensorsError: the file is cut short, too long, or no safetensors file.
-        OSError: it cannot be read.
+        HetconvError: it cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("rb")
+        self._path = path
+        with reading(path):
+            self._file = path.open("rb")
+            self._read_header()
+
+    def _read_header(self) -> None:
         try:
             self.metadata, entries = _header(self._file)
             self._begin, at = self._file.tell(), 0
@@ -96,11 +103,14 @@ class TensorReader:
         Raises:
             KeyError: there is none of this name.
             NotSafetensorsError: the file has been cut short meanwhile.
+            HetconvError: it cannot be read.
         """
         entry = self._entries[name]
         data = _memory(entry.end - entry.begin)
-        self._file.seek(self._begin + entry.begin)
-        if self._file.readinto(data.numpy().data) != len(data):
+        with reading(self._path):
+            self._file.seek(self._begin + entry.begin)
+            count = self._file.readinto(data.numpy().data)
+        if count != len(data):
             raise NotSafetensorsError(f"it ends within {name}")
         return data.view(entry.dtype).reshape(entry.shape)
 
@@ -109,7 +119,7 @@ def read_tensors(path: Path) -> TensorFile:
     """Read a whole file at once: replacing it or writing into it afterwards changes nothing.
 
     Raises:
-        NotSafetensorsError, OSError: as `TensorReader`.
+        NotSafetensorsError, HetconvError: as `TensorReader`.
     """
     with TensorReader(path) as reader:
         return TensorFile(reader.metadata, {name: reader.read(name) for name in reader.names})
@@ -119,9 +129,9 @@ def read_metadata(path: Path) -> dict[str, str]:
     """The texts in a file's header alone.
 
     Raises:
-        NotSafetensorsError, OSError: as `TensorReader`.
+        NotSafetensorsError, HetconvError: as `TensorReader`.
     """
-    with path.open("rb") as file:
+    with reading(path), path.open("rb") as file:
         return _header(file)[0]
 
 

@@ -64,7 +64,7 @@ def test_deploy_takes_a_trained_checkpoint(tmp_path: Path, capsys: pytest.Captur
     from hetconv import load_deployed
     from hetconv.lab.models import create_model
     from hetconv.ops import native
-    from hetconv.weights import load_weights
+    from hetconv.weights_file import load_weights
 
     if native.why_not_loaded() is not None:
         pytest.skip(str(native.why_not_loaded()))

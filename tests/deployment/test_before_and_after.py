@@ -9,7 +9,7 @@ from torch import nn
 from hetconv import deploy, load_deployed
 from hetconv.deployment import choose
 from hetconv.deployment.before_and_after import before_and_after
-from hetconv.deployment.report import BeforeAndAfter
+from hetconv.deployment.deploy_report import BeforeAndAfter
 
 CALM, BUSY = [4.0, 4.0, 4.1, 4.2], [4.0, 8.0, 16.0, 32.0]
 DEPLOYED = [2.0, 2.0, 2.0, 2.0]

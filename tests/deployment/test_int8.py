@@ -13,9 +13,9 @@ from torch.nn import functional
 
 from hetconv import HetConv2d, deploy
 from hetconv.deployment import load_deployed
+from hetconv.deployment.deploy_report import Int8Choice
 from hetconv.deployment.int8 import ranges
 from hetconv.deployment.int8.ranges import Observed, affine_of
-from hetconv.deployment.report import Int8Choice
 from hetconv.errors import HetconvError, UsageError
 from hetconv.lab import create_model
 from hetconv.ops import native
@@ -103,8 +103,8 @@ def test_the_first_layer_is_of_8_bits_where_that_costs_little():
 
 
 def test_a_first_layer_that_8_bits_would_cost_accuracy_stays_float32(residual, monkeypatch):
-    monkeypatch.setattr("hetconv.deployment.report.SMALL_ERROR", 0.0)
-    monkeypatch.setattr("hetconv.deployment.report.HARMLESS", 0.0)
+    monkeypatch.setattr("hetconv.deployment.deploy_report.SMALL_ERROR", 0.0)
+    monkeypatch.setattr("hetconv.deployment.deploy_report.HARMLESS", 0.0)
     report = deploy(residual, calibration(2), "int8", calibration()).report
     assert [entry.name for entry in report.int8.in_float32] == ["stem", "linear_1"]
     assert {entry.runs_on for entry in report.convolutions} == {"native", "int8"}
@@ -344,3 +344,20 @@ def test_ranges_hold_zero_exactly():
         assert 0 <= of.zero <= 255
         assert (0 - of.zero) * of.scale <= min(low, 0) + of.scale
         assert (255 - of.zero) * of.scale >= max(high, 0) - of.scale
+
+
+class Squared(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.last = nn.Conv2d(3, 16, 1), nn.Conv2d(16, 16, 1), nn.Linear(16, 4)
+
+    def forward(self, x):
+        x = self.second(torch.round(self.first(x) * 4) / 4)
+        return self.last((x**2).mean((2, 3)))
+
+
+def test_powers_and_rounding_are_looked_up():
+    torch.manual_seed(0)
+    model, images = Squared().eval(), torch.randn(3, 3, 8, 8)
+    made = deploy(model, calibration(2), "int8", calibration())
+    assert relative_error(made(images), model(images)) < 0.1  # a number near a half may round the other way

@@ -46,7 +46,7 @@ class Block(nn.Module):
     def forward(self, x):
         x = functional.relu6(self.one(x))
         y = torch.relu(self.two(x) + x)
-        z = functional.silu(self.three(y)) * self.scale
+        z = torch.sin(functional.silu(self.three(y))) * self.scale
         z = z * torch.sigmoid(self.gate(z.mean((2, 3), keepdim=True)))
         both = functional.pad(torch.cat((y, z), 1)[:, :, ::2, 1:], (1, 0, 2, 1, 0, 3))
         return functional.avg_pool2d(functional.max_pool2d(both, 3, 2, 1, ceil_mode=True), 2)

@@ -8,13 +8,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from hetconv import HetConv2d
-from hetconv.deployment.capture import capture
-from hetconv.deployment.fold import fold_batch_norms as fold_plain_calls
-from hetconv.deployment.shapes import find_shapes
 from hetconv.deployment.signature import Signature
-from hetconv.export.fold import fold_batch_norms as fold_modules
 from hetconv.graph.calls import called
 from hetconv.graph.captured import evaluate
+from hetconv.graph.fold_module_graph import fold_module_graph
+from hetconv.graph.fold_plain_graph import fold_plain_graph
+from hetconv.graph.plain_graph import capture
+from hetconv.graph.shapes import find_shapes
 
 ROUNDING = {"rtol": 1e-12, "atol": 1e-12}
 """Of float64: sums of at most a hundred products, each rounded to 1e-16 of its size."""
@@ -35,7 +35,7 @@ def plain_calls(model, x):
     """The output after folding, and the reasons of batch norms that remain."""
     captured, _ = capture(model, Signature.of((x,), {}).structure, 1)
     find_shapes(captured, [x])
-    outcomes = fold_plain_calls(captured)
+    outcomes = fold_plain_graph(captured)
     kept = sum(called(node) == "batch_norm" for node in captured.graph.nodes)
     reasons = [outcome.reason for outcome in outcomes if outcome.reason is not None]
     assert len(reasons) == kept
@@ -43,7 +43,7 @@ def plain_calls(model, x):
 
 
 def modules(model, x):
-    folded, found = fold_modules(copy.deepcopy(model), x)
+    folded, found = fold_module_graph(copy.deepcopy(model), x)
     return folded(x), [reason for _, reason in found.left]
 
 

@@ -59,6 +59,15 @@ def test_features_of_a_flattened_map_move_together():
     check(nn.Sequential(*body(), nn.Flatten(), nn.BatchNorm1d(512), nn.ReLU(), nn.Linear(512, 7), nn.Linear(7, 3)))
 
 
+class Powers(nn.Module):
+    def forward(self, x):
+        return torch.floor(x**2 / 4) + torch.remainder(x, 3).round()
+
+
+def test_powers_remainders_and_rounding_keep_channels_apart():
+    check(nn.Sequential(*body(Powers()), *head(8)))
+
+
 def test_depthwise_with_a_multiplier():
     check(nn.Sequential(*body(), nn.Conv2d(8, 24, 3, groups=8), nn.ReLU(), nn.Conv2d(24, 6, 1)))
 

@@ -9,9 +9,11 @@ import torch
 from torch.nn import functional
 
 from hetconv.errors import UsageError
-from hetconv.ops import native, network
+from hetconv.ops import native
+from hetconv.ops import network_steps as network
 from hetconv.ops.arguments import Geometry
-from hetconv.ops.network import Affine, Int8Weights, Network, Window
+from hetconv.ops.native_network import Network
+from hetconv.ops.network_steps import Affine, Int8Weights, Window
 from hetconv.ops.weights import to_dense_weight
 from hetconv.pattern import HetPattern
 

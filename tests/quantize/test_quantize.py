@@ -8,7 +8,7 @@ from hetconv import HetConv2d, export_onnx, quantize_onnx
 from hetconv.errors import HetconvError, UsageError
 from hetconv.lab.train import load_data
 from hetconv.quantize import quantization
-from hetconv.quantize.data import TestImages
+from hetconv.quantize.image_sets import TestImages
 from hetconv.runtimes import why_not
 
 

@@ -10,6 +10,7 @@ from typing import Self
 from pydantic import ValidationError
 
 from hetconv.errors import DamagedFileError, UsageError
+from hetconv.files import reading
 from hetconv.plain_text import by_reason
 from hetconv.records import Circumstances, Record, adapter, save_record
 from hetconv.table import Table
@@ -128,8 +129,10 @@ class Plan(Record):
         path = Path(path)
         if not path.is_file():
             raise UsageError(f"looked for the plan {path}; it is not there")
+        with reading(path):
+            data = path.read_bytes()
         try:
-            found = adapter(cls).validate_json(path.read_bytes())
+            found = adapter(cls).validate_json(data)
         except ValidationError as error:
             raise DamagedFileError(path, f"it is no plan ({error.errors()[0]['msg']})") from error
         if found.format != FORMAT:

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from hetconv.cli.arguments import say, set_threads
 from hetconv.cli.made_options import with_options
+from hetconv.cli.option_values import say, set_threads
 from hetconv.cli.options import TrainedClasses, TrainedWeights, TrainedWidth
 from hetconv.lab.settings import Adaptation, Budget, Tuning
 from hetconv.lab.settings.comparison import DataName, ImageSize, NetworkName, Threads, TrainLimit, shared

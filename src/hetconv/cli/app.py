@@ -12,9 +12,9 @@ import typer
 from rich.console import Console
 
 from hetconv.cli import adapting, deploying, sharding, using
-from hetconv.cli.arguments import check_example, console, say, set_threads, sizes_of
 from hetconv.cli.launched import followed
 from hetconv.cli.made_options import with_options
+from hetconv.cli.option_values import check_example, console, say, set_threads, sizes_of
 from hetconv.cli.options import DEBUG, Classes, InputSize
 from hetconv.cli.sensitivity import sensitivity_command
 from hetconv.cli.study import study_app

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from hetconv.cli.arguments import (
+from hetconv.cli.made_options import with_options
+from hetconv.cli.option_values import (
     check_example,
     console,
     example_of,
@@ -19,7 +20,6 @@ from hetconv.cli.arguments import (
     tell_if_random,
     thread_counts,
 )
-from hetconv.cli.made_options import with_options
 from hetconv.cli.options import InputSize, TrainedClasses, TrainedVariant, TrainedWidth, Weights
 from hetconv.lab.settings import Bench
 from hetconv.lab.settings.comparison import DATA, DataName, ImageSize, NetworkName, Threads, TimedBatch

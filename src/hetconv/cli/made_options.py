@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
-from hetconv.cli.arguments import fractions, numbers
+from hetconv.cli.option_values import fractions, numbers
 from hetconv.lab.settings.setting import Setting, settings_of, stated
 from hetconv.lab.variant import Variant, parse_variant, parse_variants
 

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from hetconv.cli.arguments import console, say, set_threads
 from hetconv.cli.made_options import with_options
+from hetconv.cli.option_values import console, say, set_threads
 from hetconv.lab.settings import Probing
 from hetconv.lab.settings.comparison import Threads
 from hetconv.plain_text import visible

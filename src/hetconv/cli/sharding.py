@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hetconv.cli.arguments import say
+from hetconv.cli.option_values import say
 
 
 def shards(

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from hetconv.cli.arguments import say
 from hetconv.cli.launched import followed
 from hetconv.cli.made_options import with_options
+from hetconv.cli.option_values import say
 from hetconv.errors import HetconvError
 from hetconv.lab.settings import StudyDefinition, load_definition
 from hetconv.lab.settings.comparison import DataName
@@ -160,7 +160,7 @@ def _run(
 def _show(results: StudyResults, folder: Path, tensorboard: bool) -> None:
     """Write the pages, and then print: what is printed may find nobody who reads it."""
     from hetconv.cli.app import _command_line
-    from hetconv.cli.arguments import console
+    from hetconv.cli.option_values import console
     from hetconv.lab.report import print_results, print_verdicts, write_study_report
 
     page = write_study_report(results, folder, _command_line())

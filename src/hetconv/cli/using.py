@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hetconv.cli.arguments import say, set_threads
 from hetconv.cli.made_options import with_options
+from hetconv.cli.option_values import say, set_threads
 from hetconv.cli.options import TrainedClasses, TrainedVariant, TrainedWidth
 from hetconv.lab.settings.comparison import NETWORKS, DataName, ImageSize, Threads
 

@@ -9,10 +9,10 @@ from typing import Protocol
 import torch
 from torch import nn
 
+from hetconv.convert.conversion_report import ConversionReport, Converted, Skipped
 from hetconv.convert.model_convolutions import Site, describe, find_sites
 from hetconv.convert.models import convertible_network
 from hetconv.convert.refusals import why_not
-from hetconv.convert.report import ConversionReport, Converted, Skipped
 from hetconv.convert.selection import Patterns, Selection, Where
 from hetconv.errors import HetconvError, UsageError
 from hetconv.foreign import describe_error

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hetconv.cost.layers import COUNTED, layer_cost
+from hetconv.cost.layer_costs import COUNTED, layer_cost
 from hetconv.errors import UsageError
 from hetconv.foreign import foreign
 from hetconv.records import Complexity, LayerCost

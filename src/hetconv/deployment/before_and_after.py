@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from hetconv.clock import calmer_times, spread, times_in_turns, wall
-from hetconv.deployment.report import BeforeAndAfter
+from hetconv.deployment.deploy_report import BeforeAndAfter
 
 ROUNDS, ENOUGH_ROUNDS = 15, 3
 SECONDS = 0.7

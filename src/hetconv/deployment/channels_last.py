@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from hetconv.deployment.lower import is_packed_call
+from hetconv.deployment.packed_calls import is_packed_call
 from hetconv.graph.calls import convolution_kind
 from hetconv.graph.captured import Captured, evaluate
 

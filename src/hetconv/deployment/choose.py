@@ -15,7 +15,8 @@ from torch.nn import functional
 from hetconv.clock import Name, agree, medians, times_in_turns, wall
 from hetconv.ops.arguments import Geometry
 from hetconv.ops.native import choose_algorithm, pack_weights
-from hetconv.ops.network import Affine, Int8Weights, Network, global_average, int8_convolution, quantize
+from hetconv.ops.native_network import Network
+from hetconv.ops.network_steps import Affine, Int8Weights, global_average, int8_convolution, quantize
 from hetconv.ops.packed import het_conv2d_packed, layer_numbers
 from hetconv.pattern import HetPattern
 

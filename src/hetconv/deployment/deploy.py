@@ -12,16 +12,16 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from hetconv.cost.circumstances import circumstances
+from hetconv.deployment.against_original import check_whole, trials
 from hetconv.deployment.before_and_after import before_and_after
-from hetconv.deployment.check import check_whole, trials
 from hetconv.deployment.choose import Chooser
+from hetconv.deployment.deploy_report import DeployedConvolution, DeployReport, NotCaptured
 from hetconv.deployment.deployed import Deployed
 from hetconv.deployment.example_calls import signatures
 from hetconv.deployment.find_parts import CONVOLUTIONS, Finder, Part, Parts, put_parts
 from hetconv.deployment.graph_convolutions import Site
 from hetconv.deployment.int8.build import NotInt8Error, build
 from hetconv.deployment.int8.told import compare_accuracy, int8_report
-from hetconv.deployment.report import DeployedConvolution, DeployReport, NotCaptured
 from hetconv.deployment.trial import MissingAttributeError, try_out
 from hetconv.errors import UsageError
 from hetconv.graph.structure import take_out

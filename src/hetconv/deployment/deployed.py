@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from hetconv.deployment.report import DeployReport
+from hetconv.deployment.deploy_report import DeployReport
 from hetconv.errors import UsageError
 
 
@@ -50,7 +50,7 @@ class Deployed(nn.Module):
         Raises:
             HetconvError: the disk is full or the folder cannot be written to.
         """
-        from hetconv.deployment.files import save_deployed
+        from hetconv.deployment.deployed_file import save_deployed
 
         save_deployed(self, Path(path))
 

@@ -16,7 +16,7 @@ from hetconv.deployment.signature import Signature
 from hetconv.deployment.steps import Steps, steps_of
 from hetconv.errors import UsageError
 from hetconv.graph.captured import Captured
-from hetconv.ops.network import Network
+from hetconv.ops.native_network import Network
 from hetconv.pattern import HetPattern
 
 

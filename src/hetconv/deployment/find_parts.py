@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from hetconv.deployment import example_calls
-from hetconv.deployment.check import check_part
+from hetconv.deployment.against_original import check_part
 from hetconv.deployment.choose import AllNative, Chooser, call_is_faster
+from hetconv.deployment.deploy_report import CheckedPart, NotCaptured, PlannedPart
 from hetconv.deployment.deployed_part import DeployedPart
-from hetconv.deployment.prepare import Prepared, captured_values, prepare
-from hetconv.deployment.report import CheckedPart, NotCaptured, PlannedPart
+from hetconv.deployment.prepared_graph import Prepared, captured_values, prepare
 from hetconv.deployment.signature import Signature
 from hetconv.errors import UsageError
 from hetconv.graph.captured import Captured

@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.fx import Node
 
 from hetconv.deployment.choose import Times, Work
-from hetconv.deployment.shapes import shapes_of
 from hetconv.errors import UsageError
 from hetconv.graph.calls import arguments, called, convolution_kind, module_of
 from hetconv.graph.captured import Captured
 from hetconv.graph.folding import Outcome
 from hetconv.graph.operations import WEIGHTS
+from hetconv.graph.shapes import shapes_of
 from hetconv.ops.arguments import Geometry, geometry, pattern_of
 from hetconv.ops.native import Algorithm
 from hetconv.pattern import HetPattern

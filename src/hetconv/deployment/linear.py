@@ -8,9 +8,9 @@ import torch
 from torch.fx import Node
 from torch.nn import functional
 
-from hetconv.deployment.shapes import SHAPES, Shapes, shapes_of
 from hetconv.graph.calls import arguments
 from hetconv.graph.captured import Captured
+from hetconv.graph.shapes import SHAPES, Shapes, shapes_of
 
 
 def make_convolutions(captured: Captured) -> set[Node]:

@@ -8,9 +8,9 @@ import torch
 from torch.fx import Node
 from torch.nn import functional
 
-from hetconv.deployment.shapes import shapes_of
 from hetconv.graph.calls import arguments, called
 from hetconv.graph.captured import Captured
+from hetconv.graph.shapes import shapes_of
 from hetconv.graph.values import has_own_memory
 
 _ACTIVATIONS = "celu elu hardsigmoid hardswish hardtanh leaky_relu mish relu relu6 selu silu"

@@ -17,9 +17,9 @@ from hetconv.graph.calls import activation, arguments, called, is_batch_norm, op
 from hetconv.graph.captured import Captured
 from hetconv.graph.folding import Statistics, why_not_statistics
 from hetconv.graph.tracing import reason_of
-from hetconv.ops import network
+from hetconv.ops import network_steps as network
 from hetconv.ops.arguments import Geometry, geometry
-from hetconv.ops.network import NO_SCALE, Affine, Step, Window
+from hetconv.ops.network_steps import NO_SCALE, Affine, Step, Window
 from hetconv.ops.packed import ACTIVATIONS
 from hetconv.pattern import HetPattern
 

@@ -10,7 +10,7 @@ from torch.fx import Node
 
 from hetconv.graph.calls import arguments
 from hetconv.ops.arguments import Geometry
-from hetconv.ops.network import Window
+from hetconv.ops.network_steps import Window
 
 
 def max_pool_of(node: Node) -> Window | str:

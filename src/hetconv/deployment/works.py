@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hetconv.deployment.check import trials
+from hetconv.deployment.against_original import trials
 from hetconv.deployment.choose import AllNative, Work
 from hetconv.deployment.find_parts import Finder
 

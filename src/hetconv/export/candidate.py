@@ -13,7 +13,7 @@ from hetconv.export.fastest_forms import LayerForm, choose, layer_kinds, mixed, 
 from hetconv.export.forms import AnyForm, Mixed, forms_to_try
 from hetconv.export.native import DOMAIN, Rewritten, rewrite_
 from hetconv.export.onnx_model import to_onnx
-from hetconv.export.prepare import Prepared, prepare
+from hetconv.export.prepared_network import Prepared, prepare
 from hetconv.export.verify import Checked, compare
 from hetconv.graph.equality import Reference
 from hetconv.nn import HetConv2d

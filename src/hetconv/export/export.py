@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from hetconv.errors import UsageError
 from hetconv.export.candidate import Candidate, fastest
+from hetconv.export.export_report import ExportReport
 from hetconv.export.forms import FORMS, AnyForm
 from hetconv.export.native import DOMAIN
 from hetconv.export.onnx_model import versions
-from hetconv.export.report import ExportReport
 from hetconv.export.verify import Checked, compare, inputs, reference
 from hetconv.files import check_output, write_atomically
 from hetconv.graph.equality import Reference

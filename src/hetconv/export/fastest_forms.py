@@ -14,7 +14,7 @@ from hetconv.clock import medians_in_turns, wall
 from hetconv.errors import HetconvError
 from hetconv.export.forms import Form, Mixed, forms_to_try, in_form
 from hetconv.export.onnx_model import layers_to_onnx
-from hetconv.export.prepare import blocked, layers_of
+from hetconv.export.prepared_network import blocked, layers_of
 from hetconv.foreign import describe_error
 from hetconv.nn import HetConv2d
 

@@ -17,7 +17,7 @@ from torch.nn import functional
 from hetconv.graph.allowed import describe
 from hetconv.graph.operations import ALIASES, ARGUMENTS, DEFAULTS, MODULES
 from hetconv.graph.tracing import IN_PLACE_OPERATORS
-from hetconv.ops import het_conv2d
+from hetconv.ops import het_conv2d, packed
 
 PLAIN_CONVOLUTIONS: dict[Any, str] = {functional.conv1d: "1-d", functional.conv2d: "2-d", functional.conv3d: "3-d"}
 CONVOLUTIONS: dict[Any, str] = {
@@ -28,7 +28,8 @@ CONVOLUTIONS: dict[Any, str] = {
     het_conv2d: "het",
 }
 RELU, RELU6 = "relu", "relu6"
-ACTIVATIONS = frozenset((RELU, RELU6, "silu", "hardswish", "hardsigmoid", "sigmoid", "gelu"))
+ACTIVATIONS = frozenset(name for name in packed.ACTIVATIONS if name is not None)
+"""Those that join a layer of the native kernels."""
 _IN_ANOTHER_ORDER = frozenset((torch.batch_norm, torch.group_norm, torch.instance_norm, torch.layer_norm))
 """They have the names of functions of `torch.nn.functional`, but other arguments, or no names for them."""
 _FOREIGN = frozenset(("stochastic_depth",))

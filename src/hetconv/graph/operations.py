@@ -1,7 +1,8 @@
-"""What the operations of a graph do to their values, by name; and the operation of each of PyTorch's modules."""
+"""The one table of operations: what each does to its values, its arguments, where it is allowed, and its module."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
@@ -9,37 +10,97 @@ from torch import nn
 from hetconv.nn import HetConv2d
 
 
-def _names(text: str) -> frozenset[str]:
-    return frozenset(text.split())
+@dataclass(frozen=True)
+class Facts:
+    """What is known of an operation wherever it is met: in plain calls, in modules, in ONNX under its name there.
+
+    Attributes:
+        does: elementwise, a function of each number of its first argument alone; arithmetic, of two numbers, at the
+            same place of two tensors or after one is spread over the other; dropout; copy and conversion, the same
+            numbers again, of another type or elsewhere; maps, which works on each channel's H×W map alone; reduction;
+            size, which reads no numbers but sizes or types; other.
+        shares: whether the result may be the memory of an argument.
+        called_as: what a deployed graph, and so a file, may call by this name: F a function of torch.nn.functional,
+            T of torch, O an operator, M a tensor's method; nothing for what is only met before a network is deployed.
+    """
+
+    does: str
+    shares: bool
+    called_as: str
 
 
-ELEMENTWISE = _names("""
-abs celu clamp clamp_max clamp_min clip elu erf exp expm1 gelu hardshrink hardsigmoid hardswish hardtanh leaky_relu log
-log1p log2 logsigmoid mish neg reciprocal relu relu6 rrelu rsqrt selu sigmoid silu softplus softshrink softsign sqrt
-square tanh tanhshrink threshold
-""")
-"""Functions of each number of their first argument alone."""
-ARITHMETIC = _names("add sub mul div truediv maximum minimum")
-"""Functions of two numbers, at the same place of two tensors or after one is spread over the other."""
-DROPOUTS = _names("dropout dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout")
-COPIES = _names("clone contiguous detach")
-CONVERSIONS = _names("bfloat16 cpu cuda double float half identity to type type_as")
-"""The same numbers, of another type or elsewhere."""
-PER_MAP = _names("""
-adaptive_avg_pool2d adaptive_max_pool2d avg_pool2d interpolate lp_pool2d max_pool2d
-""")
-"""They work on each channel's H×W map alone."""
-REDUCTIONS = _names("amax amin mean sum")
-MAY_SHARE = _names("""
-T bool broadcast_to channel_shuffle chunk einsum expand expand_as flatten getattr getitem int long mT meshgrid movedim
-narrow permute pixel_shuffle pixel_unshuffle pos reshape reshape_as split split_with_sizes squeeze stochastic_depth
-swapaxes swapdims t transpose unbind unflatten unfold unsqueeze view view_as
-""") | DROPOUTS | CONVERSIONS | {"contiguous", "detach"}  # fmt: skip
+_TABLE = """
+elementwise own    F    elu gelu hardshrink hardsigmoid hardswish hardtanh leaky_relu logsigmoid mish relu6 silu
+elementwise own    F    softplus softshrink softsign tanhshrink threshold
+elementwise own    FT   celu selu
+elementwise own    FTM  relu sigmoid tanh
+elementwise own    T    expm1 log1p log2
+elementwise own    TM   ceil clamp clamp_max clamp_min clip cos erf exp floor log reciprocal round rsqrt sign sin sqrt
+elementwise own    TM   square
+elementwise own    TOM  abs neg
+elementwise own    -    rrelu
+arithmetic  own    T    floor_divide remainder
+arithmetic  own    TM   div maximum minimum true_divide
+arithmetic  own    TOM  add mul pow sub
+arithmetic  own    O    floordiv mod truediv
+dropout     shared -    alpha_dropout dropout dropout1d dropout2d dropout3d feature_alpha_dropout
+copy        own    M    clone
+copy        shared M    contiguous detach
+conversion  shared M    cpu float to type_as
+conversion  shared -    bfloat16 cuda double half identity type
+maps        own    F    adaptive_avg_pool2d adaptive_max_pool2d avg_pool2d interpolate lp_pool2d max_pool2d
+reduction   own    TM   amax amin mean sum
+size        own    M    dim numel size
+size        own    -    element_size is_floating_point ndimension nelement stride
+other       own    F    adaptive_avg_pool1d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool3d avg_pool1d
+other       own    F    avg_pool3d batch_norm bilinear conv1d conv2d conv3d conv_transpose1d conv_transpose2d
+other       own    F    conv_transpose3d cosine_similarity embedding fold glu grid_sample group_norm instance_norm
+other       own    F    layer_norm linear local_response_norm lp_pool1d max_pool1d max_pool3d normalize pad prelu
+other       own    F    rms_norm scaled_dot_product_attention softmin upsample
+other       own    FTM  log_softmax softmax
+other       own    T    _assert addmm arange baddbmm bitwise_not cat concat full full_like isfinite linspace logsumexp
+other       own    T    ones ones_like outer stack var_mean zeros zeros_like
+other       own    TM   addcmul argmax argmin bmm cumsum flip gather index_select logical_and logical_not logical_or
+other       own    TM   max min mm norm prod repeat_interleave roll sort std take_along_dim tile topk var where
+other       own    TOM  eq ge gt le lt matmul ne
+other       own    O    and_ invert not_ or_ xor
+other       own    M    add_ masked_fill new_full new_ones new_zeros repeat
+other       shared F    pixel_shuffle pixel_unshuffle
+other       shared FM   unfold
+other       shared FT   channel_shuffle
+other       shared T    broadcast_to einsum meshgrid
+other       shared TM   chunk flatten movedim narrow permute reshape split squeeze swapaxes swapdims transpose unbind
+other       shared TM   unsqueeze
+other       shared O    getitem pos
+other       shared M    bool expand expand_as int long reshape_as split_with_sizes t unflatten
+other       shared -    getattr stochastic_depth view view_as
+"""
+OPERATIONS: dict[str, Facts] = {
+    name: Facts(does, memory == "shared", called_as)
+    for does, memory, called_as, *names in map(str.split, _TABLE.strip().splitlines())
+    for name in names
+}
+
+
+def _that(do: str) -> frozenset[str]:
+    return frozenset(name for name, facts in OPERATIONS.items() if facts.does == do)
+
+
+ELEMENTWISE, ARITHMETIC, DROPOUTS, COPIES = _that("elementwise"), _that("arithmetic"), _that("dropout"), _that("copy")
+CONVERSIONS, PER_MAP, REDUCTIONS, SIZES = _that("conversion"), _that("maps"), _that("reduction"), _that("size")
+MAY_SHARE = frozenset(name for name, facts in OPERATIONS.items() if facts.shares)
 """Their result may be the memory of an argument: of the first, but for those of several tensors."""
-OF_SEVERAL = _names("meshgrid einsum")
-SIZES = _names("dim element_size is_floating_point ndimension nelement numel size stride")
-"""Methods that read no numbers of a tensor, but its sizes or type."""
-SIZE_ATTRIBUTES = _names("device dtype is_cuda itemsize nbytes ndim requires_grad shape")
+OF_SEVERAL = frozenset(("meshgrid", "einsum"))
+SIZE_ATTRIBUTES = frozenset(["device", "dtype", "is_cuda", "itemsize", "nbytes", "ndim", "requires_grad", "shape"])
+
+_OWN_NAMES_OF_ONNX = {"cast": "to", "max": "maximum", "min": "minimum"}
+
+
+def is_elementwise_in_onnx(operator: str) -> bool:
+    """Whether a standard operator of ONNX works on each number alone: its name is that of an operation here."""
+    name = _OWN_NAMES_OF_ONNX.get(operator.lower(), operator.lower())
+    return any(name == known.replace("_", "") for known in ELEMENTWISE | ARITHMETIC | CONVERSIONS)
+
 
 WEIGHTS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("conv1d", "conv2d", "conv3d", "linear"), ("weight",)),

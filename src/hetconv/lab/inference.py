@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hetconv.deployment.files import is_deployed, load_deployed
+from hetconv.deployment.deployed_file import is_deployed, load_deployed
 from hetconv.errors import HetconvError, UsageError
 from hetconv.export.native import DOMAIN
 from hetconv.foreign import foreign
@@ -87,7 +87,7 @@ def open_network(
         return Opened(_onnx(path, threads))
     try:
         deployed = is_deployed(read_metadata(path))
-    except (NotSafetensorsError, OSError) as error:
+    except NotSafetensorsError as error:
         raise UsageError(f"{path} is neither an ONNX file (.onnx) nor a safetensors file ({error})") from error
     if deployed:
         network = load_deployed(path)

@@ -8,7 +8,7 @@ from torch import nn
 
 from hetconv.lab.models import create_model, input_size_of
 from hetconv.lab.trained import Trained
-from hetconv.weights import load_weights
+from hetconv.weights_file import load_weights
 
 DEFAULT_CLASSES = 10
 

@@ -29,13 +29,15 @@ class Trained:
     @classmethod
     def of(cls, path: Path) -> Self | None:
         """Read it from a file's header; None where the file is missing or not of one training of `hetconv`."""
+        if not path.is_file():
+            return None
         try:
             identity = json.loads(read_metadata(path)[METADATA])["identity"]
             network, width = network_and_width(identity["network"])
             (variant,) = identity["variants"]
             names = tuple(map(str, identity.get("class_names", ())))
             return cls(network, width, variant, int(identity["num_classes"]), tuple(identity["input_size"]), names)
-        except (OSError, NotSafetensorsError, KeyError, TypeError, ValueError):
+        except (NotSafetensorsError, KeyError, TypeError, ValueError):
             return None
 
 

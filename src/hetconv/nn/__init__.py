@@ -2,7 +2,7 @@
 
 from hetconv.nn.blocks import GroupwisePointwise, SqueezeExcitation
 from hetconv.nn.het_conv import HetConv2d, PaddingMode, fold_pointwise
-from hetconv.nn.packed import PackedHetConv2d, pack
+from hetconv.nn.packed_het_conv import PackedHetConv2d, pack
 from hetconv.nn.sparse import SparseConv2d, SparseLinear
 
 __all__ = [

@@ -17,7 +17,7 @@ from hetconv.ops.functional import het_conv2d
 from hetconv.ops.kept import KeptWeights
 from hetconv.ops.native import choose_algorithm
 from hetconv.ops.packed import het_conv2d_packed, layer_numbers
-from hetconv.ops.tracing import is_traced, knows_only_torch
+from hetconv.ops.transforms import is_traced, knows_only_torch
 from hetconv.ops.weights import from_dense_weight, to_dense_weight
 from hetconv.pattern import ARRANGEMENTS, Arrangement, HetPattern
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hetconv.errors import UsageError
-from hetconv.ops.tracing import untraced
+from hetconv.ops.transforms import untraced
 from hetconv.pattern import ARRANGEMENTS, MOST, HetPattern
 
 Size2 = int | tuple[int, int]

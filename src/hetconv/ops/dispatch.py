@@ -25,7 +25,7 @@ from torch._prims_common import make_channels_last_2d_strides_for, make_contiguo
 from hetconv.ops import decomposed, native
 from hetconv.ops.arguments import Geometry, pattern_of
 from hetconv.ops.flops import register_flops
-from hetconv.ops.tracing import is_traced
+from hetconv.ops.transforms import is_traced
 
 _GEOMETRY = "SymInt[2] stride, SymInt[2] padding, SymInt[2] dilation, bool shifted"
 _WEIGHTS = "Tensor weight_spatial, Tensor weight_pointwise"

@@ -12,7 +12,7 @@ from hetconv.errors import UsageError
 from hetconv.ops import decomposed, dispatch, native, reference
 from hetconv.ops.arguments import Padding, Size2, prepare
 from hetconv.ops.gpu import support as gpu
-from hetconv.ops.tracing import is_traced_for_onnx, knows_only_torch, untraced
+from hetconv.ops.transforms import is_traced_for_onnx, knows_only_torch, untraced
 from hetconv.ops.weights import to_dense_weight
 from hetconv.pattern import Arrangement, HetPattern
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hetconv.quantize.data import calibration_batches
+from hetconv.quantize.image_sets import calibration_batches
 from hetconv.runtimes.session import Array
 
 PACKAGES = ("onnx", "onnxruntime")

@@ -8,7 +8,7 @@ import logging
 import warnings
 from pathlib import Path
 
-from hetconv.quantize.data import calibration_batches
+from hetconv.quantize.image_sets import calibration_batches
 from hetconv.runtimes.session import Array
 
 PACKAGES = ("openvino", "nncf")

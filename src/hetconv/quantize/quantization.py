@@ -16,8 +16,8 @@ from hetconv.errors import HetconvError, UsageError
 from hetconv.export.native import DOMAIN
 from hetconv.files import check_output, write_atomically
 from hetconv.foreign import foreign
-from hetconv.quantize.data import TestImages, as_images
-from hetconv.quantize.report import QuantizationReport
+from hetconv.quantize.image_sets import TestImages, as_images
+from hetconv.quantize.quantization_report import QuantizationReport
 from hetconv.runtimes import Session, open_session, require
 from hetconv.runtimes.session import Array
 

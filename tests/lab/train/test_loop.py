@@ -114,6 +114,14 @@ def test_a_cut_checkpoint_is_named_and_the_run_starts_afresh(data: Data, tmp_pat
     assert "starting this run afresh" in notices[0]
 
 
+def test_a_checkpoint_that_the_system_does_not_read_is_kept(data: Data, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    checkpoint.symlink_to("/proc/self/mem")  # reading there is an input/output error
+    with pytest.raises(HetconvError, match=r"^cannot read .*checkpoint\.safetensors: Input/output error; "):
+        train(network(), data, RECIPE, 0, checkpoint=checkpoint)
+    assert checkpoint.is_symlink()
+
+
 def spoil_tensors(file: bytes) -> bytes:
     return file[:-4000] + bytes(4000)
 

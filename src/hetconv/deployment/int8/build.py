@@ -11,19 +11,19 @@ from torch import Tensor, nn
 from torch.fx import Node
 
 from hetconv.deployment import example_calls
-from hetconv.deployment.fold import fold_batch_norms
+from hetconv.deployment.deploy_report import Int8Choice
 from hetconv.deployment.graph_convolutions import Site, find_sites
 from hetconv.deployment.int8.lower import Int8Lowering, Layers, chain_nodes, find_layers
 from hetconv.deployment.int8.module import Int8Network
 from hetconv.deployment.int8.ranges import METHODS, Method, Observed, affine_of, observe
-from hetconv.deployment.prepare import captured_values
-from hetconv.deployment.report import Int8Choice
-from hetconv.deployment.shapes import find_shapes, shapes_of
-from hetconv.deployment.simplify import fold_dimensions
+from hetconv.deployment.prepared_graph import captured_values
 from hetconv.errors import HetconvError, UsageError
 from hetconv.graph.captured import Captured, evaluate
+from hetconv.graph.fold_plain_graph import fold_plain_graph
+from hetconv.graph.shapes import find_shapes, shapes_of
+from hetconv.graph.simplify import fold_dimensions
 from hetconv.graph.tracing import CaptureError
-from hetconv.ops.network import Affine
+from hetconv.ops.network_steps import Affine
 
 BATCH = 32
 MEASURED = 128
@@ -93,7 +93,7 @@ def _graph(model: nn.Module, args: tuple[Any, ...]) -> tuple[Captured, list[Site
         raise NotInt8Error(f"it cannot be captured whole: {error}") from error
     found = ((node, shapes_of(node)) for node in captured.graph.nodes)
     fold_dimensions(captured, {node: len(shapes.example) for node, shapes in found if shapes is not None})
-    return captured, find_sites(captured, fold_batch_norms(captured))
+    return captured, find_sites(captured, fold_plain_graph(captured))
 
 
 def _example(args: tuple[Any, ...]) -> Tensor:

@@ -12,17 +12,17 @@ from torch import Tensor
 from torch.fx import Node
 from torch.fx.node import map_arg
 
-from hetconv.deployment.fuse import Chain, find_chain
 from hetconv.deployment.graph_convolutions import Layer, Site, layer_of, natural_weights
 from hetconv.deployment.int8.ranges import Observed
-from hetconv.deployment.shapes import shapes_of
 from hetconv.deployment.steps import OPERATIONS, Known, Lowering, NotAStepError
 from hetconv.graph.calls import activation, arguments, called
 from hetconv.graph.captured import Captured, call
+from hetconv.graph.fusing import Chain, find_chain
 from hetconv.graph.operations import ARITHMETIC, ELEMENTWISE
-from hetconv.ops import network
+from hetconv.graph.shapes import shapes_of
+from hetconv.ops import network_steps as network
 from hetconv.ops.arguments import Geometry
-from hetconv.ops.network import Affine, Int8Weights
+from hetconv.ops.network_steps import Affine, Int8Weights
 from hetconv.ops.weights import to_dense_weight
 from hetconv.pattern import HetPattern
 
@@ -68,7 +68,7 @@ def find_layers(captured: Captured, sites: list[Site]) -> Layers:
         if isinstance(layer, str):
             found.in_float32[site.node] = site.name or site.node.name, layer
             continue
-        chain = _free(find_chain(captured, site), taken)
+        chain = _free(find_chain(captured, site.node), taken)
         taken.update(chain.nodes)
         site.joined += chain.joined
         value = site.node.args[0]

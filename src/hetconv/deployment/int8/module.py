@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from hetconv.errors import UsageError
-from hetconv.ops.network import Network, Step
+from hetconv.ops.native_network import Network
+from hetconv.ops.network_steps import Step
 
 
 class Int8Network(nn.Module):

@@ -13,7 +13,7 @@ from torch.fx import Node
 
 from hetconv.errors import UsageError
 from hetconv.graph.captured import Captured, evaluate
-from hetconv.ops.network import Affine
+from hetconv.ops.network_steps import Affine
 
 BINS = 2048
 CLIPS = 64

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from hetconv.deployment.int8.module import Int8Network
-from hetconv.ops.network import Step
+from hetconv.ops.network_steps import Step
 from hetconv.records import Record
 
 _PREFIX = "int8"

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hetconv.cost.circumstances import circumstances
-from hetconv.deployment.int8.build import Built
-from hetconv.deployment.report import (
+from hetconv.deployment.deploy_report import (
     CheckedPart,
     DeployedConvolution,
     DeployReport,
@@ -18,6 +17,7 @@ from hetconv.deployment.report import (
     Int8Report,
     NotCaptured,
 )
+from hetconv.deployment.int8.build import Built
 from hetconv.errors import UsageError
 from hetconv.ops import native
 

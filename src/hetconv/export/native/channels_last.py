@@ -10,15 +10,11 @@ import numpy as np
 from hetconv.export.native.form import DOMAIN
 from hetconv.export.native.fuse import is_layer
 from hetconv.export.native.nodes import attribute, constant, insert_before, new_constant, rank, replace
+from hetconv.graph.operations import is_elementwise_in_onnx
 
 TO_LAST, TO_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
 AXIS = (0, 3, 1, 2)
 """Where each dimension of (B, C, H, W) is in (B, H, W, C)."""
-ELEMENTWISE = {
-    "Abs", "Add", "Cast", "Clip", "Div", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish", "Identity",
-    "LeakyRelu", "Max", "Min", "Mul", "Neg", "Pow", "Reciprocal", "Relu", "Selu", "Sigmoid", "Softplus", "Sqrt", "Sub",
-    "Tanh",
-}  # fmt: skip
 REDUCTIONS = {"ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"}
 POOLS = {"AveragePool": "AveragePool2d", "MaxPool": "MaxPool2d"}
 POOLED = {"GlobalAveragePool": "ReduceMean", "GlobalMaxPool": "ReduceMax"}
@@ -106,7 +102,7 @@ class _Layout:
         """What computes a node channels-last; None if it cannot be."""
         if node.domain not in ("", "ai.onnx"):
             return None
-        if node.op_type in ELEMENTWISE:
+        if is_elementwise_in_onnx(node.op_type):
             return self._elementwise(node)
         if node.op_type == "Concat":
             return self._concatenation(node)

@@ -13,7 +13,7 @@ from hetconv.errors import HetconvError, UsageError
 from hetconv.export.fastest_forms import mixed, slow_forms, summary
 from hetconv.export.forms import AnyForm, Mixed, forms_to_try
 from hetconv.export.onnx_model import to_onnx
-from hetconv.export.prepare import prepare
+from hetconv.export.prepared_network import prepare
 from hetconv.export.verify import compare, reference
 from hetconv.foreign import describe_error
 from hetconv.lab.bench.measured_network import Network

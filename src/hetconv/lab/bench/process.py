@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hetconv.errors import HetconvError
-from hetconv.lab.bench import prepare, worker
+from hetconv.lab.bench import preparing_process, timing_process
 from hetconv.lab.bench.registry import Runner
 from hetconv.plain_text import one_line
 
@@ -30,7 +30,7 @@ def prepared(runner: Runner, folder: Path, threads: int) -> str:
     """
     with tempfile.TemporaryFile(mode="w+") as errors:
         done = subprocess.run(
-            [sys.executable, "-P", prepare.__file__, str(runner.path), str(folder), str(threads)],
+            [sys.executable, "-P", preparing_process.__file__, str(runner.path), str(folder), str(threads)],
             input=json.dumps(sys.path), stdout=subprocess.PIPE, stderr=errors, text=True, check=False,
         )  # fmt: skip
         found = next(filter(None, map(_said, done.stdout.splitlines())), None)
@@ -57,7 +57,7 @@ class Worker:
         self._errors = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115  (closed with the process)
         begin = time.perf_counter()
         self._process = subprocess.Popen(
-            [sys.executable, "-P", worker.__file__, str(runner.path), str(folder), str(threads)],
+            [sys.executable, "-P", timing_process.__file__, str(runner.path), str(folder), str(threads)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True,
         )  # fmt: skip
         try:
@@ -103,7 +103,7 @@ class Worker:
 
 def _said(line: str) -> dict[str, Any] | None:
     """What a line of a process's output tells; None for what its runtime prints."""
-    return json.loads(line.removeprefix(worker.MARK)) if line.startswith(worker.MARK) else None
+    return json.loads(line.removeprefix(timing_process.MARK)) if line.startswith(timing_process.MARK) else None
 
 
 def _last_words(code: int, errors: IO[str]) -> str:

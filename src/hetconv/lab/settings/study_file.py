@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from hetconv.errors import UsageError, WrongFileError
+from hetconv.files import reading
 from hetconv.lab.results import Claim
 from hetconv.lab.settings.comparison import StageSettings
 from hetconv.lab.settings.recipe import Recipe
@@ -42,7 +43,8 @@ def load_definition(name: str) -> StudyDefinition:
     if ("/" in name.removesuffix(".toml") and not Path(name).expanduser().is_file()) or not path.is_file():
         raise UsageError(f"looked for the study {name}; it is not there. Shipped studies: {', '.join(shipped())}")
     try:
-        text = path.read_text(encoding="utf-8")
+        with reading(path):
+            text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise WrongFileError(path, [f"is not UTF-8 text ({error.reason} at byte {error.start})"]) from error
     return parse_definition(text, path.name)

@@ -20,7 +20,7 @@ from hetconv.lab.train import Data, FromWeights, Objective, load_data
 from hetconv.lab.trained import title
 from hetconv.lab.variant import Variant, parse_variant
 from hetconv.records import adapter
-from hetconv.weights import load_weights
+from hetconv.weights_file import load_weights
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from hetconv.lab.train import Progress, load_data, train
 from hetconv.lab.train.checkpoint import read_header
 from hetconv.lab.train.data import limited
 from hetconv.records import save_record
-from hetconv.weights import load_weights
+from hetconv.weights_file import load_weights
 
 VALIDATION_SHARE = 5
 """By default, a fifth of the training images is held out."""

@@ -142,7 +142,7 @@ def _read(path: Path) -> tuple[Header, dict[str, Tensor]]:
         raise UsageError(f"looked for the checkpoint {path}; it is not there")
     try:
         found = read_tensors(path)
-    except (NotSafetensorsError, OSError) as error:
+    except NotSafetensorsError as error:
         raise DamagedFileError(path, f"not a whole safetensors file ({error})") from error
     header, tensors = found.metadata.get(METADATA), found.tensors
     if header is None:

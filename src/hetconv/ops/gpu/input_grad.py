@@ -8,7 +8,7 @@ from torch._prims_common import suggest_memory_format
 
 from hetconv.ops.arguments import Geometry
 from hetconv.ops.gpu.configurations import Configuration, candidates
-from hetconv.ops.gpu.images import blocked
+from hetconv.ops.gpu.image_layout import blocked
 from hetconv.ops.gpu.packed_weights import pack_weights
 from hetconv.ops.gpu.product import Epilogue, convolve_into, input_grad_walk
 from hetconv.ops.gpu.rows import PackedRows

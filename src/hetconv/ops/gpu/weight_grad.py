@@ -7,7 +7,7 @@ from torch import Tensor
 
 from hetconv.ops.arguments import Geometry
 from hetconv.ops.gpu.configurations import WeightGradConfiguration, weight_grad_candidates
-from hetconv.ops.gpu.images import blocked
+from hetconv.ops.gpu.image_layout import blocked
 from hetconv.ops.gpu.packed_weights import unpack_gradients
 from hetconv.ops.gpu.product import widen
 from hetconv.ops.gpu.rows import PackedRows

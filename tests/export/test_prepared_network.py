@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from hetconv import HetConv2d, convert_
-from hetconv.export.fold import fold_batch_norms
+from hetconv.graph.fold_module_graph import fold_module_graph
 
 from .networks import image, randomized, small
 
@@ -38,18 +38,40 @@ def test_all_kinds_of_layers_take_it_in():
     x = image().double()
     with torch.no_grad():
         expected = model(x)
-        model, folding = fold_batch_norms(model, x)
+        model, folding = fold_module_graph(model, x)
         torch.testing.assert_close(model(x), expected, rtol=1e-12, atol=1e-12)
     assert folding.folded == ("1", "3", "5", "8")
     assert folding.left == ()
     assert not any(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in model.modules())
 
 
+class ReadsItsNorm(nn.Module):
+    """Code that reads plain attributes of a batch norm, and a module that its author hung onto it."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8)
+        self.bn.scale, self.bn.act = 3.0, nn.ReLU()
+
+    def forward(self, x):
+        x = self.bn.act(self.bn(self.conv(x)))
+        return x * self.bn.scale + self.bn.eps * self.bn.num_features
+
+
+def test_code_may_read_attributes_of_a_folded_batch_norm():
+    model, x = randomized(ReadsItsNorm()).double(), image().double()
+    with torch.no_grad():
+        expected = model(x)
+        model, folding = fold_module_graph(model, x)
+        assert folding.folded == ("bn",)
+        torch.testing.assert_close(model(x), expected, rtol=1e-12, atol=1e-12)
+
+
 def test_what_is_left_is_named_with_its_reason():
     model = randomized_reads()
     x = image().double()
     expected = model(x)
-    model, folding = fold_batch_norms(model, x)
+    model, folding = fold_module_graph(model, x)
     assert folding.folded == ()
     assert dict(folding.left) == {
         "read": "the layer's output is also used elsewhere",
@@ -70,7 +92,7 @@ def randomized_reads():
 
 
 def test_training_would_be_wrong_so_that_copies_are_in_evaluation_mode():
-    from hetconv.export.prepare import folded_copy
+    from hetconv.export.prepared_network import folded_copy
 
     model = small().train()
     network, folding = folded_copy(model, image())
@@ -90,7 +112,7 @@ def test_batch_norms_by_function_as_in_timm():
     count = sum(isinstance(module, nn.BatchNorm2d) for module in model.modules())
     with torch.no_grad():
         expected = model(x)
-        folded, folding = fold_batch_norms(copy.deepcopy(model), x)
+        folded, folding = fold_module_graph(copy.deepcopy(model), x)
         torch.testing.assert_close(folded(x), expected, rtol=1e-9, atol=1e-9)
     assert len(folding.folded) == count
     assert not [node for node in folded.graph.nodes if node.target is nn.functional.batch_norm]
@@ -98,7 +120,7 @@ def test_batch_norms_by_function_as_in_timm():
 
 @pytest.mark.parametrize("form", ["grouped", "sliced", "dense"])
 def test_prepared_networks_are_standard_layers(form):
-    from hetconv.export.prepare import prepare
+    from hetconv.export.prepared_network import prepare
 
     model = small()
     prepared = prepare(model, image(), form)

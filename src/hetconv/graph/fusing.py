@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 from torch.fx import Node
 
-from hetconv.deployment.graph_convolutions import Site
-from hetconv.deployment.shapes import shapes_of
 from hetconv.graph.calls import activation, called, convolution_kind
 from hetconv.graph.captured import Captured
+from hetconv.graph.shapes import shapes_of
 
 RESIDUAL = "residual"
 
@@ -37,9 +36,9 @@ class Chain:
         return [word for word in (RESIDUAL if self.residual else None, self.activation) if word is not None]
 
 
-def find_chain(captured: Captured, site: Site) -> Chain:
+def find_chain(captured: Captured, first: Node) -> Chain:
     """What joins a convolution: each step only if nobody else uses the value before it."""
-    node, nodes, reason = site.node, [site.node], None
+    node, nodes, reason = first, [first], None
     residual: Node | None = None
     user = _only_user(node)
     if user is not None and called(user) == "add":

@@ -25,7 +25,7 @@ class Folding:
     left: tuple[tuple[str, str], ...]
 
 
-def fold_batch_norms(model: nn.Module, example: Tensor) -> tuple[nn.Module, Folding]:
+def fold_module_graph(model: nn.Module, example: Tensor) -> tuple[nn.Module, Folding]:
     """The model with its batch norms folded where they can be; it must be in evaluation mode, and is used up.
 
     Outputs differ by rounding only. Where a batch norm or the layer before it is called by function, as models of other
@@ -106,5 +106,18 @@ class _ModuleGraph(folding.FoldableGraph):
         for parent in list(self.model.modules()):
             for key, child in parent._modules.items():
                 if child in replaced:
-                    parent._modules[key] = nn.Identity()
+                    parent._modules[key] = _stand_in(child)
         return self.model
+
+
+def _stand_in(norm: nn.Module) -> nn.Identity:
+    """What gives back its input, with what the network's code may read of the batch norm: its `eps`, and the like.
+
+    Its tensors are not among that: where code reads one of them, the result is the graph.
+    """
+    found = nn.Identity()
+    for key, value in vars(norm).items():
+        if not key.startswith("_"):
+            setattr(found, key, value)
+    found._modules.update(norm._modules)
+    return found

@@ -13,12 +13,12 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from hetconv.deployment.deploy_report import DeployReport
 from hetconv.deployment.deployed import Deployed
 from hetconv.deployment.deployed_part import DeployedPart
 from hetconv.deployment.graph_json import GraphError
 from hetconv.deployment.int8.module import Int8Network
 from hetconv.deployment.int8.saved import SavedInt8, load_int8, save_int8
-from hetconv.deployment.report import DeployReport
 from hetconv.deployment.saved_part import SavedPart, load_part, save_part
 from hetconv.errors import DamagedFileError, UsageError
 from hetconv.files import write_atomically
@@ -94,6 +94,7 @@ def load_deployed(path: Path | str, model: nn.Module | None = None) -> Deployed:
         UsageError: there is no such file, it is another kind of file, there are no native kernels here, or `model` is
             missing, not wanted, or of another architecture.
         DamagedFileError: the file is cut short or changed.
+        HetconvError: the file cannot be read.
     """
     path = Path(path)
     if not path.is_file():
@@ -104,7 +105,7 @@ def load_deployed(path: Path | str, model: nn.Module | None = None) -> Deployed:
     try:
         with TensorReader(path) as reader:
             return _loaded(path, _File(path, reader), model)
-    except (NotSafetensorsError, OSError) as error:
+    except NotSafetensorsError as error:
         raise DamagedFileError(path, f"not a whole safetensors file ({error})") from error
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from hetconv.errors import UsageError
-from hetconv.export.fold import Folding, fold_batch_norms
 from hetconv.export.forms import FORMS, AnyForm, Mixed, in_form
+from hetconv.graph.fold_module_graph import Folding, fold_module_graph
 from hetconv.layout import Relayout
 from hetconv.nn import HetConv2d
 from hetconv.wrappers import copied
@@ -35,7 +35,7 @@ class Prepared:
 
 def folded_copy(model: nn.Module, example: Tensor) -> tuple[nn.Module, Folding]:
     """A copy in evaluation mode with its batch norms folded."""
-    return fold_batch_norms(copied(model).eval().requires_grad_(False), example)
+    return fold_module_graph(copied(model).eval().requires_grad_(False), example)
 
 
 def prepare(model: nn.Module, example: Tensor, form: AnyForm | Mixed) -> Prepared:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from torch import Tensor
 from torch.fx import Node
 
-from hetconv.deployment.shapes import shapes_of
 from hetconv.graph.calls import arguments, module_of, set_arguments
 from hetconv.graph.captured import Captured
-from hetconv.graph.folding import FoldableGraph, Outcome
-from hetconv.graph.folding import fold_batch_norms as fold
+from hetconv.graph.folding import FoldableGraph, Outcome, fold_batch_norms
+from hetconv.graph.shapes import shapes_of
 
 
-def fold_batch_norms(captured: Captured) -> tuple[Outcome, ...]:
+def fold_plain_graph(captured: Captured) -> tuple[Outcome, ...]:
     """Fold every batch norm that can be; the graph's shapes must be known."""
-    outcomes = fold(_PlainCalls(captured))
+    outcomes = fold_batch_norms(_PlainCalls(captured))
     captured.drop_unused()
     return outcomes
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from hetconv.deployment.report import CheckedPart
+from hetconv.deployment.deploy_report import CheckedPart
 from hetconv.errors import HetconvError
 from hetconv.foreign import describe_error
 from hetconv.graph.equality import Reference, other_batch, reference, run, tensors_in

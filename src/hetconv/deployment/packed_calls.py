@@ -8,11 +8,11 @@ import torch
 from torch.fx import Node
 
 from hetconv.deployment.choose import Chooser, Work
-from hetconv.deployment.fuse import Chain, find_chain
 from hetconv.deployment.graph_convolutions import HET, Layer, Site, layer_of, natural_weights
-from hetconv.deployment.shapes import shapes_of
 from hetconv.graph.allowed import PACKED, functions
 from hetconv.graph.captured import Captured
+from hetconv.graph.fusing import Chain, find_chain
+from hetconv.graph.shapes import shapes_of
 from hetconv.ops.native import Algorithm, choose_algorithm, pack_weights
 from hetconv.ops.packed import layer_numbers
 from hetconv.pattern import HetPattern
@@ -41,7 +41,7 @@ def lower(captured: Captured, sites: list[Site], chooser: Chooser) -> None:
                 key = layer.pattern, site.algorithm
                 if key not in packed:
                     packed[key] = _packed(captured, site, *key)
-                _replace(captured, site, layer, find_chain(captured, site), packed[key])
+                _replace(captured, site, layer, find_chain(captured, site.node), packed[key])
         else:
             for site in calls:
                 site.notes.append("PyTorch's kernel is faster")
@@ -53,7 +53,7 @@ def _native_wins(captured: Captured, calls: list[Site], layers: Sequence[Layer |
     certain, as bias, residual and activation join it."""
     works = []
     for site, layer in zip(calls, layers, strict=True):
-        chain, given = find_chain(captured, site), shapes_of(site.node.args[0])
+        chain, given = find_chain(captured, site.node), shapes_of(site.node.args[0])
         assert given is not None
         assert isinstance(layer, Layer)
         site.work = Work(layer.pattern, layer.where, given.example, chain.residual is not None, chain.activation)

@@ -31,7 +31,7 @@ def load_weights(path: Path | str, model: nn.Module, *, from_dense: bool = False
         raise UsageError(f"looked for the weights {path}; they are not there")
     try:
         read = read_tensors(path)
-    except (NotSafetensorsError, OSError) as error:
+    except NotSafetensorsError as error:
         raise UsageError(f"{path} is not a whole safetensors file ({error}); save the state dict as one") from error
     tensors = read.tensors
     if "hetconv" in read.metadata:

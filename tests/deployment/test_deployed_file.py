@@ -15,9 +15,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from hetconv import HetConv2d, deploy, load_deployed
-from hetconv.deployment import files, graph_json
-from hetconv.deployment.files import _checksum, _metadata
-from hetconv.errors import DamagedFileError, UsageError
+from hetconv.deployment import deployed_file, graph_json
+from hetconv.deployment.deployed_file import _checksum, _metadata
+from hetconv.errors import DamagedFileError, HetconvError, UsageError
 from hetconv.lab import create_model
 from hetconv.ops import native
 from hetconv.tensor_file import TensorReader
@@ -31,6 +31,14 @@ def saved(tmp_path):
     path = tmp_path / "folder" / "block.safetensors"
     deployed.save(path)
     return deployed, path
+
+
+def test_a_file_that_the_system_does_not_read_is_not_called_damaged(tmp_path):
+    path = tmp_path / "a.safetensors"
+    path.symlink_to("/proc/self/mem")  # reading there is an input/output error
+    with pytest.raises(HetconvError, match=r"^cannot read .*a\.safetensors: Input/output error; ") as caught:
+        load_deployed(path)
+    assert not isinstance(caught.value, DamagedFileError)
 
 
 @pytest.mark.parametrize("native_too", [True, False])
@@ -372,7 +380,7 @@ def test_a_file_that_is_replaced_while_it_is_loaded_is_the_first_one(tmp_path, m
     first, other = made(), deploy(exact(Block()), images())
     x, path = images(), tmp_path / "network.safetensors"
     other.save(path)
-    data, take = path.read_bytes(), files._File.take
+    data, take = path.read_bytes(), deployed_file._File.take
 
     def replacing(self, name):
         path.unlink(missing_ok=True)
@@ -380,7 +388,7 @@ def test_a_file_that_is_replaced_while_it_is_loaded_is_the_first_one(tmp_path, m
         return take(self, name)
 
     first.save(path)
-    monkeypatch.setattr(files._File, "take", replacing)
+    monkeypatch.setattr(deployed_file._File, "take", replacing)
     assert torch.equal(load_deployed(path)(x), first(x))
     assert path.read_bytes() == data
 
@@ -390,7 +398,7 @@ def test_a_file_that_is_overwritten_while_it_is_loaded_is_refused(tmp_path, monk
     """Once its header was found right, before and between its tensors."""
     path = tmp_path / "network.safetensors"
     made().save(path)
-    data, take = path.read_bytes(), files._File.take
+    data, take = path.read_bytes(), deployed_file._File.take
     end = 8 + struct.unpack("<Q", data[:8])[0]
     for place in (0, 3):
         left = [place]
@@ -403,20 +411,20 @@ def test_a_file_that_is_overwritten_while_it_is_loaded_is_refused(tmp_path, monk
 
         path.write_bytes(data)
         with monkeypatch.context() as patch:
-            patch.setattr(files._File, "take", changing)
+            patch.setattr(deployed_file._File, "take", changing)
             with pytest.raises(DamagedFileError, match=r"is damaged: its checksum is not that of its content"):
                 load_deployed(path)
 
 
 def test_a_file_that_is_cut_short_while_it_is_loaded_is_one_line(saved, monkeypatch):
     _, path = saved
-    data, take = path.read_bytes(), files._File.take
+    data, take = path.read_bytes(), deployed_file._File.take
 
     def cutting(self, name):
         path.write_bytes(data[:-8])
         return take(self, name)
 
-    monkeypatch.setattr(files._File, "take", cutting)
+    monkeypatch.setattr(deployed_file._File, "take", cutting)
     with pytest.raises(DamagedFileError, match=r"is damaged: not a whole safetensors file \(it ends within"):
         load_deployed(path)
 

@@ -1,9 +1,9 @@
 """A process that prepares one network for one runtime, run by its path: a runtime that dies of it takes nobody along.
 
-    python -P prepare.py RUNNER.py FOLDER THREADS < path.json
+    python -P preparing_process.py RUNNER.py FOLDER THREADS < path.json
 
 Standard input has the `sys.path` of the process that asks, where a network's own code may lie. What became of it is one
-line of standard output behind `worker.py`'s mark: the runner's remark, or the error in words.
+line of standard output behind `timing_process.py`'s mark: the runner's remark, or the error in words.
 """
 
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 
 def main(runner: str, folder: Path, threads: int) -> None:
     sys.path[:] = json.load(sys.stdin)
-    say = runpy.run_path(str(Path(__file__).with_name("worker.py")))["say"]
+    say = runpy.run_path(str(Path(__file__).with_name("timing_process.py")))["say"]
     try:
         say(remark=runpy.run_path(runner)["prepare"](folder, threads))
     except Exception as error:

@@ -7,25 +7,19 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.fx import Node
 
-from hetconv.deployment.capture import capture
 from hetconv.deployment.channels_last import make_channels_last
 from hetconv.deployment.choose import Chooser
-from hetconv.deployment.fold import fold_batch_norms
 from hetconv.deployment.graph_convolutions import Site, find_sites
 from hetconv.deployment.linear import make_convolutions
-from hetconv.deployment.lower import lower
+from hetconv.deployment.packed_calls import lower
 from hetconv.deployment.reuse import reuse_memory
-from hetconv.deployment.shapes import find_shapes, shapes_of
 from hetconv.deployment.signature import Signature
-from hetconv.deployment.simplify import (
-    check_allowed,
-    drop_identities,
-    fold_constants,
-    fold_dimensions,
-    name_activations,
-)
 from hetconv.foreign import describe_error
 from hetconv.graph.captured import Captured
+from hetconv.graph.fold_plain_graph import fold_plain_graph
+from hetconv.graph.plain_graph import capture
+from hetconv.graph.shapes import find_shapes, shapes_of
+from hetconv.graph.simplify import check_allowed, drop_identities, fold_constants, fold_dimensions, name_activations
 from hetconv.graph.tracing import CaptureError
 from hetconv.graph.values import make_values
 
@@ -75,7 +69,7 @@ def prepare(captured: Captured, inputs: list[Tensor], chooser: Chooser, linear: 
     except Exception as error:
         raise CaptureError(f"its captured graph does not run: {describe_error(error)}") from error
     fold_dimensions(captured, _dimensions(captured))
-    norms = fold_batch_norms(captured)
+    norms = fold_plain_graph(captured)
     linears = make_convolutions(captured) if linear else set()
     sites = find_sites(captured, norms)
     shown = tuple(site for site in sites if site.node not in linears)

@@ -1,6 +1,6 @@
 """A process that runs one network in one runtime, run by its path: what it imports is measured as the runtime's.
 
-    python -P worker.py RUNNER.py FOLDER THREADS
+    python -P timing_process.py RUNNER.py FOLDER THREADS
 
 It loads the network, runs the folder's input.npy once, writes output.npy and says so; then it reads numbers from
 standard input, and for each runs that many calls and says how long they took. What it says begins with a mark, since

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hetconv.export.fastest_forms import LayerForm
-from hetconv.export.fold import Folding
 from hetconv.export.native import Rewritten
 from hetconv.export.verify import Checked
+from hetconv.graph.fold_module_graph import Folding
 from hetconv.plain_text import visible
 from hetconv.table import NOTHING, Table
 
