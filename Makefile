@@ -1,6 +1,7 @@
 # make demo         install, then compare HetConv with what it replaces, on real images, in a few minutes
 # make test         install what developers need, then everything that must hold: lint, types, tests
-# make nightly      what takes longer than every change should wait for: whole grids of cases, more random ones
+# make nightly      what takes longer than every change should wait for: whole grids of cases, more random ones, a study on
+#                   a Ray cluster of two nodes
 # make site         the documentation as a site, into build/site
 # make wheels       into dist: the sdist, and wheels with the kernels, each for every Python (ARCHS=x86_64 for one)
 # make sanitize     the kernels under AddressSanitizer and UndefinedBehaviorSanitizer, over odd shapes; needs only g++
@@ -32,6 +33,7 @@ test: install-dev
 	$(PYTEST)
 
 nightly: install-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'hetconv[ray]'
 	$(PYTEST) -m nightly
 	$(PYTEST) -m 'not nightly' --hypothesis-profile nightly tests/ops tests/layout tests/graph
 	$(MAKE) sanitize CASES=900

@@ -14,7 +14,7 @@ from hetconv.clock import LONGEST_SECONDS, ROUNDS, calmer_times, medians, times_
 from hetconv.cost.circumstances import circumstances
 from hetconv.deployment.choose import Chooser, Work, form_times, int8_times
 from hetconv.deployment.deploy import deploy, deploy_alike
-from hetconv.deployment.works import works_of
+from hetconv.deployment.standard_convolutions import works_of
 from hetconv.errors import UsageError
 from hetconv.records import Circumstances
 

@@ -21,7 +21,7 @@ from hetconv.deployment.example_calls import signatures
 from hetconv.deployment.find_parts import CONVOLUTIONS, Finder, Part, Parts, put_parts
 from hetconv.deployment.graph_convolutions import Site
 from hetconv.deployment.int8.build import NotInt8Error, build
-from hetconv.deployment.int8.told import compare_accuracy, int8_report
+from hetconv.deployment.int8.int8_report import compare_accuracy, int8_report
 from hetconv.deployment.trial import MissingAttributeError, try_out
 from hetconv.errors import UsageError
 from hetconv.graph.structure import take_out

@@ -136,6 +136,6 @@ def _opened(backend: str, path: Path, threads: int) -> Session:
 def _loaded(backend: str, file: Path, threads: int) -> Session:
     if backend == "onnxruntime":
         return open_session(backend, file.read_bytes(), threads)
-    from hetconv.runtimes.openvino_runtime import OpenVinoSession
+    from hetconv.runtimes.open_vino import OpenVinoSession
 
     return OpenVinoSession(file, threads)

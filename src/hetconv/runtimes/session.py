@@ -34,7 +34,7 @@ def _onnxruntime_native(model: bytes, threads: int) -> Session:
 
 
 def _openvino(model: bytes, threads: int) -> Session:
-    from hetconv.runtimes.openvino_runtime import OpenVinoSession
+    from hetconv.runtimes.open_vino import OpenVinoSession
 
     return OpenVinoSession(model, threads)
 

@@ -17,6 +17,7 @@ from ...cli.holding import HOLDS, hold
 
 ray = pytest.importorskip("ray", reason="no Ray: pip install 'hetconv[ray]'")
 pytestmark = [
+    pytest.mark.nightly,  # Ray is a large package, and starting three of its nodes takes half a minute
     pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes in /proc"),
     pytest.mark.filterwarnings("ignore"),  # Ray's own
 ]
