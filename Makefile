@@ -37,6 +37,7 @@ nightly: install-dev
 	$(PYTEST) -m nightly
 	$(PYTEST) -m 'not nightly' --hypothesis-profile nightly tests/ops tests/layout tests/graph
 	$(MAKE) sanitize CASES=900
+	$(MAKE) -j $(shell nproc) -C csrc aarch64 CASES=300
 
 site: install-dev
 	$(BIN)/zensical build --strict

@@ -35,6 +35,11 @@ ALIKE = ["-ffp-contract=off"]
 KERNEL_FLAGS = {"portable": QUIET}
 INT8_FLAGS = {"portable": QUIET}
 BFLOAT16_FLAGS: dict[str, list[str]] = {}
+if sysconfig.get_platform().endswith(("aarch64", "arm64")):
+    NEON = ["-DHETCONV_NEON", *QUIET]
+    KERNEL_FLAGS = {"neon": NEON, **KERNEL_FLAGS}
+    INT8_FLAGS |= {"neon_i8mm": [*NEON, "-march=armv8.2-a+dotprod+i8mm"]}
+    INT8_FLAGS |= {"neon_dotprod": [*NEON, "-march=armv8.2-a+dotprod"], "neon": NEON}
 if sysconfig.get_platform().endswith("x86_64"):
     AVX512 = [*(f"-mavx512{part}" for part in ("f", "bw", "dq", "vl")), "-mfma", *QUIET]
     AVX2 = ["-mavx2", "-mfma", *QUIET]

@@ -3,6 +3,7 @@
 #include <cpuid.h>
 #endif
 #if defined(__linux__)
+#include <sys/auxv.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
@@ -26,7 +27,11 @@ struct Candidate {
 };
 
 const Candidate candidates[] = {
-#if defined(__x86_64__)
+#if defined(__aarch64__)
+    {"neon_i8mm", &kernels_neon, &int8_kernels_neon_i8mm},
+    {"neon_dotprod", &kernels_neon, &int8_kernels_neon_dotprod},
+    {"neon", &kernels_neon, &int8_kernels_neon},
+#elif defined(__x86_64__)
     {"avx512_amx", &kernels_avx512, &int8_kernels_avx512_amx, &bfloat16_kernels_avx512_amx},
     {"avx512_vnni", &kernels_avx512, &int8_kernels_avx512_vnni},
     {"avx512", &kernels_avx512, &int8_kernels_avx512},
@@ -51,8 +56,33 @@ bool amx_permitted() {
 }
 #endif
 
+#if defined(__aarch64__)
+// Linux tells a process what the processor has; other systems are not asked, and have NEON, as every one has.
+bool has_dotprod() {
+#if defined(__linux__)
+  constexpr unsigned long kDotprod = 1ul << 20;  // HWCAP_ASIMDDP
+  return (getauxval(AT_HWCAP) & kDotprod) != 0;
+#else
+  return false;
+#endif
+}
+
+bool has_i8mm() {
+#if defined(__linux__)
+  constexpr unsigned long kI8mm = 1ul << 13;  // HWCAP2_I8MM
+  return (getauxval(AT_HWCAP2) & kI8mm) != 0;
+#else
+  return false;
+#endif
+}
+#endif
+
 bool supports(const Candidate& candidate) {
-#if defined(__x86_64__)
+#if defined(__aarch64__)
+  if (candidate.int8 == &int8_kernels_neon_i8mm) return has_i8mm();
+  if (candidate.int8 == &int8_kernels_neon_dotprod) return has_dotprod();
+  if (candidate.kernels == &kernels_neon) return true;
+#elif defined(__x86_64__)
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   if (candidate.int8 == &int8_kernels_avx512_amx) {

@@ -65,8 +65,8 @@ struct Threads {
   void (*for_each)(int64_t size, void (*body)(const void* context, int64_t begin, int64_t end), const void* context);
 };
 
-// The instruction set that kernels run on: "avx512_vnni", "avx512", "avx2_vnni", "avx2" or "portable"; the best one
-// here unless chosen. With and without VNNI, only the kernels of 8 bits differ.
+// The instruction set that kernels run on, by its name in dispatch.cpp; the best one here unless chosen. With and
+// without VNNI, dot products or i8mm, only the kernels of 8 bits differ.
 const char* instruction_set();
 bool choose_instruction_set(const char* name);  // false, and nothing changes, where the processor lacks it
 

@@ -14,12 +14,9 @@
 namespace hetconv {
 namespace {
 
-// Accumulators C * R, weights C and one chunk fill the registers: 32 with AVX-512, else 16.
-#if defined(__AVX512F__)
-constexpr int kPixels[kMaxVectors + 1] = {0, 12, 12, 0, 6};
-#else
-constexpr int kPixels[kMaxVectors + 1] = {0, 6, 6, 0, 0};
-#endif
+// Accumulators C * R, weights C and one chunk fill the registers.
+constexpr bool kMany = kRegisters == 32;
+constexpr int kPixels[kMaxVectors + 1] = {0, kMany ? 12 : 6, kMany ? 12 : 6, 0, kMany ? 6 : 0};
 
 template <int R, int C>
 constexpr void add_tiles(Kernels& kernels) {

@@ -135,7 +135,9 @@ struct Kernels {
 };
 
 extern const Kernels kernels_portable;
-#if defined(__x86_64__)
+#if defined(__aarch64__)
+extern const Kernels kernels_neon;
+#elif defined(__x86_64__)
 extern const Kernels kernels_avx2;
 extern const Kernels kernels_avx512;
 #endif

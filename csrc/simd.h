@@ -8,6 +8,8 @@
 
 #if defined(__AVX2__)
 #include <immintrin.h>
+#elif defined(HETCONV_NEON)
+#include <arm_neon.h>
 #endif
 
 #include "bfloat16.h"
@@ -32,7 +34,7 @@ namespace {
 #if defined(__AVX512F__)
 
 using Vec = __m512;
-constexpr int kLanes = 16;
+constexpr int kLanes = 16, kRegisters = 32;
 
 HETCONV_INLINE Vec zero() { return _mm512_setzero_ps(); }
 HETCONV_INLINE Vec set1(float x) { return _mm512_set1_ps(x); }
@@ -83,7 +85,7 @@ HETCONV_INLINE Vec wrap(const float* p, int n, int64_t wrap) {
 #elif defined(__AVX2__) && defined(__FMA__)
 
 using Vec = __m256;
-constexpr int kLanes = 8;
+constexpr int kLanes = 8, kRegisters = 16;
 
 HETCONV_INLINE Vec zero() { return _mm256_setzero_ps(); }
 HETCONV_INLINE Vec set1(float x) { return _mm256_set1_ps(x); }
@@ -134,13 +136,29 @@ HETCONV_INLINE Vec wrap(const float* p, int n, int64_t wrap) {
   return _mm256_blendv_ps(_mm256_maskload_ps(p - wrap, ~head), _mm256_maskload_ps(p, head), _mm256_castsi256_ps(head));
 }
 
-#else
+#else  // vectors of four: NEON's, or what the compiler makes of them
 
-using Vec = float __attribute__((vector_size(16)));
 using hetconv::narrow;
 using hetconv::widen;
 using VecInt = int32_t __attribute__((vector_size(16)));
 constexpr int kLanes = 4;
+
+#if defined(HETCONV_NEON)
+using Vec = float32x4_t;
+constexpr int kRegisters = 32;
+HETCONV_INLINE Vec fma(Vec a, Vec b, Vec c) { return vfmaq_f32(c, a, b); }
+HETCONV_INLINE Vec round(Vec a) { return vrndnq_f32(a); }
+HETCONV_INLINE Vec load_bfloat16(const uint16_t* p) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16)); }
+#else
+using Vec = float __attribute__((vector_size(16)));
+constexpr int kRegisters = 16;
+HETCONV_INLINE Vec fma(Vec a, Vec b, Vec c) { return a * b + c; }
+HETCONV_INLINE Vec round(Vec a) {  // to nearest for |a| < 2^22
+  const Vec magic = Vec{} + 12582912.0f;
+  return (a + magic) - magic;
+}
+HETCONV_INLINE Vec load_bfloat16(const uint16_t* p) { return Vec{widen(p[0]), widen(p[1]), widen(p[2]), widen(p[3])}; }
+#endif
 
 HETCONV_INLINE Vec zero() { return Vec{}; }
 HETCONV_INLINE Vec set1(float x) { return Vec{x, x, x, x}; }
@@ -158,23 +176,13 @@ HETCONV_INLINE Vec load_first(const float* p, int n) {
 HETCONV_INLINE void store_first(float* p, Vec v, int n) {
   for (int lane = 0; lane < n; ++lane) p[lane] = v[lane];
 }
-HETCONV_INLINE Vec fma(Vec a, Vec b, Vec c) { return a * b + c; }
 HETCONV_INLINE Vec min(Vec a, Vec b) { return b > a ? a : b; }
 HETCONV_INLINE Vec max(Vec a, Vec b) { return b < a ? a : b; }
 HETCONV_INLINE Vec max_or_nan(Vec a, Vec b) { return a != a ? a : max(a, b); }
-HETCONV_INLINE Vec round(Vec a) {  // to nearest for |a| < 2^22
-  const Vec magic = set1(12582912.0f);
-  return (a + magic) - magic;
-}
 HETCONV_INLINE Vec power_of_two(Vec n) {
   return reinterpret_cast<Vec>((__builtin_convertvector(n, VecInt) + 127) << 23);
 }
 HETCONV_INLINE Vec repeat2(const float* p) { return Vec{p[0], p[1], p[0], p[1]}; }
-HETCONV_INLINE Vec load_bfloat16(const uint16_t* p) {
-  Vec v;
-  for (int lane = 0; lane < kLanes; ++lane) v[lane] = widen(p[lane]);
-  return v;
-}
 HETCONV_INLINE void store_bfloat16(uint16_t* p, Vec v) {
   for (int lane = 0; lane < kLanes; ++lane) p[lane] = narrow(v[lane]);
 }

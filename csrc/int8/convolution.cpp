@@ -51,7 +51,7 @@ void Int8Convolution::run(const Int8Input& x, const void* packed, const Int8Epil
   if (amx_ != nullptr) return amx_->run(x, packed, epilogue, y, type, threads);
   const Int8Kernels& kernels = int8_kernels();
   const int64_t units = static_cast<int64_t>(plan_.blocks.size()), chunk = kInt8Vectors * kernels.lanes * kernels.words;
-  const int64_t block_weights = plan_.phases[0].chunks * chunk;
+  const int64_t block_weights = plan_.packed_size / std::max<int64_t>(units, 1);
   const Tiles tiles{type == Int8Output::uint8 ? kernels.to_uint8 : kernels.to_float32, kernels.max_pixels, chunk};
   parallel(threads, strips_.count() * units, [&](int64_t begin, int64_t end) {
     static thread_local Scratch scratch;

@@ -66,6 +66,35 @@ HETCONV_INLINE void store_quads(uint8_t* p, const Vec (&v)[4], int zero, int lea
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), bytes);
 }
 
+#elif defined(HETCONV_NEON)
+
+using Int = int32x4_t;
+
+HETCONV_INLINE Int load_int(const int32_t* p) { return vld1q_s32(p); }
+HETCONV_INLINE Int as_int(Vec v) { return vreinterpretq_s32_f32(v); }
+HETCONV_INLINE Vec to_float(Int v) { return vcvtq_f32_s32(v); }
+HETCONV_INLINE Int add(Int a, Int b) { return vaddq_s32(a, b); }
+HETCONV_INLINE Vec multiply(Vec a, Vec b) { return vmulq_f32(a, b); }
+HETCONV_INLINE Vec plus(Vec a, Vec b) { return vaddq_f32(a, b); }
+
+template <int v>
+HETCONV_INLINE Int byte_of_quads(const uint8_t* p) {
+  const uint32x4_t quads = vreinterpretq_u32_u8(vld1q_u8(p));
+  return vreinterpretq_s32_u32(vandq_u32(quads >> (8 * v), vdupq_n_u32(255)));
+}
+
+HETCONV_INLINE void store_quads(uint8_t* p, const Vec (&v)[4], int zero, int least, int most) {
+  const auto pair = [&](Vec a, Vec b) {
+    const int16x8_t narrow = vqmovn_high_s32(vqmovn_s32(vcvtnq_s32_f32(a)), vcvtnq_s32_f32(b));
+    return vqaddq_s16(narrow, vdupq_n_s16(static_cast<short>(zero)));
+  };
+  uint8x16_t bytes = vqmovun_high_s16(vqmovun_s16(pair(v[0], v[1])), pair(v[2], v[3]));
+  bytes = vmaxq_u8(bytes, vdupq_n_u8(static_cast<uint8_t>(least)));
+  bytes = vminq_u8(bytes, vdupq_n_u8(static_cast<uint8_t>(most)));
+  const uint8x16_t order = {0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15};
+  vst1q_u8(p, vqtbl1q_u8(bytes, order));
+}
+
 #else
 
 using Int = int32_t __attribute__((vector_size(16)));
@@ -102,7 +131,7 @@ HETCONV_INLINE void store_quads(uint8_t* p, const Vec (&v)[4], int zero, int lea
 
 #if defined(__AVX512VNNI__)
 
-constexpr int kWords = 1;
+constexpr int kWords = 1, kOffset = 0;
 
 struct Quads {
   Int all;
@@ -115,7 +144,7 @@ HETCONV_INLINE Int dot(Int sum, Quads x, Weight w) { return _mm512_dpbusd_epi32(
 
 #elif defined(__AVXVNNI__)
 
-constexpr int kWords = 1;
+constexpr int kWords = 1, kOffset = 0;
 
 struct Quads {
   Int all;
@@ -130,7 +159,7 @@ HETCONV_INLINE Int dot(Int sum, Quads x, Weight w) { return _mm256_dpbusd_avx_ep
 
 // Products of 16 bits: a pair of u8 × s8 can exceed 16 bits, so maddubs would saturate. Weights are widened when they
 // are packed, a quad's first and third to one vector, its second and fourth to another.
-constexpr int kWords = 2;
+constexpr int kWords = 2, kOffset = 0;
 
 struct Quads {
   Int even, odd;
@@ -156,9 +185,52 @@ HETCONV_INLINE Int dot(Int sum, Quads x, Weight w) {
 #endif
 HETCONV_INLINE Weight load_weight(const float* p) { return {as_int(load(p)), as_int(load(p + kLanes))}; }
 
+#elif defined(__ARM_FEATURE_MATMUL_INT8)
+
+constexpr int kWords = 1, kOffset = 0;
+
+struct Quads {
+  uint8x16_t all;
+};
+using Weight = int8x16_t;
+
+HETCONV_INLINE Quads quads_of(Int x) { return {vreinterpretq_u8_s32(x)}; }
+HETCONV_INLINE Weight load_weight(const float* p) { return vreinterpretq_s8_f32(load(p)); }
+HETCONV_INLINE Int dot(Int sum, Quads x, Weight w) { return vusdotq_s32(sum, x.all, w); }
+
+#elif defined(HETCONV_NEON)
+
+// Products of s8 × s8 only: u8 less 128.
+constexpr int kWords = 1, kOffset = 128;
+
+struct Quads {
+  int8x16_t all;
+};
+using Weight = int8x16_t;
+
+#if defined(__ARM_FEATURE_DOTPROD)
+HETCONV_INLINE int8x16_t in_order(int8x16_t quads) { return quads; }
+HETCONV_INLINE Int dot(Int sum, Quads x, Weight w) { return vdotq_s32(sum, x.all, w); }
+#else
+// The first two of all quads, then their last two: a pair of products goes to the sum of its quad. One product of
+// 16 bits cannot overflow; two can.
+HETCONV_INLINE int8x16_t in_order(int8x16_t quads) {
+  return vqtbl1q_s8(quads, uint8x16_t{0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15});
+}
+HETCONV_INLINE Int dot(Int sum, Quads x, Weight w) {
+  sum = vpadalq_s16(sum, vmull_s8(vget_low_s8(x.all), vget_low_s8(w)));
+  return vpadalq_s16(sum, vmull_high_s8(x.all, w));
+}
+#endif
+
+HETCONV_INLINE Quads quads_of(Int x) {
+  return {in_order(vreinterpretq_s8_u8(veorq_u8(vreinterpretq_u8_s32(x), vdupq_n_u8(kOffset))))};
+}
+HETCONV_INLINE Weight load_weight(const float* p) { return in_order(vreinterpretq_s8_f32(load(p))); }
+
 #else
 
-constexpr int kWords = 1;
+constexpr int kWords = 1, kOffset = 0;
 
 struct Quads {
   Int all;

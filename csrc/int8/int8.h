@@ -47,7 +47,7 @@ constexpr int64_t kMostFloatChannels = 16;
 
 enum class Int8Output : int32_t { uint8, float32 };
 
-// The instruction set's products in the time of one: "avx512_vnni", "avx2_vnni", or what the float32 kernels are named.
+// As multiply_adds, of 8 bits.
 int64_t int8_multiply_adds(int64_t rounds);
 
 // The layer as the kernels compute it: with the largest P that divides 16 and whose pattern holds the layer's own.

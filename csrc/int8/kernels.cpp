@@ -10,10 +10,10 @@
 namespace hetconv {
 namespace {
 
-// Sums 4 · R, quads kWords · R, and weights fill the registers: 32 with AVX-512, else 16.
-#if defined(__AVX512VNNI__)
+// Sums 4 · R, quads kWords · R, and weights fill the registers.
+#if defined(__AVX512VNNI__) || defined(__ARM_FEATURE_DOTPROD)
 constexpr int kPixels = 6;
-#elif defined(__AVX512F__)
+#elif defined(__AVX512F__) || defined(HETCONV_NEON)
 constexpr int kPixels = 4;
 #elif defined(__AVXVNNI__)
 constexpr int kPixels = 3;
@@ -34,6 +34,7 @@ constexpr Int8Kernels make_kernels() {
   Int8Kernels kernels{};
   kernels.lanes = kLanes;
   kernels.words = kWords;
+  kernels.offset = kOffset;
   kernels.max_pixels = kPixels;
   kernels.multiply_adds = &int8_multiply_adds_in_registers;
 #if defined(__AMX_INT8__)

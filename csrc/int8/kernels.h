@@ -34,6 +34,9 @@ struct Int8AmxWork : AmxWork {
 struct Int8Kernels {
   int lanes;
   int words;  // vectors of weights for one of products: 1, or 2 where weights are widened to 16 bits
+  // What activations are less when they are multiplied: 128 where products are of s8 × s8, else 0. A block's weights
+  // begin with what that takes from the sum of each filter, as int32.
+  int offset;
   int max_pixels;
   void (*to_uint8[kInt8Pixels + 1])(const Tile&);
   void (*to_float32[kInt8Pixels + 1])(const Tile&);
@@ -51,7 +54,11 @@ struct Int8Kernels {
 };
 
 extern const Int8Kernels int8_kernels_portable;
-#if defined(__x86_64__)
+#if defined(__aarch64__)
+extern const Int8Kernels int8_kernels_neon;
+extern const Int8Kernels int8_kernels_neon_dotprod;
+extern const Int8Kernels int8_kernels_neon_i8mm;
+#elif defined(__x86_64__)
 extern const Int8Kernels int8_kernels_avx2;
 extern const Int8Kernels int8_kernels_avx2_vnni;
 extern const Int8Kernels int8_kernels_avx512;

@@ -1,4 +1,6 @@
 // Weights of 8 bits in the order in which tiles read them.
+#include <cstring>
+
 #include "amx.h"
 #include "kernels.h"
 #include "plan.h"
@@ -18,6 +20,7 @@ class Walk {
     const Plan plan = plan_int8(shape);
     const Phase& phase = plan.phases[0];
     for (const Block& block : plan.blocks) {
+      if (int8_kernels().offset != 0) at += block.vectors * lanes_ * 4;
       const auto vectors = [&](int64_t quad, int64_t p, int64_t tap) {
         for (int c = 0; c < block.vectors; ++c, at += lanes_ * words_ * 4) {
           vector(plan.vectors[static_cast<size_t>(block.vector + c)].filter, quad, p, tap, at);
@@ -60,13 +63,32 @@ void walk(const Shape& shape, const Mover& mover, typename Mover::Memory packed)
   Walk<Mover>(mover).over(shape, packed);
 }
 
+// What a block of weights begins with where activations are multiplied less an offset.
+void write_offsets(char* block, int64_t bytes) {
+  const int64_t vectors = kInt8Vectors * int8_kernels().lanes * 4;
+  for (int64_t filter = 0; filter < vectors; filter += 4) {
+    int64_t sum = 0;
+    for (int64_t quad = vectors + filter; quad < bytes; quad += vectors) {
+      for (int64_t byte = 0; byte < 4; ++byte) sum += static_cast<int8_t>(block[quad + byte]);
+    }
+    const int32_t taken = static_cast<int32_t>(int8_kernels().offset * sum);
+    std::memcpy(block + filter, &taken, sizeof taken);
+  }
+}
+
 }  // namespace
 
 int64_t int8_packed_size(const Shape& shape) {
   return uses_amx(shape) ? amx_packed_size(shape) : plan_int8(shape).packed_size * 4;
 }
 
-void pack_int8(const Shape& shape, const Int8Packing& weights, char* packed) { walk(shape, weights, packed); }
+void pack_int8(const Shape& shape, const Int8Packing& weights, char* packed) {
+  walk(shape, weights, packed);
+  if (int8_kernels().offset == 0) return;
+  const Plan plan = plan_int8(shape);
+  const int64_t blocks = static_cast<int64_t>(plan.blocks.size()), bytes = plan.packed_size * 4;
+  for (int64_t block = 0; block < blocks; ++block) write_offsets(packed + block * bytes / blocks, bytes / blocks);
+}
 void unpack_int8(const Shape& shape, const char* packed, const Int8Unpacking& weights) { walk(shape, weights, packed); }
 
 }  // namespace hetconv

@@ -46,7 +46,8 @@ Shape shape_of_quads(const Shape& shape) {
 
 Plan plan_int8(const Shape& shape) {
   Plan plan = plan_forward(shape_of_quads(shape));
-  const int lanes = int8_kernels().lanes;
+  const Int8Kernels& kernels = int8_kernels();
+  const int lanes = kernels.lanes;
   plan.terms = std::numeric_limits<int32_t>::max();  // sums are exact, however long
   plan.vectors.clear();
   plan.blocks.clear();
@@ -58,7 +59,7 @@ Plan plan_int8(const Shape& shape) {
       }
     }
   }
-  plan.packed_size = plan.phases[0].chunks * plan.filters * int8_kernels().words;
+  plan.packed_size = (plan.phases[0].chunks * kernels.words + (kernels.offset != 0)) * plan.filters;
   return plan;
 }
 

@@ -60,14 +60,16 @@ struct Int8Tiles {
       const float* pixel[R];
 #pragma GCC unroll 6
       for (int r = 0; r < R; ++r) pixel[r] = tile.strip + pixels[r].input;
+      const float* weights = tile.weights;
       Int sums[R][kC];
 #pragma GCC unroll 4
       for (int c = 0; c < kC; ++c) {
-        const Int first = load_int(epilogue.start + tile.vectors[c].filter);
+        Int first = load_int(epilogue.start + tile.vectors[c].filter);
+        if constexpr (kOffset != 0) first = add(first, as_int(load(weights + c * kLanes)));
 #pragma GCC unroll 6
         for (int r = 0; r < R; ++r) sums[r][c] = first;
       }
-      const float* weights = tile.weights;
+      if constexpr (kOffset != 0) weights += kC * kLanes;
       accumulate_int8<read, fetch, R>(sums, pixel, start, weights, ahead, sum.at, sum.spatial, tile);
       accumulate_int8<Read::broadcast, fetch, R>(sums, pixel, 0, weights, ahead, sum.at + sum.spatial, sum.pointwise,
                                                  tile);

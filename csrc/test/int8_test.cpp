@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <iterator>
 #include <random>
 #include <thread>
 #include <vector>
@@ -105,14 +106,15 @@ struct Case {
         scale(whole_blocks(s.out_channels), 0),
         padding(static_cast<uint8_t>(pick({0, 0, 3, 128, 255}))),
         outputs(residual.size) {
-    for (int64_t i = 0; i < x.size; ++i) x[i] = static_cast<uint8_t>(far ? 255 : between(0, 255));
+    const int64_t end = pick({0, 255});
+    for (int64_t i = 0; i < x.size; ++i) x[i] = static_cast<uint8_t>(far ? end : between(0, 255));
     for (int64_t i = 0; i < residual.size; ++i) residual[i] = static_cast<uint8_t>(between(0, 255));
     const int64_t taps = s.kernel_height * s.kernel_width;
     for (int64_t i = 0; i < weights.size; ++i) {
       const int64_t n = i / taps / s.in_channels, m = i / taps % s.in_channels;
       const bool there = m % s.p == n % s.p || i % taps == taps / 2;
       // all as large as can be: what saturates on the way shows
-      if (there) weights[i] = static_cast<int8_t>(far ? (n % 2 == 0 ? 127 : -127) : between(-127, 127));
+      if (there) weights[i] = static_cast<int8_t>(far ? (n % 2 == 0 ? 127 : -128) : between(-128, 127));
     }
     for (int64_t n = 0; n < s.out_channels; ++n) {
       start[n] = static_cast<int32_t>(between(-100000, 100000));
@@ -255,6 +257,10 @@ void check(const Case& c, const std::vector<float>& reals, const char* set, cons
 int main(int argc, char** argv) {
   const int cases = argc > 1 ? std::atoi(argv[1]) : 300;
   if (argc > 2) generator.seed(static_cast<unsigned>(std::atoi(argv[2])));
+  const char* const every_set[] = {"avx512_amx", "avx512_vnni",  "avx512", "avx2_vnni", "avx2",
+                                   "neon_i8mm",  "neon_dotprod", "neon",   "portable"};
+  std::vector<const char*> sets;
+  std::copy_if(std::begin(every_set), std::end(every_set), std::back_inserter(sets), choose_instruction_set);
   int run = 0;
   while (run < cases) {
     const Shape shape = random_shape();
@@ -262,11 +268,14 @@ int main(int argc, char** argv) {
     const Case c(shape, run % 10 == 0);
     std::vector<float> reals;
     for_each_output(c, [&](int64_t, int64_t, float real) { reals.push_back(real); });
-    for (const char* set : {"avx512_amx", "avx512_vnni", "avx512", "avx2_vnni", "avx2", "portable"}) {
-      if (choose_instruction_set(set)) check(c, reals, set, kThreads[run % 3]);
+    for (const char* set : sets) {
+      choose_instruction_set(set);
+      check(c, reals, set, kThreads[run % 3]);
     }
     ++run;
   }
-  std::printf("%d cases of 8 bits, %d failures\n", cases, failures);
+  std::printf("%d cases of 8 bits, %d failures:", cases, failures);
+  for (const char* set : sets) std::printf(" %s", set);
+  std::printf("\n");
   return failures == 0 ? 0 : 1;
 }

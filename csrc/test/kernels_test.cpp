@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <iterator>
 #include <limits>
 #include <random>
 #include <string>
@@ -332,13 +333,16 @@ struct Case {
 int main(int argc, char** argv) {
   const int cases = argc > 1 ? std::atoi(argv[1]) : 300;
   if (argc > 2) generator.seed(static_cast<unsigned>(std::atoi(argv[2])));
+  const char* const every_set[] = {"avx512", "avx2", "neon", "portable"};
+  std::vector<const char*> sets;
+  std::copy_if(std::begin(every_set), std::end(every_set), std::back_inserter(sets), choose_instruction_set);
   int failures = 0, checked = 0;
   for (int i = 0; i < cases; ++i) {
     const Shape shape = random_shape(i % 2 == 1);
     const Case layer(shape, static_cast<int64_t>(generator() % 3));
     const Threads& threads = kThreads[i % 3];
-    for (const char* name : {"avx512", "avx2", "portable"}) {
-      if (!choose_instruction_set(name)) continue;
+    for (const char* name : sets) {
+      choose_instruction_set(name);
       const bool right = layer.check_gradients(threads) &&
                          layer.check_forward(threads, false, false, Activation::none) &&
                          layer.check_forward(threads, true, i % 2 == 0, static_cast<Activation>(i % 4)) &&
@@ -350,6 +354,8 @@ int main(int argc, char** argv) {
   for (int i = 0; i < cases / 2 && choose_instruction_set("avx512_amx"); ++i, ++checked) {
     failures += !Case(random_amx_shape(), 0).check_amx(kThreads[i % 3]);
   }
-  std::printf("%d layers checked, %d wrong\n", checked, failures);
+  std::printf("%d layers checked, %d wrong:", checked, failures);
+  for (const char* set : sets) std::printf(" %s", set);
+  std::printf("\n");
   return failures != 0;
 }

@@ -385,7 +385,7 @@ def whole(*shape):
     return torch.randint(-3, 4, shape).float()
 
 
-FLOAT_SETS = ("avx512", "avx2", "portable")
+FLOAT_SETS = ("avx512", "avx2", "neon", "portable")
 
 
 @pytest.fixture(params=FLOAT_SETS)

@@ -17,10 +17,12 @@ from hetconv.errors import UsageError
 from hetconv.ops.arguments import Geometry
 from hetconv.pattern import HetPattern
 
-InstructionSet = Literal["avx512_amx", "avx512", "avx2", "portable"]
+InstructionSet = Literal["avx512_amx", "avx512", "avx2", "neon", "portable"]
 """With and without AMX, only training in bfloat16 and the kernels of 8 bits differ."""
-Int8InstructionSet = Literal["avx512_amx", "avx512_vnni", "avx512", "avx2_vnni", "avx2", "portable"]
-"""With and without VNNI, only the kernels of 8 bits differ."""
+Int8InstructionSet = Literal[
+    "avx512_amx", "avx512_vnni", "avx512", "avx2_vnni", "avx2", "neon_i8mm", "neon_dotprod", "neon", "portable"
+]
+"""With and without VNNI, dot products or i8mm, only the kernels of 8 bits differ."""
 Algorithm = Literal["direct", "winograd"]
 ALGORITHMS: tuple[Algorithm, ...] = ("direct", "winograd")
 DTYPES = (torch.float32, torch.bfloat16)
