@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,7 @@ def train(
     with own_forward(model):
         prepared, optimizer = accelerator.prepare(model, optimizer)
         test = data.test_loader(EVALUATION_BATCH, share)
+        training = _Training(accelerator, prepared, optimizer, recipe, objective, progress)
         pace = Pace()
         for epoch in range(len(epochs), recipe.epochs):
             set_seed((seed * 100_003 + epoch) % 2**32)
@@ -124,16 +126,7 @@ def train(
             if before_epoch is not None:
                 before_epoch(epoch)
             batches = data.of_epoch(recipe.augmentation, seed, epoch).train_loader(batch_size, share)
-            train_loss = _train_epoch(accelerator, prepared, optimizer, batches, recipe, objective, epoch, progress)
-            _check_finite(train_loss, epoch, recipe)
-            validation_loss, accuracy = evaluate(accelerator, prepared, test)
-            _check_finite(validation_loss, epoch, recipe)
-            seconds = time.perf_counter() - begin
-            rate = recipe.learning_rate_at(epoch + 1)
-            views = None
-            if recipe.test_views and epoch + 1 == recipe.epochs:
-                views = evaluate(accelerator, prepared, test, of_views=True)[1]
-            found = Epoch(epoch + 1, rate, train_loss, validation_loss, accuracy, seconds, views)
+            found = training.epoch(epoch, batches, test, begin)
             epochs = (*epochs, found)
             due = pace.is_due() or len(epochs) == recipe.epochs
             if kept is not None and due and progress.may_store():
@@ -142,6 +135,66 @@ def train(
                     progress.stored(found)
             progress.epoch(found)
     return epochs
+
+
+@dataclass(frozen=True)
+class _Training:
+    """What every epoch of a training has in common; the model and its optimizer as Accelerate prepared them."""
+
+    accelerator: Accelerator
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    recipe: Recipe
+    objective: Objective
+    progress: Progress
+
+    def epoch(self, epoch: int, batches: Any, test: Iterable[tuple[Tensor, Tensor]], begin: float) -> Epoch:
+        """One epoch, trained and evaluated; its seconds count from `begin`."""
+        train_loss = self._train(epoch, batches)
+        _check_finite(train_loss, epoch, self.recipe)
+        validation_loss, accuracy = evaluate(self.accelerator, self.model, test)
+        _check_finite(validation_loss, epoch, self.recipe)
+        seconds = time.perf_counter() - begin
+        views = None
+        if self.recipe.test_views and epoch + 1 == self.recipe.epochs:
+            views = evaluate(self.accelerator, self.model, test, of_views=True)[1]
+        rate = self.recipe.learning_rate_at(epoch + 1)
+        return Epoch(epoch + 1, rate, train_loss, validation_loss, accuracy, seconds, views)
+
+    def _train(self, epoch: int, batches: Any) -> float:
+        """One pass over the training images; returns the mean loss, without what the objective adds."""
+        accelerator, recipe = self.accelerator, self.recipe
+        network = accelerator.unwrap_model(self.model)
+        self.objective.begin(network)
+        lookahead = Lookahead(network) if recipe.lookahead_steps else None
+        total = torch.zeros((), device=accelerator.device)
+        steps = len(batches)
+        for step, (images, labels) in enumerate(_placed(batches, accelerator.device)):
+            for group in self.optimizer.param_groups:
+                group["lr"] = recipe.learning_rate_at(epoch + step / steps) * group.get("lr_scale", 1.0)
+            with _networks_own_errors(accelerator, f"trained on a batch of {len(images)}"):
+                loss = self._loss(images, labels)
+                self.optimizer.zero_grad(set_to_none=True)
+                penalty = self.objective.penalty(network)
+                accelerator.backward(loss if penalty is None else loss + penalty)
+            self.optimizer.step()
+            self.objective.after_step(network)
+            if lookahead is not None and ((step + 1) % recipe.lookahead_steps == 0 or step + 1 == steps):
+                lookahead.move_back(recipe.lookahead_share_at(epoch + (step + 1) / steps))
+            total += loss.detach()
+            self.progress.step(epoch + 1, step + 1, steps)
+        if accelerator.num_processes > 1:
+            total = accelerator.reduce(total, "mean")
+        return float(total) / steps
+
+    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        with self.accelerator.autocast():
+            logits = self.model(images)
+        if not isinstance(logits, Tensor) or logits.dim() != 2:
+            what = f"{tuple(logits.shape)}" if isinstance(logits, Tensor) else _in_words(logits)
+            raise UsageError(f"in training, the network gives {what}; it must give one tensor of (batch, classes)")
+        with self.accelerator.autocast():
+            return self.objective.loss(images, logits.float(), labels, self.recipe)
 
 
 def evaluate(
@@ -208,33 +261,6 @@ def _as_main(optimizer: torch.optim.Optimizer, epochs: tuple[Epoch, ...]) -> tup
     return tuple(shared[0])
 
 
-def _train_epoch(accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer, batches: Any,
-                 recipe: Recipe, objective: Objective, epoch: int, progress: Progress) -> float:  # fmt: skip
-    """One pass over the training images; returns the mean loss, without what the objective adds."""
-    network = accelerator.unwrap_model(model)
-    objective.begin(network)
-    lookahead = Lookahead(network) if recipe.lookahead_steps else None
-    total = torch.zeros((), device=accelerator.device)
-    steps = len(batches)
-    for step, (images, labels) in enumerate(_placed(batches, accelerator.device)):
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate_at(epoch + step / steps) * group.get("lr_scale", 1.0)
-        with _networks_own_errors(accelerator, f"trained on a batch of {len(images)}"):
-            loss = _loss(accelerator, model, images, labels, recipe, objective)
-            optimizer.zero_grad(set_to_none=True)
-            penalty = objective.penalty(network)
-            accelerator.backward(loss if penalty is None else loss + penalty)
-        optimizer.step()
-        objective.after_step(network)
-        if lookahead is not None and ((step + 1) % recipe.lookahead_steps == 0 or step + 1 == steps):
-            lookahead.move_back(recipe.lookahead_share_at(epoch + (step + 1) / steps))
-        total += loss.detach()
-        progress.step(epoch + 1, step + 1, steps)
-    if accelerator.num_processes > 1:
-        total = accelerator.reduce(total, "mean")
-    return float(total) / steps
-
-
 def _networks_own_errors(accelerator: Accelerator, what: str) -> AbstractContextManager[None]:
     """Around what runs the network's own code. Of many processes, one that is gone is told of here too, by errors that
     whoever has started the processes must see as they are."""
@@ -247,17 +273,6 @@ def _check_finite(loss: float, epoch: int, recipe: Recipe) -> None:
             f"the loss became {loss} in epoch {epoch + 1}; lower the learning rate (now {recipe.learning_rate}) or "
             f"lengthen the warm-up (now {recipe.warmup_epochs} epochs)"
         )
-
-
-def _loss(accelerator: Accelerator, model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe,
-          objective: Objective) -> Tensor:  # fmt: skip
-    with accelerator.autocast():
-        logits = model(images)
-    if not isinstance(logits, Tensor) or logits.dim() != 2:
-        what = f"{tuple(logits.shape)}" if isinstance(logits, Tensor) else _in_words(logits)
-        raise UsageError(f"in training, the network gives {what}; it must give one tensor of (batch, classes)")
-    with accelerator.autocast():
-        return objective.loss(images, logits.float(), labels, recipe)
 
 
 def _in_words(output: object) -> str:
