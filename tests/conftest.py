@@ -20,10 +20,11 @@ settings.load_profile("hetconv")
 torch.set_num_threads(1)
 
 LONGEST = (
-    "gpu/test_interpreter.py", "cli/test_commands.py", "lab/bench/test_bench.py", "cli/test_study.py",
-    "lab/study/test_compare.py", "lab/study/test_survive.py", "test_shown_commands.py", "test_docs.py",
-    "lab/compress/test_course.py", "export/test_native.py", "export/test_export.py", "deployment/test_int8.py",
-    "ops/test_functional.py", "ops/test_dispatch.py", "ops/test_native.py", "test_wrappers.py", "lab/test_inference.py",
+    "build/test_aarch64.py", "gpu/test_interpreter.py", "cli/test_commands.py", "lab/bench/test_bench.py",
+    "cli/test_study.py", "lab/study/test_compare.py", "lab/study/test_survive.py", "test_shown_commands.py",
+    "test_docs.py", "lab/compress/test_course.py", "export/test_native.py", "export/test_export.py",
+    "deployment/test_int8.py", "ops/test_functional.py", "ops/test_dispatch.py", "ops/test_native.py",
+    "test_wrappers.py", "lab/test_inference.py",
 )  # fmt: skip
 """Files that take longest. They run first, so that no process is left alone with one of them at the end."""
 

@@ -72,6 +72,8 @@ def test_any_integers_are_refused_or_computed() -> None:
 
 
 class Network(nn.Module):
+    """In 8 bits, but for its classifier: its sums of fused products are in one order on every instruction set."""
+
     def __init__(self) -> None:
         super().__init__()
         self.stem, self.norm = nn.Conv2d(3, 24, 3, padding=1), nn.BatchNorm2d(24)
