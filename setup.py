@@ -53,10 +53,10 @@ if sysconfig.get_platform().endswith("x86_64"):
 KERNELS = ["dispatch", "algorithm", "plan", "pack", "strip", "tiles", "winograd", "prepared", "convolve", "weight_grad"]
 KERNELS += ["fingerprint", "checked", "packed_weights", "older_libstdcxx", "int8/plan", "int8/pack", "int8/amx"]
 KERNELS += ["int8/packed_weights", "int8/convolution", "amx/pixels", "bfloat16/amx", "bfloat16/weight_grad"]
-KERNELS += [
-    f"network/{name}"
-    for name in ("network", "byte_maps", "convolutions", "grouped", "joins", "float_joins", "pools", "window")
-]
+NETWORK = (
+    "network byte_maps convolutions float_joins grouped joins layer_norm pad_image pools resize select_channels window"
+)
+KERNELS += [f"network/{name}" for name in NETWORK.split()]
 LIBRARIES = {
     "native": ["register", "entries", "network/api"],
     "libhetconv_onnx": [f"onnx_runtime/{name}" for name in ("kernel", "het_conv", "pool", "register")],

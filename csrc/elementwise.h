@@ -1,4 +1,5 @@
-// What is between a network's convolutions in float32: sums and products of values, affine maps of channels, pools.
+// What is between a network's convolutions in float32: sums, products and the like of values, affine maps of channels,
+// pools.
 #pragma once
 
 #include "activate.h"
@@ -6,16 +7,31 @@
 namespace hetconv {
 namespace {
 
-template <bool product>
-void join_all(const Join& j) {
-  const auto joined = [&](Vec a, Vec b) { return activate(product ? a * b : a + b, j.activation); };
+template <class Function>
+void join_all(const Join& j, const Function& function) {
+  const auto joined = [&](Vec a, Vec b) { return activate(function(a, b), j.activation); };
   int64_t at = 0;
   for (; at + kLanes <= j.count; at += kLanes) store(j.y + at, joined(load(j.a + at), load(j.b + at)));
   const int rest = static_cast<int>(j.count - at);
   if (rest > 0) store_first(j.y + at, joined(load_first(j.a + at, rest), load_first(j.b + at, rest)), rest);
 }
 
-void join(const Join& j) { j.product ? join_all<true>(j) : join_all<false>(j); }
+void join(const Join& j) {
+  switch (j.joining) {
+    case Joining::sum:
+      return join_all(j, [](Vec a, Vec b) { return a + b; });
+    case Joining::product:
+      return join_all(j, [](Vec a, Vec b) { return a * b; });
+    case Joining::difference:
+      return join_all(j, [](Vec a, Vec b) { return a - b; });
+    case Joining::quotient:
+      return join_all(j, [](Vec a, Vec b) { return a / b; });
+    case Joining::maximum:
+      return join_all(j, [](Vec a, Vec b) { return max_or_nan(a, b); });
+    case Joining::minimum:
+      return join_all(j, [](Vec a, Vec b) { return zero() - max_or_nan(zero() - a, zero() - b); });
+  }
+}
 
 void affine(const Affine& a) {
   int64_t at = 0;

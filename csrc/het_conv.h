@@ -51,6 +51,10 @@ struct Weights {
 enum class Activation : int32_t { none, relu, relu6, silu, hardswish, hardsigmoid, sigmoid, gelu };
 constexpr int64_t kActivations = 8;
 
+// Functions of two values.
+enum class Joining : int32_t { sum, product, difference, quotient, maximum, minimum };
+constexpr int64_t kJoinings = 6;
+
 // What is done to a sum before it is stored: activation(sum + bias + residual); null pointers are left out.
 struct Epilogue {
   const float* bias;

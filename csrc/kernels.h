@@ -87,12 +87,12 @@ struct Depthwise {
   float* y;
 };
 
-// activation(a + b), or of the product.
+// activation(a + b), or of another function.
 struct Join {
   const float *a, *b;
   float* y;
   int64_t count;
-  bool product;
+  Joining joining;
   Activation activation;
 };
 

@@ -32,6 +32,16 @@ int32_t small(int64_t number) {
   return static_cast<int32_t>(number);
 }
 
+Joining joining_of(int64_t number) {
+  if (number < 0 || number >= kJoinings) throw Refused("there is no function of two values " + std::to_string(number));
+  return static_cast<Joining>(number);
+}
+
+Sampling sampling_of(int64_t number) {
+  if (number < 0 || number >= kSamplings) throw Refused("there is no sampling " + std::to_string(number));
+  return static_cast<Sampling>(number);
+}
+
 Activation activation_of(int64_t number) {
   if (number < 0 || number >= kActivations) throw Refused("there is no activation " + std::to_string(number));
   return static_cast<Activation>(number);
@@ -109,9 +119,9 @@ const std::map<std::string, Maker>& makers() {
          check_range("size", {a.numbers[0], a.numbers[1]}, 1);
          return adaptive_average_step(a.numbers[0], a.numbers[1]);
        }},
-      // product?, activation
+      // which function, activation
       {"float_join",
-       [](const Arguments& a) { return float_join_step(a.numbers[0] != 0, activation_of(a.numbers[1])); }},
+       [](const Arguments& a) { return float_join_step(joining_of(a.numbers[0]), activation_of(a.numbers[1])); }},
       // channels or 1, activation | – | scale, shift
       {"float_affine",
        [](const Arguments& a) {
@@ -119,11 +129,30 @@ const std::map<std::string, Maker>& makers() {
          return float_affine_step(a.numbers[0], activation_of(a.numbers[1]), static_cast<const float*>(a.arrays[0]),
                                   static_cast<const float*>(a.arrays[1]));
        }},
-      // begin, end
-      {"slice", [](const Arguments& a) { return slice_step(a.numbers[0], a.numbers[1]); }},
-      // top, bottom, left, right
+      // channels | epsilon | weight, bias
+      {"layer_norm",
+       [](const Arguments& a) {
+         check_range("channels", {a.numbers[0], a.numbers[0]}, 1);
+         return layer_norm_step(a.numbers[0], a.reals[0], static_cast<const float*>(a.arrays[0]),
+                                static_cast<const float*>(a.arrays[1]));
+       }},
+      // how many | – | which
+      {"select_channels",
+       [](const Arguments& a) {
+         check_range("channels", {a.numbers[0], a.numbers[0]}, 1);
+         return select_channels_step(a.numbers[0], static_cast<const int32_t*>(a.arrays[0]));
+       }},
+      // sampling, height and width or 0 | scales of both or 0
+      {"resize",
+       [](const Arguments& a) {
+         return resize_step({sampling_of(a.numbers[0]), a.numbers[1], a.numbers[2], a.reals[0], a.reals[1]});
+       }},
+      // top, bottom, left, right, zero
       {"pad_image",
-       [](const Arguments& a) { return pad_image_step({a.numbers[0], a.numbers[1], a.numbers[2], a.numbers[3]}); }},
+       [](const Arguments& a) {
+         const int64_t* const n = a.numbers;
+         return pad_image_step({n[0], n[1], n[2], n[3]}, small(n[4]));
+       }},
   };
   return all;
 }

@@ -117,18 +117,29 @@ std::unique_ptr<Step> global_average_step(float scale, int32_t zero);
 // Of float32, to any size.
 std::unique_ptr<Step> adaptive_average_step(int64_t height, int64_t width);
 
-// float32: activation(a + b) or of the product; b may be one pixel, for all of an image
-std::unique_ptr<Step> float_join_step(bool product, Activation activation);
+// float32: activation of the sum of a and b, or of another function; b may be one pixel, for all of an image
+std::unique_ptr<Step> float_join_step(Joining joining, Activation activation);
 // float32: activation(x · scale + shift), by channel; `channels` is 1 where one number is for all
 std::unique_ptr<Step> float_affine_step(int64_t channels, Activation activation, const float* scale,
                                         const float* shift);
-// The channels [begin, end) of a float32 value.
-std::unique_ptr<Step> slice_step(int64_t begin, int64_t end);
-// Zeros around an image of float32.
+// Layer norm over each pixel's channels, of float32.
+std::unique_ptr<Step> layer_norm_step(int64_t channels, float epsilon, const float* weight, const float* bias);
+// Some of the channels, in any order.
+std::unique_ptr<Step> select_channels_step(int64_t count, const int32_t* channels);
+// Images of another size: of so many lines and columns; or of the second input's; or, where a size is 0, scaled.
+enum class Sampling : int32_t { nearest, nearest_exact, bilinear, bilinear_corners };
+constexpr int64_t kSamplings = 4;
+struct Resizing {
+  Sampling sampling;
+  int64_t height, width;
+  float scale_height, scale_width;
+};
+std::unique_ptr<Step> resize_step(const Resizing& resizing);
+// Zeros around an image; of u8, `zero`.
 struct Sides {
   int64_t top, bottom, left, right;
 };
-std::unique_ptr<Step> pad_image_step(const Sides& sides);
+std::unique_ptr<Step> pad_image_step(const Sides& sides, int32_t zero);
 
 struct Term {
   float scale;

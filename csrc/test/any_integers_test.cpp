@@ -271,7 +271,13 @@ AnyStep any_convolution(const Numbers& any, const std::vector<int64_t>& window) 
 }
 
 AnyStep any_step(const Numbers& any, const std::vector<int64_t>& window) {
-  switch (up_to(12)) {
+  switch (up_to(14)) {
+    case 13:
+      return {"resize", {any.some(0, 3), any.some(0, 9), any.some(0, 9)}};
+    case 14: {
+      const int64_t channels = std::min(any.some(1, 5), kSmall);
+      return {"layer_norm", {channels}, {std::clamp<int64_t>(channels, 0, kSmall)}};
+    }
     case 10:
       return {"quantize", {any.some(0, 255)}};
     case 11:
@@ -285,15 +291,17 @@ AnyStep any_step(const Numbers& any, const std::vector<int64_t>& window) {
     case 2:
       return {"adaptive_average", {any.some(1, 5), any.some(1, 5)}};
     case 3:
-      return {"float_join", {any.some(0, 1), any.some(0, 7)}};
+      return {"float_join", {any.some(0, 5), any.some(0, 7)}};
     case 4: {
       const int64_t channels = std::min(any.some(1, 5), kSmall);  // the caller has as many
       return {"float_affine", {channels, any.some(0, 7)}, {std::clamp<int64_t>(channels, 0, kSmall)}};
     }
-    case 5:
-      return {"slice", {any.some(0, 2), any.some(1, 5)}};
+    case 5: {
+      const int64_t count = std::min(any.some(1, 5), kSmall);
+      return {"select_channels", {count}, {std::clamp<int64_t>(count, 0, kSmall)}};
+    }
     case 6:
-      return {"pad_image", {any.some(0, 3), any.some(0, 3), any.some(0, 3), any.some(0, 3)}};
+      return {"pad_image", {any.some(0, 3), any.some(0, 3), any.some(0, 3), any.some(0, 3), any.some(0, 255)}};
     case 7:
       return {"pad_channels", {any.some(0, 3), any.some(0, 3), any.some(0, 255)}};
     case 8:
@@ -306,10 +314,12 @@ AnyStep any_step(const Numbers& any, const std::vector<int64_t>& window) {
 // The arrays of a step, each exactly as large as the numbers say; packed weights are packed ones.
 std::list<Buffer> arrays_of(const AnyStep& step) {
   std::list<Buffer> arrays;
-  for (const int64_t size : step.sizes) arrays.emplace_back(size, 1.0f);
-  if (std::strcmp(step.kind, "float_affine") == 0) arrays.emplace_back(step.sizes[0], 1.0f);
-  const bool int8 = std::strcmp(step.kind, "int8_convolution") == 0;
-  if ((!int8 && std::strcmp(step.kind, "float_convolution") != 0) || arrays.back().size == 0) return arrays;
+  const auto is = [&](const char* kind) { return std::strcmp(step.kind, kind) == 0; };
+  const float filler = is("select_channels") ? 0.0f : 1.0f;  // as an integer, the first channel
+  for (const int64_t size : step.sizes) arrays.emplace_back(size, filler);
+  if (is("float_affine") || is("layer_norm")) arrays.emplace_back(step.sizes[0], 1.0f);
+  const bool int8 = is("int8_convolution");
+  if ((!int8 && !is("float_convolution")) || arrays.back().size == 0) return arrays;
   const std::vector<int64_t>& n = step.numbers;
   const int64_t unplaced[6] = {n[0], n[1], n[2], n[3], n[4], n[12]};
   const int64_t own = n[0] / std::max<int64_t>(n[2], 1);

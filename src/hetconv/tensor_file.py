@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import mmap
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -38,6 +39,17 @@ class TensorFile:
 
     metadata: dict[str, str]
     tensors: dict[str, Tensor]
+
+
+Memory = bytearray | mmap.mmap
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How bytes are a tensor."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -97,8 +109,11 @@ class TensorReader:
     def names(self) -> tuple[str, ...]:
         return tuple(self._entries)
 
-    def read(self, name: str) -> Tensor:
+    def read(self, name: str, check: Callable[[Layout, Memory], None] | None = None) -> Tensor:
         """A tensor in memory of its own, which goes back to the system at once when the tensor is let go.
+
+        Args:
+            check: is shown the bytes before they become a tensor, and raises where they are not as they should be.
 
         Raises:
             KeyError: there is none of this name.
@@ -106,13 +121,17 @@ class TensorReader:
             HetconvError: it cannot be read.
         """
         entry = self._entries[name]
-        data = _memory(entry.end - entry.begin)
+        memory = _memory(entry.end - entry.begin)
         with reading(self._path):
             self._file.seek(self._begin + entry.begin)
-            count = self._file.readinto(data.numpy().data)
-        if count != len(data):
+            count = self._file.readinto(memory)
+        if count != len(memory):
             raise NotSafetensorsError(f"it ends within {name}")
-        return data.view(entry.dtype).reshape(entry.shape)
+        if check is not None:
+            check(Layout(entry.dtype, entry.shape), memory)
+        if len(memory) == 0:
+            return torch.empty(entry.shape, dtype=entry.dtype)
+        return torch.frombuffer(memory, dtype=entry.dtype).reshape(entry.shape)
 
 
 def read_tensors(path: Path) -> TensorFile:
@@ -139,11 +158,11 @@ LARGE = 2**16
 """Bytes from which memory is the system's own pages. The allocator would keep it where something later is beside it."""
 
 
-def _memory(count: int) -> Tensor:
+def _memory(count: int) -> Memory:
     if count < LARGE:
-        return torch.empty(count, dtype=torch.uint8)
+        return bytearray(count)
     private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # by default a forked process would write into the same memory
-    return torch.frombuffer(mmap.mmap(-1, count, flags=private), dtype=torch.uint8)
+    return mmap.mmap(-1, count, flags=private)
 
 
 def _header(file: BinaryIO) -> tuple[dict[str, str], list[_Entry]]:

@@ -124,6 +124,9 @@ def test_branches_and_pools():
     images = torch.randn(3, 3, 16, 16)
     assert made(images).shape == model(images).shape
     assert relative_error(made(images), model(images)) < 0.05
+    kinds = [step.kind for step in made.network.steps]
+    assert "concatenate" in kinds
+    assert "dequantize" not in kinds
 
 
 @pytest.mark.parametrize(
@@ -280,7 +283,6 @@ def test_what_has_no_form_of_8_bits_stays_float32(tmp_path):
     assert re.match("kernel_size=.2, 2. is even", in_float32["stem"])
     assert in_float32["depthwise"].startswith("depthwise")
     assert in_float32["grouped"].startswith("grouped")
-    assert in_float32["pad"] == "it has no form of 8 bits"
     assert "chunk" not in in_float32  # of what is float32 already
     runs_on = {entry.name: entry.runs_on for entry in made.report.convolutions}
     assert runs_on == {
@@ -320,6 +322,137 @@ def test_activations_by_table_and_products(tmp_path):
     assert relative_error(made(images), model(images)) < 0.05  # rounding to 8 bits ten times
     made.save(tmp_path / "excited")
     assert torch.equal(load_deployed(tmp_path / "excited")(images), made(images))
+
+
+def conv(in_channels, out_channels, p=4):
+    return nn.Sequential(HetConv2d(in_channels, out_channels, 3, padding=1, p=p), nn.ReLU())
+
+
+class Segmentation(nn.Module):
+    """A small U-Net: images made smaller, made larger again in several ways, and joined with those of before."""
+
+    def __init__(self, up):
+        super().__init__()
+        self.first, self.down, self.bottom = nn.Conv2d(3, 16, 3, padding=1), conv(16, 32), conv(32, 32)
+        self.up, self.late, self.last = up, conv(64, 16), nn.Conv2d(32, 5, 1)
+
+    def forward(self, x):
+        full = functional.relu(self.first(x))
+        half = self.down(functional.max_pool2d(full, 2))
+        quarter = self.bottom(functional.max_pool2d(half, 2))
+        y = self.late(torch.cat([half, functional.interpolate(quarter, size=half.shape[-2:])], 1))
+        y = self.last(torch.cat([full, self.up(y)], 1))
+        return functional.interpolate(y, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+UPSAMPLING = {
+    "nearest": nn.Upsample(scale_factor=2),
+    "nearest-exact": nn.Upsample(scale_factor=(2.0, 2.0), mode="nearest-exact"),
+    "bilinear": nn.Upsample(scale_factor=2, mode="bilinear"),
+    "corners aligned": nn.UpsamplingBilinear2d(scale_factor=2),
+}
+
+
+@pytest.mark.parametrize("up", UPSAMPLING.values(), ids=UPSAMPLING)
+def test_a_segmentation_network_stays_in_8_bits(tmp_path, up):
+    torch.manual_seed(0)
+    model = Segmentation(up).eval()
+    made = deploy(model, calibration(2), "int8", calibration(), timed=False)
+    assert not made.report.int8.in_float32 or {entry.name for entry in made.report.int8.in_float32} == {"first"}
+    kinds = [step.kind for step in made.network.steps]
+    assert kinds.count("resize") == 3
+    assert "dequantize" not in kinds  # the last layer gives float32 to the last resizing
+    for shape in ((3, 3, 16, 16), (1, 3, 20, 28)):
+        images = torch.randn(shape)
+        assert relative_error(made(images), model(images)) < 0.05  # rounding to 8 bits in five layers
+    made.save(tmp_path / "segmentation")
+    assert torch.equal(load_deployed(tmp_path / "segmentation")(images), made(images))
+
+
+class Joined(nn.Module):
+    """Functions of two values, some of them without a form of 8 bits; operands by keyword."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.a, self.b, self.last = (
+            nn.Conv2d(3, 16, 1),
+            nn.Conv2d(16, 24, 1),
+            nn.Conv2d(16, 24, 1),
+            conv(24, 8),
+        )
+
+    def forward(self, x):
+        x = torch.sigmoid(input=self.stem(input=x))
+        a, b = self.a(x), self.b(x)
+        x = torch.sub(input=a, other=b)
+        x = torch.maximum(torch.minimum(x, other=a), b) + a.sub(other=x) / (2 + torch.sigmoid(b))
+        return self.last(x)
+
+
+def test_functions_of_two_values_have_8_bits_or_float32():
+    torch.manual_seed(0)
+    model = Joined().eval()
+    made = deploy(model, calibration(2), "int8", calibration(), timed=False)
+    in_float32 = {entry.name for entry in made.report.int8.in_float32} - {"stem"}
+    assert in_float32 == {"minimum", "maximum", "truediv"}
+    images = torch.randn(3, 3, 16, 16)
+    assert relative_error(made(images), model(images)) < 0.1  # differences are smaller than what is rounded
+
+
+class Shuffled(nn.Module):
+    """A block of ShuffleNet and one of ConvNeXt."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.branch, self.wide = nn.Conv2d(3, 20, 3, padding=1), nn.Conv2d(10, 10, 1), nn.Conv2d(20, 20, 1)
+        self.norm, self.up, self.down = nn.LayerNorm(20), nn.Linear(20, 40), nn.Linear(40, 20)
+        self.scale, self.last = nn.Parameter(torch.rand(20, 1, 1)), nn.Conv2d(20, 8, 1)
+
+    def forward(self, x):
+        first, other = functional.relu(self.stem(x)).chunk(2, dim=1)
+        x = torch.cat([first, functional.relu(self.branch(other))], 1)
+        batch, channels, height, width = x.size()
+        x = x.view(batch, 2, channels // 2, height, width).transpose(1, 2).contiguous().view(batch, -1, height, width)
+        x = functional.channel_shuffle(self.wide(x), 4)
+        y = self.down(functional.gelu(self.up(self.norm(x.permute(0, 2, 3, 1)))))
+        return self.last(x + self.scale * y.permute(0, 3, 1, 2))
+
+
+def test_channels_in_another_order_and_as_the_last_dimension(tmp_path):
+    torch.manual_seed(0)
+    model = Shuffled().eval()
+    made = deploy(model, calibration(2), "int8", calibration(), timed=False)
+    assert {entry.name for entry in made.report.int8.in_float32} - {"stem"} == {"layer_norm", "mul"}
+    assert {entry.name: entry.runs_on for entry in made.report.convolutions}["up"] == "int8"
+    images = torch.randn(3, 3, 20, 16)
+    assert relative_error(made(images), model(images)) < 0.05  # rounding to 8 bits in six layers
+    made.save(tmp_path / "shuffled")
+    assert torch.equal(load_deployed(tmp_path / "shuffled")(images), made(images))
+
+
+@pytest.mark.parametrize(
+    ("resized", "reason"),
+    [
+        (lambda x: functional.interpolate(x, scale_factor=2, mode="bicubic"), "resizing by bicubic is no operation"),
+        (lambda x: functional.interpolate(x, scale_factor=0.7), "resizing by 0.7, which is no number of float32,"),
+        (lambda x: functional.interpolate(x, size=(2 * x.shape[2], 9)), "an image's size"),
+        (lambda x: x.permute(0, 3, 1, 2), "it puts the dimensions in the order"),
+        (lambda x: x.permute(0, 2, 3, 1), "its channels are the last dimension"),
+        (lambda x: x.permute(0, 2, 3, 1).mean((1, 2)), "mean of channels that are the last dimension"),
+        (lambda x: torch.max(x, 1, keepdim=True)[0], "alone"),
+    ],
+)
+def test_what_is_no_resizing_or_order_is_named(resized, reason):
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 8, 3)
+
+        def forward(self, x):
+            return resized(functional.relu(self.conv(x)))
+
+    with pytest.raises(UsageError, match=f"does not run in 8 bits: .*{reason}"):
+        deploy(Model().eval(), calibration(1), "int8", calibration(), timed=False)
 
 
 def test_too_large_an_error_is_no_result(monkeypatch):

@@ -60,7 +60,14 @@ class Small(nn.Module):
 def test_a_network_of_many_kinds():
     made = deployed_as_one(Small())
     kinds = {step.kind for step in made.network.steps().steps}
-    assert kinds >= {"grouped_convolution", "float_convolution", "float_join", "float_affine", "slice", "pad_image"}
+    assert kinds >= {
+        "grouped_convolution",
+        "float_convolution",
+        "float_join",
+        "float_affine",
+        "select_channels",
+        "pad_image",
+    }
     assert "the whole runs as one native call: 1.000 ms as one, 2.000 ms one by one" in str(made.report)
 
 
@@ -119,6 +126,52 @@ def test_activations_join_the_convolutions(name):
         made = deploy(model, x)
         assert [step.numbers[-1] != 0 for step in made.network.steps().steps] == [True]
         torch.testing.assert_close(made(x), model(x), rtol=6e-7, atol=2e-6)
+
+
+def segmentation(x, conv, norm):
+    """Whole numbers, and sixteenths of them."""
+    small = F.max_pool2d(F.relu(norm(conv(x))), 2)
+    y = torch.cat([F.interpolate(input=small, size=x.shape[2:]), x], 1)
+    return F.interpolate(F.interpolate(y, size=(7, 3), mode="nearest-exact"), scale_factor=(2, 2), mode="bilinear")
+
+
+def shuffled(x, conv, norm):
+    y = F.relu(norm(conv(x)))
+    batch, channels, height, width = y.shape
+    y = y.reshape(batch, 2, channels // 2, height, width).transpose(2, 1).reshape(batch, -1, height, width)
+    return F.channel_shuffle(torch.maximum(input=y - x, other=torch.minimum(x, y)), 2) - 1
+
+
+def last(x, conv, norm):
+    y = norm(conv(x)).permute(0, 2, 3, 1)
+    return (2 - F.relu(y * torch.tensor([1.0, 2.0, 3.0, 4.0]))).permute(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("function", "kind"), [(segmentation, "resize"), (shuffled, "select_channels"), (last, "float_affine")]
+)
+def test_other_sizes_of_images_and_orders_of_channels(function, kind):
+    made = deployed_as_one(Written(function))
+    assert kind in {step.kind for step in made.network.steps().steps}
+
+
+class LastChannels(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm, self.up, self.down = het(), nn.LayerNorm(4), nn.Linear(4, 8), nn.Linear(8, 4)
+
+    def forward(self, x):
+        y = self.norm(self.conv(x).permute(0, 2, 3, 1))
+        return x + self.down(F.gelu(self.up(y))).permute(0, 3, 1, 2)
+
+
+def test_layer_norms_and_linear_layers_of_channels_that_are_the_last_dimension():
+    torch.manual_seed(0)
+    model, x = LastChannels().eval(), images()
+    made = deploy(model, x)
+    assert made.report.planned[0].one_call
+    assert [step.kind for step in made.network.steps().steps].count("float_convolution") == 3
+    torch.testing.assert_close(made.network._call(x), model(x), rtol=1e-5, atol=1e-5)
 
 
 def test_an_empty_batch_runs_as_before():

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import get_args
 
 import pytest
@@ -463,18 +464,25 @@ def test_a_max_pool_keeps_what_is_not_a_number(float_set):
     assert torch.equal(got.nan_to_num(), right.nan_to_num())
 
 
+JOININGS = {
+    "sum": torch.add, "product": torch.mul, "difference": torch.sub, "quotient": torch.div, "maximum": torch.maximum,
+    "minimum": torch.minimum,
+}  # fmt: skip
+
+
 def test_float_joins(float_set):
     x, scale, shift = whole(2, 21, 5, 4), whole(21), whole(21)
     by_channel = (scale.view(-1, 1, 1), shift.view(-1, 1, 1))
     steps = [network.float_affine(0, scale, shift), network.max_pool(0, Window((5, 4), Geometry()))]
     made = x * by_channel[0] + by_channel[1]
     most = x.amax((2, 3), keepdim=True)
-    for product, activation in ((False, None), (False, "relu6"), (True, "relu")):
+    for (joining, function), activation in product(JOININGS.items(), (None, "relu", "relu6")):
         act = {None: lambda y: y, "relu6": functional.relu6, "relu": functional.relu}[activation]
-        right = act(made * x if product else made + x)
-        assert torch.equal(Network(21, [*steps, network.float_join(1, 0, product, activation)])(x), right)
-        right = act(made * most if product else made + most)
-        assert torch.equal(Network(21, [*steps, network.float_join(1, 2, product, activation)])(x), right)
+        for number, other in ((0, x), (2, most)):
+            got = Network(21, [*steps, network.float_join(1, number, joining, activation)])(x)
+            right = act(function(made, other))
+            assert torch.equal(got.isnan(), right.isnan())  # 0 / 0
+            assert torch.equal(got.nan_to_num(), right.nan_to_num())
     one = network.float_affine(0, torch.tensor([2.0]), torch.tensor([-1.0]), "relu")
     assert torch.equal(Network(21, [one])(x), (2 * x - 1).relu())
 
@@ -507,7 +515,8 @@ def test_activations_give_no_subnormal_numbers(float_set, name):
 
 def test_float_channels(float_set):
     x = whole(2, 21, 4, 3)
-    assert torch.equal(Network(21, [network.slice_channels(0, 3, 20)])(x), x[:, 3:20])
+    for channels in (range(3, 20), [20, 0, 5, 6, 7, 5]):
+        assert torch.equal(Network(21, [network.select_channels(0, channels)])(x), x[:, list(channels)])
     assert torch.equal(Network(21, [network.pad_channels(0, 2, 5)])(x), functional.pad(x, (0, 0, 0, 0, 2, 5)))
     assert torch.equal(Network(21, [network.pad_image(0, 1, 2, 0, 3)])(x), functional.pad(x, (0, 3, 1, 2)))
     steps = [network.pad_image(0, 1, 0, 0, 1), network.max_pool(1, Window((2, 2), Geometry()))]
@@ -516,6 +525,99 @@ def test_float_channels(float_set):
     assert torch.equal(Network(21, [network.flatten(0, 21 * 12)])(x).flatten(1), x.flatten(1))
     with pytest.raises(UsageError, match="flatten to another number of values"):
         Network(21, [network.flatten(0, 21)])(x)
+
+
+def test_layer_norm():
+    x = torch.randn(2, 37, 4, 3)
+    x[0] += 100  # the mean is taken away before the variance is summed
+    weight, bias = torch.randn(37), torch.randn(37)
+    right = functional.layer_norm(x.double().permute(0, 2, 3, 1), (37,), weight.double(), bias.double(), 1e-6)
+    got = Network(37, [network.layer_norm(0, 1e-6, weight, bias)])(x).permute(0, 2, 3, 1)
+    # the mean is off by at most the roundings of 3 + 15 additions, a quotient and a difference
+    rounding = 2.0**-24
+    of_mean = 20 * rounding * x.abs().amax(1) / x.std(1, unbiased=False)
+    allowed = of_mean[..., None] * (weight.abs() + right.abs()) + 24 * rounding * (right.abs() + bias.abs())
+    assert bool(((got - right).abs() <= allowed).all())
+
+
+RESIZINGS = {
+    "nearest": {"mode": "nearest"},
+    "nearest-exact": {"mode": "nearest-exact"},
+    "bilinear": {"mode": "bilinear", "align_corners": False},
+    "bilinear, corners aligned": {"mode": "bilinear", "align_corners": True},
+}
+SIZES = [(14, 10), (13, 17), (7, 5), (3, 2), (1, 1), (28, 9), (100, 1)]
+SCALES = [(2.0, 2.0), (0.5, 1.5), (1.0, 3.25), (1.25, 0.375)]
+
+
+def resizings():
+    for sampling in RESIZINGS:
+        for size in SIZES:
+            yield network.Resizing(sampling, size), {"size": size, **RESIZINGS[sampling]}
+        for scale in SCALES:
+            yield network.Resizing(sampling, scale=scale), {"scale_factor": scale, **RESIZINGS[sampling]}
+
+
+@pytest.mark.parametrize("channels", [64, 20])
+def test_images_are_resized(channels):
+    x = torch.randn(2, channels, 7, 5)
+    for resizing, given in resizings():
+        got, right = Network(channels, [network.resize(0, resizing)])(x), functional.interpolate(x, **given)
+        if given["mode"].startswith("nearest"):
+            assert torch.equal(got, right)
+        else:  # four products and their sums, and weights that are rounded products themselves
+            assert (got - right).abs().max() <= 8 * 2**-24 * x.abs().max() * 4
+    like = [
+        network.max_pool(0, Window((3, 2), Geometry((2, 1)))),
+        network.resize(1, network.Resizing("nearest"), like=0),
+    ]
+    right = functional.interpolate(functional.max_pool2d(x, (3, 2), (2, 1)), size=(7, 5))
+    assert torch.equal(Network(channels, like)(x), right)
+
+
+@pytest.mark.parametrize("channels", [64, 20])
+def test_images_of_8_bits_are_resized(instruction_set, channels):
+    x, of = images(channels, (7, 5), 2, 5), Affine(1.0, 5)
+    for resizing, given in resizings():
+        steps = [network.quantize(0, of), network.resize(1, resizing), network.dequantize(2, of)]
+        got, right = Network(channels, steps)(x), functional.interpolate(x, **given)
+        assert torch.equal(got, got.round())
+        if given["mode"].startswith("nearest"):
+            assert torch.equal(got, right)
+        else:  # a half is the rounding; the rest float32's, of numbers up to 255
+            assert (got - right).abs().max() <= 0.5 + 2**-24 * 255 * 16
+
+
+def test_what_no_resizing_is():
+    for resizing in (network.Resizing("nearest", scale=(math.nan, 1.0)), network.Resizing("nearest", (-1, 2))):
+        with pytest.raises(UsageError, match="images are resized"):
+            Network(4, [network.resize(0, resizing)])
+    small = Network(4, [network.resize(0, network.Resizing("nearest", scale=(0.25, 0.25)))])
+    with pytest.raises(UsageError, match="smaller than the network's windows"):
+        small(torch.zeros(1, 4, 3, 3))
+    with pytest.raises(UsageError, match="a channel is behind the last one"):
+        Network(4, [network.select_channels(0, [1, 4])])(torch.zeros(1, 4, 3, 3))
+    with pytest.raises(UsageError, match="a channel is before the first one"):
+        Network(4, [network.select_channels(0, [1, -1])])
+
+
+def test_channels_and_borders_of_8_bits(instruction_set):
+    x, of = images(150, (4, 5), 2, 5), Affine(1.0, 5)
+    for channels in (range(64, 150), range(3, 80), [149, 0, 63, 64, 64, 1]):
+        steps = [network.quantize(0, of), network.select_channels(1, channels), network.dequantize(2, of)]
+        assert torch.equal(Network(150, steps)(x), x[:, list(channels)])
+    steps = [network.quantize(0, of), network.pad_image(1, 1, 2, 0, 3, of), network.dequantize(2, of)]
+    assert torch.equal(Network(150, steps)(x), functional.pad(x, (0, 3, 1, 2)))
+
+
+def test_a_difference_of_8_bits(instruction_set):
+    x, of, to = images(48, (4, 5), 2, 5), Affine(1.0, 5), Affine(1.5, 100)
+    steps = [network.quantize(0, of), network.max_pool(1, Window((3, 3), Geometry(padding=(1, 1))))]
+    steps += [network.add([(1, of), (2, Affine(-0.5, 5))], to), network.dequantize(3, Affine(1.0))]
+    largest = functional.max_pool2d(x, 3, 1, 1)
+    assert torch.equal(
+        Network(48, steps)(x), stored(x * torch.tensor(1 / 1.5) - largest * torch.tensor(0.5 / 1.5), to, None)
+    )
 
 
 def test_weights_are_packed_for_the_other_algorithm_where_that_is_faster():

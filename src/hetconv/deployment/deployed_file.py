@@ -25,7 +25,7 @@ from hetconv.files import write_atomically
 from hetconv.foreign import describe_error
 from hetconv.ops import native
 from hetconv.records import Record
-from hetconv.tensor_file import NotSafetensorsError, TensorReader
+from hetconv.tensor_file import Layout, Memory, NotSafetensorsError, TensorReader
 from hetconv.wrappers import copied
 
 FORMAT = "hetconv-deployed-2"
@@ -73,7 +73,7 @@ def save_deployed(deployed: Deployed, path: Path) -> None:
 
 
 def _metadata(header: str, tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    digests = json.dumps({name: _digest(name, tensors[name]) for name in sorted(tensors)})
+    digests = json.dumps({name: _digest_of(name, tensors[name]) for name in sorted(tensors)})
     return {_HEADER: header, _DIGESTS: digests, _CHECKSUM: _checksum(header, digests)}
 
 
@@ -135,10 +135,12 @@ class _File:
 
     def take(self, name: str) -> Tensor:
         """Raises KeyError where there is none of this name, DamagedFileError where it is not as it was written."""
-        tensor = self._reader.read(name)
-        if self._digests[name] != _digest(name, tensor):
-            raise self._changed()
-        return tensor
+
+        def check(layout: Layout, memory: Memory) -> None:
+            if self._digests[name] != _digest(name, layout, memory):
+                raise self._changed()
+
+        return self._reader.read(name, check)
 
     def rest(self) -> dict[str, Tensor]:
         """The tensors that are in no graph."""
@@ -201,8 +203,13 @@ def _checksum(header: str, digests: str) -> str:
     return hashlib.sha256(f"{len(header)} {header}{digests}".encode()).hexdigest()
 
 
-def _digest(name: str, value: Tensor) -> str:
+def _digest_of(name: str, value: Tensor) -> str:
+    memory = value.contiguous().reshape(-1).view(torch.uint8).numpy().data
+    return _digest(name, Layout(value.dtype, tuple(value.shape)), memory)
+
+
+def _digest(name: str, layout: Layout, memory: Memory | memoryview) -> str:
     """Of a tensor's name, type, shape and bytes."""
-    digest = hashlib.sha256(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
-    digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    digest = hashlib.sha256(f"{name} {layout.dtype} {layout.shape} ".encode())
+    digest.update(memory)
     return digest.hexdigest()

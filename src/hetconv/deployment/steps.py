@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -10,22 +10,21 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.fx import Node
+from torch.fx.node import map_arg
 
-from hetconv.deployment.windows import average_pool_of, max_pool_of, mean_dims, pair, part_of, zero_sides
+from hetconv.deployment.step_values import Batch, Column, Extent, Groups, Known, NotAStepError, Pieces, Sizes
+from hetconv.deployment.windows import average_pool_of, max_pool_of, mean_dims, pair, part_of, resizing_of, zero_sides
 from hetconv.errors import UsageError
 from hetconv.graph.calls import activation, arguments, called, is_batch_norm, operation
-from hetconv.graph.captured import Captured
+from hetconv.graph.captured import Captured, call
 from hetconv.graph.folding import Statistics, why_not_statistics
+from hetconv.graph.operations import ARITHMETIC, ELEMENTWISE
 from hetconv.graph.tracing import reason_of
 from hetconv.ops import network_steps as network
 from hetconv.ops.arguments import Geometry, geometry
-from hetconv.ops.network_steps import NO_SCALE, Affine, Step, Window
+from hetconv.ops.network_steps import NO_SCALE, Affine, Joining, Resizing, Step, Window
 from hetconv.ops.packed import ACTIVATIONS
 from hetconv.pattern import HetPattern
-
-
-class NotAStepError(Exception):
-    """A call that no step computes; the message is the reason."""
 
 
 @dataclass(frozen=True)
@@ -45,52 +44,18 @@ class Steps:
     refused: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True)
-class Known:
-    """A graph's value as a step's.
-
-    Attributes:
-        channels: None where only running the network tells.
-        flat: whether it is (B, channels).
-        one_pixel: whether it is sure to have no more.
-        of: what it stands for if it is u8; None of float32.
-    """
-
-    number: int
-    channels: int | None
-    flat: bool = False
-    one_pixel: bool = False
-    of: Affine | None = None
-
-
-@dataclass(frozen=True)
-class Batch:
-    """The number of images."""
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """A value's shape."""
-
-    of: Known
-
-
-@dataclass(frozen=True)
-class Pieces:
-    """A value's channels in several parts."""
-
-    parts: tuple[Known, ...]
-
-
-@dataclass(frozen=True)
-class Column:
-    """Numbers with one more dimension, of size 1: on the way to an image of one pixel."""
-
-    of: Known
-
-
 _TO_ONE_PIXEL = ((slice(None), slice(None), None, None), (..., None, None))
 """Indices that make numbers an image of one pixel."""
+_CHANNELS_LAST, _CHANNELS_FIRST, _GROUPS_TURNED = (0, 2, 3, 1), (0, 3, 1, 2), (0, 2, 1, 3, 4)
+_PER_PIXEL = ELEMENTWISE | ARITHMETIC | {"add_", "contiguous", "layer_norm", "permute"}
+"""What is computed alike of images (B, C, H, W) and (B, H, W, C)."""
+JOININGS: dict[str, Joining] = {
+    "add": "sum", "add_": "sum", "mul": "product", "sub": "difference", "div": "quotient", "truediv": "quotient",
+    "true_divide": "quotient",
+    "maximum": "maximum", "minimum": "minimum", "max": "maximum", "min": "minimum",
+}  # fmt: skip
+"""Functions of two values, as calls name them."""
+RESIZING = ("interpolate", "upsample")
 
 
 def steps_of(captured: Captured, channels: int | None) -> Steps:
@@ -131,11 +96,23 @@ class Lowering:
             self.unknown.add(node)  # the reason is the other's
             return
         try:
-            self.known[node] = self._call(node)
+            self.known[node] = self._computed(node)
         except (NotAStepError, UsageError) as error:
             self._refuse(node, str(error))
         except (TypeError, ValueError, LookupError, RuntimeError) as error:  # of arguments that no step has
             self._refuse(node, f"its arguments are none of the native network's: {reason_of(error)}")
+
+    def _computed(self, node: Node) -> Any:
+        given = [self.known[used] for used in node.all_input_nodes if used in self.known]
+        if given and all(isinstance(one, int) for one in given):  # sizes
+            return call(node, *map_arg((node.args, node.kwargs), self.known.__getitem__))
+        orders = {one.permuted for one in given if isinstance(one, Known)}
+        if orders <= {False}:
+            return self._call(node)
+        if called(node) not in _PER_PIXEL or len(orders) > 1:
+            raise NotAStepError(f"{called(node)} of channels that are the last dimension is none of its operations")
+        found = self._call(node)
+        return found if called(node) == "permute" else replace(found, permuted=True)
 
     def _refuse(self, node: Node, reason: str) -> None:
         self.unknown.add(node)
@@ -150,7 +127,7 @@ class Lowering:
         handler = OPERATIONS.get(called(node))
         if handler is None:
             raise NotAStepError(f"{called(node)} is no operation of the native network")
-        return handler(self, node)
+        return getattr(self, handler.__name__)(node)  # in 8 bits, another class's method of the same name
 
     def _output(self, node: Node) -> tuple[bool, bool]:
         last = node.args[0]
@@ -158,6 +135,9 @@ class Lowering:
             self.refused.append(("output", "the network gives more than one tensor"))
         elif last not in self.unknown:
             value = self.known.get(last)
+            if isinstance(value, Known) and value.permuted:
+                self.refused.append(("output", "its channels are the last dimension"))
+                return False, False
             if isinstance(value, Known) and value.of is not None:
                 value = self._float32(last)
             if isinstance(value, Known) and value.number == len(self.steps) > 0:
@@ -171,12 +151,16 @@ class Lowering:
         of: Affine | None = None,
     ) -> Known:  # fmt: skip
         self.steps.append(step)
-        flat = like is not None and like.flat
-        return Known(len(self.steps), channels, flat, one_pixel or flat or (like is not None and like.one_pixel), of)
+        if like is None:
+            return Known(len(self.steps), channels, False, one_pixel, of)
+        one_pixel = one_pixel or like.flat or like.one_pixel
+        return Known(len(self.steps), channels, like.flat, one_pixel, of, like.permuted)
 
     def _value(self, node: Any) -> Known:
         """As it was computed, float32 or u8."""
         value = self.known.get(node) if isinstance(node, Node) else None
+        if isinstance(value, Batch | Extent):
+            raise NotAStepError("it computes with an image's size")
         if not isinstance(value, Known):
             raise NotAStepError(f"{node} is no value of the network's images")
         return value
@@ -185,8 +169,8 @@ class Lowering:
         value = self._value(node)
         if value.of is not None and value.number not in self.real:
             step = network.dequantize(value.number, value.of)
-            self.real[value.number] = self._add(step, value.channels, value, value.one_pixel)
-        return value if value.of is None else self.real[value.number]
+            self.real[value.number] = self._add(step, value.channels)
+        return value if value.of is None else replace(value, number=self.real[value.number].number, of=None)
 
     def _preferred(self, node: Any) -> Known:
         """For steps that compute with float32 and u8 alike."""
@@ -259,38 +243,26 @@ class Lowering:
         scale, shift = Statistics.of(norm, self.captured.constants.__getitem__).affine()
         return self._add(network.float_affine(value.number, scale, shift), len(scale), value)
 
-    def _sum(self, node: Node) -> Known:
-        return self._join(node, product=False)
-
-    def _product(self, node: Node) -> Known:
-        return self._join(node, product=True)
-
-    def _join(self, node: Node, product: bool) -> Known:
+    def _join(self, node: Node) -> Known:
         if len(node.args) != 2 or node.kwargs:
-            raise NotAStepError("it is scaled")
+            raise NotAStepError("it is no function of two values alone")
+        joining = JOININGS[called(node)]
         first, other = node.args
-        if not isinstance(self.known.get(first), Known):  # type: ignore[arg-type]
-            first, other = other, first
-        value = self._float32(first)
-        number = self._number(other, value)
+        is_left = isinstance(self.known.get(first), Known)  # type: ignore[arg-type]
+        source, second = (first, other) if is_left else (other, first)
+        value = self._float32(source)
+        number = self._number(second, value)
         if number is not None:
-            one = torch.ones_like(number)
-            scale, shift = (number, torch.zeros_like(number)) if product else (one, number)
-            return self._add(network.float_affine(value.number, scale, shift), value.channels, value)
-        added = self._float32(other)
+            step = network.float_affine(value.number, *_affine_of(joining, number, is_left))
+            return self._add(step, value.channels, value)
+        added = self._float32(second)
         if added.flat != value.flat:
             raise NotAStepError("its operands have other dimensions")
         if value.one_pixel and not added.one_pixel:
+            if joining in ("difference", "quotient"):
+                raise NotAStepError(f"it is a {joining} of one pixel and an image")
             value, added = added, value
-        return self._add(network.float_join(value.number, added.number, product), value.channels, value)
-
-    def _quotient(self, node: Node) -> Known:
-        value = self._float32(node.args[0])
-        number = self._number(node.args[1], value)
-        if number is None or node.kwargs or len(node.args) != 2:
-            raise NotAStepError("it divides by no constant")
-        one = network.float_affine(value.number, 1 / number.double(), torch.zeros_like(number))
-        return self._add(one, value.channels, value)
+        return self._add(network.float_join(value.number, added.number, joining), value.channels, value)
 
     def _number(self, node: Any, value: Known) -> Tensor | None:
         """A constant as one number, or one for each channel; None if it is something else."""
@@ -300,10 +272,10 @@ class Lowering:
         if constant is None:
             return None
         shape = tuple(constant.shape)
-        while shape and shape[0] == 1 and len(shape) > (1 if value.flat else 3):
+        while shape and shape[0] == 1 and len(shape) > (1 if value.ends_in_channels else 3):
             shape = shape[1:]
         if prod(shape) == 1 or (
-            value.channels is not None and shape == (value.channels, *[1] * (0 if value.flat else 2))
+            value.channels is not None and shape == (value.channels, *[1] * (0 if value.ends_in_channels else 2))
         ):
             return constant.reshape(-1)
         raise NotAStepError(f"a constant of shape {tuple(constant.shape)} is none of channels")
@@ -346,6 +318,9 @@ class Lowering:
 
     def _flatten(self, node: Node) -> Known:
         given = arguments(node)
+        groups = self.known.get(node.args[0])  # type: ignore[arg-type]
+        if isinstance(groups, Groups) and (given.get("start_dim"), given.get("end_dim")) == (1, 2):
+            return self._in_order(groups)
         if given.get("start_dim", 0) != 1 or given.get("end_dim", -1) not in (-1, 3):
             raise NotAStepError("it flattens other dimensions than the image's")
         return self._flattened(node, self._value(node.args[0]), None)
@@ -360,12 +335,20 @@ class Lowering:
         made = self._add(network.flatten(value.number, wanted), wanted, of=value.of)
         return replace(made, flat=True, one_pixel=True)
 
-    def _reshape(self, node: Node) -> Known:
-        """To (batch, numbers), or (batch, numbers) to images of one pixel."""
-        value = self._value(node.args[0])
+    def _reshape(self, node: Node) -> Known | Groups:
+        """To (batch, numbers), or (batch, numbers) to images of one pixel; channels to groups of them, and back."""
+        source = self.known.get(node.args[0])  # type: ignore[arg-type]
         sizes = node.args[1:] if not isinstance(node.args[1], list | tuple) else node.args[1]
         whole = [self.known.get(one, one) if isinstance(one, Node) else one for one in sizes]
         batch = whole[0] == Batch() or whole[0] == -1
+        if isinstance(source, Groups):
+            channels = source.channels.numel()
+            if batch and whole[1] in (-1, channels) and _are_sides(whole[2:], source.of):
+                return self._in_order(source)
+            raise NotAStepError("it gives another form than its images'")
+        value = self._value(node.args[0])
+        if batch and len(whole) == 5 and value.channels is not None and _are_sides(whole[3:], value):
+            return Groups(value, torch.arange(value.channels).reshape(whole[1:3]))
         if batch and len(whole) == 2 and isinstance(whole[1], int):
             return self._flattened(node, value, None if whole[1] == -1 else whole[1])
         if batch and value.flat and whole[2:] == [1, 1] and isinstance(whole[1], int):
@@ -393,8 +376,8 @@ class Lowering:
     def _take(self, node: Node) -> Any:
         source = self.known.get(node.args[0])  # type: ignore[arg-type]
         index = node.args[1]
-        if isinstance(source, Sizes) and isinstance(index, int):
-            return self._size(source.of, index)
+        if isinstance(source, Sizes | tuple):
+            return source[index] if isinstance(index, int) else tuple(source[at] for at in _places(source, index))
         if isinstance(source, Pieces) and isinstance(index, int):
             return source.parts[index]
         if isinstance(source, Known) and source.flat and index in _TO_ONE_PIXEL:
@@ -413,19 +396,12 @@ class Lowering:
             return self._one_pixel(node, source.of)
         raise NotAStepError("it gives another form than an image of one pixel")
 
-    def _size(self, value: Known, index: int) -> Any:
-        if index % (2 if value.flat else 4) == 0:
-            return Batch()
-        if index in (1, -1 if value.flat else -3) and value.channels is not None:
-            return value.channels
-        raise NotAStepError("it computes with an image's size")
-
     def _shape(self, node: Node) -> Any:
         if called(node) == "getattr" and node.args[1] != "shape":
             raise NotAStepError(f"it reads a tensor's {node.args[1]}")
         value = self._value(node.args[0])
         asked = node.args[1] if called(node) == "size" and len(node.args) > 1 else None
-        return self._size(value, asked) if isinstance(asked, int) else Sizes(value)
+        return Sizes(value)[asked] if isinstance(asked, int) else Sizes(value)
 
     def _slice(self, node: Node) -> Known:
         part = part_of(node)
@@ -434,7 +410,7 @@ class Lowering:
         all_channels = part.begin == 0 and part.end is None
         if all_channels and part.stride == (1, 1):
             return self._renamed(node, node.args[0], self._images(self._value(node.args[0])))
-        value = self._images(self._preferred(node.args[0]) if all_channels else self._float32(node.args[0]))
+        value = self._images(self._preferred(node.args[0]) if all_channels else self._value(node.args[0]))
         if part.stride != (1, 1):
             value = self._largest(value, Window((1, 1), Geometry(part.stride)))
         if all_channels:
@@ -446,11 +422,78 @@ class Lowering:
     def _channels(self, value: Known, begin: int, end: int) -> Known:
         if begin >= end:
             raise NotAStepError("it takes no channels")
-        return self._add(network.slice_channels(value.number, begin, end), end - begin, value)
+        return self._select(value, range(begin, end))
+
+    def _select(self, value: Known, channels: Sequence[int]) -> Known:
+        step = network.select_channels(value.number, channels)
+        return self._add(step, len(channels), value, of=value.of)
+
+    def _in_order(self, groups: Groups) -> Known:
+        return self._select(groups.of, groups.channels.flatten().tolist())
+
+    def _channel_shuffle(self, node: Node) -> Known:
+        value, groups = self._images(self._value(node.args[0])), node.args[1]
+        if value.channels is None:
+            raise NotAStepError("how many channels there are is not known")
+        return self._in_order(Groups(value, torch.arange(value.channels).reshape(groups, -1).t()))
+
+    def _transpose(self, node: Node) -> Groups:
+        given, source = arguments(node), self.known.get(node.args[0])  # type: ignore[arg-type]
+        if not isinstance(source, Groups) or {given["dim0"], given["dim1"]} != {1, 2}:
+            raise NotAStepError("it transposes something else than groups of channels")
+        return replace(source, channels=source.channels.t())
+
+    def _permute(self, node: Node) -> Known | Groups:
+        dims = node.args[1:] if isinstance(node.args[1], int) else node.args[1]
+        order = tuple(dim % len(dims) for dim in dims)  # type: ignore[operator, arg-type, union-attr]
+        source = self.known.get(node.args[0])  # type: ignore[arg-type]
+        if isinstance(source, Groups) and order == _GROUPS_TURNED:
+            return replace(source, channels=source.channels.t())
+        value = self._images(self._value(node.args[0]))
+        if order != (_CHANNELS_FIRST if value.permuted else _CHANNELS_LAST):
+            raise NotAStepError(f"it puts the dimensions in the order {order}")
+        return self._renamed(node, node.args[0], replace(value, permuted=not value.permuted))
+
+    def _layer_norm(self, node: Node) -> Known:
+        given, value = arguments(node), self._float32(node.args[0])
+        channels = value.channels
+        if not value.ends_in_channels or channels is None or tuple(given["normalized_shape"]) != (channels,):
+            raise NotAStepError("it is a layer norm over other dimensions than each pixel's channels")
+        weight = torch.ones(channels) if given["weight"] is None else self._constant(given["weight"])
+        step = network.layer_norm(value.number, given["eps"], weight, self._bias(given["bias"], channels))
+        return self._add(step, channels, value)
+
+    def _resize(self, node: Node) -> Known:
+        found = resizing_of(node)
+        if isinstance(found, str):
+            raise NotAStepError(f"{found} is no operation of the native network")
+        value = self._images(self._value(node.args[0]))
+        sampling, size, scale = found
+        like = None
+        if size is not None:
+            sides = self._sides(size)
+            if isinstance(sides, Known):
+                like = sides.number
+            resizing = Resizing(sampling, (0, 0) if isinstance(sides, Known) else sides)
+        else:
+            resizing = Resizing(sampling, scale=scale)
+        return self._add(network.resize(value.number, resizing, like), value.channels, of=value.of)
+
+    def _sides(self, size: Any) -> tuple[int, int] | Known:
+        """Height and width as numbers, or the value whose they are."""
+        given = self.known.get(size) if isinstance(size, Node) else size
+        both = tuple(given) if isinstance(given, list | tuple) else (given, given)
+        both = tuple(self.known.get(one) if isinstance(one, Node) else one for one in both)
+        if len(both) == 2 and all(isinstance(one, int) for one in both):
+            return both
+        of = both[0].of if isinstance(both[0], Extent) else None
+        if of is None or not _are_sides(both, of):
+            raise NotAStepError("it computes with an image's size")
+        return of
 
     def _pieces(self, node: Node) -> Pieces:
         given = arguments(node)
-        value = self._images(self._float32(node.args[0]))
+        value = self._images(self._value(node.args[0]))
         parts = given.get("chunks" if called(node) == "chunk" else "split_size_or_sections", given.get("split_size"))
         if given.get("dim", 0) not in (1, -3) or value.channels is None:
             raise NotAStepError("only channels are split")
@@ -468,9 +511,10 @@ class Lowering:
             raise NotAStepError("only zeros are padded")
         left, right, top, bottom, before, after = sides
         around = any(sides[:4])
-        value = self._images(self._float32(node.args[0]) if around else self._preferred(node.args[0]))
+        value = self._images(self._preferred(node.args[0]))
         if around:
-            value = self._add(network.pad_image(value.number, top, bottom, left, right), value.channels)
+            step = network.pad_image(value.number, top, bottom, left, right, value.of or NO_SCALE)
+            value = self._add(step, value.channels, of=value.of)
         if before or after:
             channels = None if value.channels is None else before + value.channels + after
             step = network.pad_channels(value.number, before, after, value.of or NO_SCALE)
@@ -485,8 +529,9 @@ class Lowering:
             raise NotAStepError("it squeezes something else than an image of one pixel")
         return self._flattened(node, value, None)
 
-    def _layout(self, node: Node) -> Known:
-        return self._renamed(node, node.args[0], self._value(node.args[0]))
+    def _layout(self, node: Node) -> Known | Groups:
+        source = self.known.get(node.args[0])  # type: ignore[arg-type]
+        return source if isinstance(source, Groups) else self._renamed(node, node.args[0], self._value(node.args[0]))
 
 
 def _layer(numbers: Any, pattern: HetPattern) -> tuple[Geometry, str | None]:
@@ -498,6 +543,30 @@ def _layer(numbers: Any, pattern: HetPattern) -> tuple[Geometry, str | None]:
     if mine != (out_channels, p, kernel, arrangement) or kind not in range(len(ACTIVATIONS)):
         raise NotAStepError("its numbers are those of another layer")
     return Geometry(stride, padding, dilation), ACTIVATIONS[kind]
+
+
+def _affine_of(joining: Joining, number: Tensor, is_left: bool) -> tuple[Tensor, Tensor]:
+    """The scale and the shift that are a function of a value and a constant; the value is its left operand or not."""
+    one, none = torch.ones_like(number), torch.zeros_like(number)
+    if joining == "difference":
+        return (one, -number) if is_left else (-one, number)
+    if joining == "quotient" and is_left:
+        return 1 / number.double(), none
+    if joining in ("sum", "product"):
+        return (one, number) if joining == "sum" else (number, none)
+    raise NotAStepError(f"it is a {joining} of a constant")
+
+
+def _are_sides(sizes: Sequence[Any], of: Known) -> bool:
+    """Whether these are the height and the width of a value."""
+    both = [(one.of.number, one.axis) if isinstance(one, Extent) else None for one in sizes]
+    return both == [(of.number, 2), (of.number, 3)]
+
+
+def _places(sizes: Sizes | tuple[Any, ...], index: Any) -> range:
+    if not isinstance(index, slice):
+        raise NotAStepError("it takes a part of a shape that no step needs")
+    return range(*index.indices(len(sizes)))
 
 
 def _geometry(given: Mapping[str, Any], kernel: tuple[int, int]) -> Geometry:
@@ -520,11 +589,12 @@ OPERATIONS: dict[str, Callable[[Lowering, Node], Any]] = {
     "reshape": Lowering._reshape,
     "squeeze": Lowering._squeeze,
     "unsqueeze": Lowering._unsqueeze,
-    "add": Lowering._sum,
-    "add_": Lowering._sum,
-    "mul": Lowering._product,
-    "div": Lowering._quotient,
-    "truediv": Lowering._quotient,
+    **dict.fromkeys(JOININGS, Lowering._join),
+    "permute": Lowering._permute,
+    **dict.fromkeys(("transpose", "swapaxes", "swapdims"), Lowering._transpose),
+    "channel_shuffle": Lowering._channel_shuffle,
+    "layer_norm": Lowering._layer_norm,
+    **dict.fromkeys(RESIZING, Lowering._resize),
     "getitem": Lowering._take,
     "getattr": Lowering._shape,
     "size": Lowering._shape,

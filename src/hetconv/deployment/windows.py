@@ -1,7 +1,8 @@
-"""Pools, paddings and parts of tensors in a graph, as the native network takes them; None where it has none."""
+"""Pools, paddings, resizings and parts of tensors in a graph, as the native network takes them, or why it does not."""
 
 from __future__ import annotations
 
+import ctypes
 import operator
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from torch.fx import Node
 
 from hetconv.graph.calls import arguments
 from hetconv.ops.arguments import Geometry
-from hetconv.ops.network_steps import Window
+from hetconv.ops.network_steps import Sampling, Window
 
 
 def max_pool_of(node: Node) -> Window | str:
@@ -62,6 +63,31 @@ def part_of(node: Node) -> Part | None:
     if (channels.start or 0) < 0 or (channels.stop is not None and channels.stop < 0):
         return None
     return Part(channels.start or 0, channels.stop, (rows.step or 1, columns.step or 1))
+
+
+_SAMPLINGS: dict[tuple[str, bool], Sampling] = {
+    ("nearest", False): "nearest", ("nearest-exact", False): "nearest-exact", ("bilinear", False): "bilinear",
+    ("bilinear", True): "bilinear, corners aligned",
+}  # fmt: skip
+
+
+def resizing_of(node: Node) -> tuple[Sampling, Any, tuple[float, float]] | str:
+    """How images are resized: how it samples, the size as the call has it or None, the scales; or why it is no step."""
+    given = arguments(node)
+    sampling = _SAMPLINGS.get((given["mode"], bool(given["align_corners"])))
+    if sampling is None or given.get("antialias"):
+        return f"resizing by {given['mode']}{' with antialias' if given.get('antialias') else ''}"
+    if given["size"] is not None:
+        return sampling, given["size"], (0.0, 0.0)
+    scale = given["scale_factor"]
+    scales = tuple(scale) if isinstance(scale, list | tuple) else (scale, scale)
+    if not all(isinstance(one, int | float) for one in scales):
+        return "resizing by a scale that is computed from the input"
+    if any(ctypes.c_float(one).value != one for one in scales):
+        return f"resizing by {scale}, which is no number of float32,"
+    if given.get("recompute_scale_factor") and any(one != int(one) for one in scales):
+        return f"resizing by {scale} with recompute_scale_factor"
+    return sampling, None, (float(scales[0]), float(scales[1]))
 
 
 def zero_sides(node: Node) -> tuple[int, ...] | None:

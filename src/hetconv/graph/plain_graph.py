@@ -170,11 +170,11 @@ class _Tracer(ValueTracer):
     def _forward_of(self, m: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
         """Some layers are one call: HetConv2d, and norms, which would look at their input's dimensions."""
         if type(m).forward is HetConv2d.forward:
-            return lambda x: self._het_conv(m, x)
+            return lambda *x, **named: self._het_conv(m, *x, *named.values())
         if type(m).forward in (_BatchNorm.forward, nn.SyncBatchNorm.forward):
-            return lambda x: self._batch_norm(m, x)
+            return lambda *x, **named: self._batch_norm(m, *x, *named.values())
         if type(m).forward is _InstanceNorm.forward:
-            return lambda x: self._instance_norm(m, x)
+            return lambda *x, **named: self._instance_norm(m, *x, *named.values())
         return forward
 
     def _het_conv(self, m: Any, x: Proxy) -> Proxy:

@@ -12,6 +12,7 @@ from torch.fx.proxy import Attribute
 
 from hetconv.errors import UsageError
 from hetconv.foreign import LONGEST_MESSAGE, describe_error
+from hetconv.graph.positional import by_position
 from hetconv.plain_text import one_line
 
 
@@ -27,6 +28,12 @@ class ValueTracer(Tracer):
 
     def proxy(self, node: Node) -> Proxy:
         return _Value(node, self)
+
+    def create_node(
+        self, kind: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *named: Any, **names: Any
+    ) -> Node:
+        others = dict(kwargs)
+        return super().create_node(kind, target, by_position(kind, target, args, others), others, *named, **names)
 
     def iter(self, obj: Proxy) -> Iterator[Any]:
         value: Any = obj

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -260,9 +261,13 @@ def grouped_convolution(
     return Step("grouped_convolution", _read(value, residual), numbers, (), arrays)
 
 
-def float_join(a: int, b: int, product: bool, activation: str | None = None) -> Step:
-    """activation(a + b), or of the product, in float32; b may be one pixel that stands for all of its image."""
-    return Step("float_join", (a, b), (int(product), ACTIVATIONS.index(activation)))
+Joining = Literal["sum", "product", "difference", "quotient", "maximum", "minimum"]
+"""Functions of two values."""
+
+
+def float_join(a: int, b: int, joining: Joining, activation: str | None = None) -> Step:
+    """activation(a + b), or of another function, in float32; b may be one pixel that stands for all of its image."""
+    return Step("float_join", (a, b), (get_args(Joining).index(joining), ACTIVATIONS.index(activation)))
 
 
 def float_affine(value: int, scale: Tensor, shift: Tensor, activation: str | None = None) -> Step:
@@ -334,14 +339,38 @@ def pad_channels(value: int, before: int, after: int, of: Affine = NO_SCALE) -> 
     return Step("pad_channels", (value,), (before, after, of.zero))
 
 
-def pad_image(value: int, top: int, bottom: int, left: int, right: int) -> Step:
-    """Zeros around an image of float32."""
-    return Step("pad_image", (value,), (top, bottom, left, right))
+def pad_image(value: int, top: int, bottom: int, left: int, right: int, of: Affine = NO_SCALE) -> Step:
+    """Zeros around an image."""
+    return Step("pad_image", (value,), (top, bottom, left, right, of.zero))
 
 
-def slice_channels(value: int, begin: int, end: int) -> Step:
-    """The channels [begin, end) of a float32 value."""
-    return Step("slice", (value,), (begin, end))
+def select_channels(value: int, channels: Sequence[int]) -> Step:
+    """Some of a value's channels, in this order."""
+    return Step("select_channels", (value,), (len(channels),), (), (torch.tensor(channels, dtype=torch.int32),))
+
+
+def layer_norm(value: int, epsilon: float, weight: Tensor, bias: Tensor) -> Step:
+    """Layer norm over the channels of each pixel of a float32 value. weight, bias: (C)"""
+    arrays = (weight.detach().float().contiguous(), bias.detach().float().contiguous())
+    return Step("layer_norm", (value,), (len(weight),), (epsilon,), arrays)
+
+
+Sampling = Literal["nearest", "nearest-exact", "bilinear", "bilinear, corners aligned"]
+
+
+@dataclass(frozen=True)
+class Resizing:
+    """How images get another size: (height, width) of the output, or the scales of both."""
+
+    sampling: Sampling
+    size: tuple[int, int] = (0, 0)
+    scale: tuple[float, float] = (0.0, 0.0)
+
+
+def resize(value: int, resizing: Resizing, like: int | None = None) -> Step:
+    """Images of another size, of the same type; of that of `like` where it is given. u8 is the nearest integer."""
+    numbers = (get_args(Sampling).index(resizing.sampling), *resizing.size)
+    return Step("resize", _read(value, like), numbers, resizing.scale)
 
 
 def flatten(value: int, wanted: int | None = None) -> Step:
@@ -352,8 +381,9 @@ def flatten(value: int, wanted: int | None = None) -> Step:
 _COUNTS = {
     "quantize": (1, 1), "dequantize": (1, 1), "int8_convolution": (18, 4), "float_convolution": (15, 0),
     "grouped_convolution": (14, 0), "max_pool": (9, 0), "average_pool": (11, 0), "global_average": (1, 1),
-    "adaptive_average": (2, 0), "float_join": (2, 0), "float_affine": (2, 0), "concatenate": (0, 0), "slice": (2, 0),
-    "pad_channels": (3, 0), "table": (0, 0), "product": (3, 1), "pad_image": (4, 0), "flatten": (0, 0),
+    "adaptive_average": (2, 0), "float_join": (2, 0), "float_affine": (2, 0), "concatenate": (0, 0),
+    "select_channels": (1, 0), "layer_norm": (1, 1), "resize": (3, 2),
+    "pad_channels": (3, 0), "table": (0, 0), "product": (3, 1), "pad_image": (5, 0), "flatten": (0, 0),
     "flatten_to": (1, 0),
 }  # fmt: skip
 """How many numbers and reals a kind of step has; an addition's depend on its terms."""
@@ -378,8 +408,11 @@ def why_not_step(step: Step) -> str | None:
     if step.kind == "table":
         fits = shapes == [(256,)] and step.arrays[0].dtype == torch.uint8
         return None if fits else "its table is not one of 256 u8"
-    if step.kind == "float_affine":
+    if step.kind in ("float_affine", "layer_norm"):
         return _why_not_arrays(step, [(numbers[0],)] * 2)
+    if step.kind == "select_channels":
+        fits = shapes == [(numbers[0],)] and step.arrays[0].dtype == torch.int32
+        return None if fits else "its channels are not as many integers of 32 bits"
     return "it has weights" if shapes else None
 
 

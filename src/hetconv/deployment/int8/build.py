@@ -16,6 +16,7 @@ from hetconv.deployment.graph_convolutions import Site, find_sites
 from hetconv.deployment.int8.lower import Int8Lowering, Layers, chain_nodes, find_layers
 from hetconv.deployment.int8.module import Int8Network
 from hetconv.deployment.int8.ranges import METHODS, Method, Observed, affine_of, observe
+from hetconv.deployment.linear import make_convolutions
 from hetconv.deployment.prepared_graph import captured_values
 from hetconv.errors import HetconvError, UsageError
 from hetconv.graph.captured import Captured, evaluate
@@ -93,7 +94,9 @@ def _graph(model: nn.Module, args: tuple[Any, ...]) -> tuple[Captured, list[Site
         raise NotInt8Error(f"it cannot be captured whole: {error}") from error
     found = ((node, shapes_of(node)) for node in captured.graph.nodes)
     fold_dimensions(captured, {node: len(shapes.example) for node, shapes in found if shapes is not None})
-    return captured, find_sites(captured, fold_plain_graph(captured))
+    norms = fold_plain_graph(captured)
+    make_convolutions(captured, dimensions=(4,))
+    return captured, find_sites(captured, norms)
 
 
 def _example(args: tuple[Any, ...]) -> Tensor:

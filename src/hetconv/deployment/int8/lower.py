@@ -14,7 +14,8 @@ from torch.fx.node import map_arg
 
 from hetconv.deployment.graph_convolutions import Layer, Site, layer_of, natural_weights
 from hetconv.deployment.int8.ranges import Observed
-from hetconv.deployment.steps import OPERATIONS, Known, Lowering, NotAStepError
+from hetconv.deployment.step_values import Known, NotAStepError
+from hetconv.deployment.steps import JOININGS, OPERATIONS, RESIZING, Lowering
 from hetconv.graph.calls import activation, arguments, called
 from hetconv.graph.captured import Captured, call
 from hetconv.graph.fusing import Chain, find_chain
@@ -216,8 +217,12 @@ class Int8Lowering(Lowering):
         return None
 
     def _is_read_in_float32(self, node: Node) -> bool:
-        """Whether it is the output, or all that read it are convolutions without a form of 8 bits."""
-        return all(user.op == "output" or user in self.layers.in_float32 for user in node.users)
+        """Whether all that read it, resized perhaps, are convolutions without a form of 8 bits or the output."""
+        return all(
+            user.op == "output" or user in self.layers.in_float32
+            or (called(user) in RESIZING and self._is_read_in_float32(user))
+            for user in node.users
+        )  # fmt: skip
 
     def _activation(self, node: Node, kind: str) -> Known:
         value = self._value(node.args[0])
@@ -227,9 +232,13 @@ class Int8Lowering(Lowering):
             return self._looked_up(node)
         return self._added([self._uint8(node.args[0])], node, kind)
 
-    def _added(self, values: list[Known], node: Node, kind: str | None = None) -> Known:
-        to = self.ranges[node]
-        return self._add(network.add(list(map(_pair, values)), to, kind), values[0].channels, values[0], of=to)
+    def _added(self, values: list[Known], node: Node, kind: str | None = None, negative: bool = False) -> Known:
+        """Their sum, or, of two, their difference."""
+        to, terms = self.ranges[node], [_pair(value) for value in values]
+        if negative:
+            number, of = terms[1]
+            terms[1] = number, Affine(-of.scale, of.zero)
+        return self._add(network.add(terms, to, kind), values[0].channels, values[0], of=to)
 
     def _is_looked_up(self, node: Node) -> bool:
         """Whether it is a function of each number of one value; of one of float32 only if no step computes it there."""
@@ -246,19 +255,21 @@ class Int8Lowering(Lowering):
         levels = (made / to.scale).round().add(to.zero).nan_to_num().clamp(0, 255).to(torch.uint8)
         return self._add(network.table(value.number, levels), value.channels, value, of=to)
 
-    def _join(self, node: Node, product: bool) -> Known:
+    def _join(self, node: Node) -> Known:
         """In 8 bits where one of two values is u8, and both have as many pixels or it is a product with one pixel."""
         operands = [arg for arg in node.args if isinstance(arg, Node) and isinstance(self.known.get(arg), Known)]
-        values = [self._value(arg) for arg in operands]
+        values, joining = [self._value(arg) for arg in operands], JOININGS[called(node)]
         if node.kwargs or len(values) != 2 or all(value.of is None for value in values):
-            return super()._join(node, product)
-        a, b = sorted(operands, key=_pixels, reverse=True)
-        if values[0].flat != values[1].flat or not (product or _are_alike(a, b)):
-            return super()._join(node, product)
-        if not product:
-            return self._added([self._uint8(a), self._uint8(b)], node)
-        first, to = self._uint8(a), self.ranges[node]
-        return self._add(network.product(_pair(first), _pair(self._uint8(b)), to), first.channels, first, of=to)
+            return super()._join(node)
+        if joining not in ("sum", "difference", "product") or values[0].flat != values[1].flat:
+            return super()._join(node)
+        if joining == "product":
+            a, b = (self._uint8(one) for one in sorted(operands, key=_pixels, reverse=True))
+            to = self.ranges[node]
+            return self._add(network.product(_pair(a), _pair(b), to), a.channels, a, of=to)
+        if not _are_alike(*operands):
+            return super()._join(node)
+        return self._added([self._uint8(one) for one in operands], node, negative=joining == "difference")
 
     def _concatenate(self, node: Node) -> Known:
         parts: Any = node.args[0]
