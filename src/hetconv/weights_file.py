@@ -32,7 +32,10 @@ def load_weights(path: Path | str, model: nn.Module, *, from_dense: bool = False
     try:
         read = read_tensors(path)
     except NotSafetensorsError as error:
-        raise UsageError(f"{path} is not a whole safetensors file ({error}); save the state dict as one") from error
+        raise UsageError(
+            f"{path} is not a whole safetensors file ({error}); "
+            "write one with safetensors.torch.save_file(model.state_dict(), path)"
+        ) from error
     tensors = read.tensors
     if "hetconv" in read.metadata:
         tensors = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
@@ -46,7 +49,10 @@ def load_weights(path: Path | str, model: nn.Module, *, from_dense: bool = False
         tensors = _converted(tensors, layers)
     reason = _why_not(tensors, wanted)
     if reason is not None:
-        raise UsageError(f"{path} holds the weights of another model: {reason}")
+        raise UsageError(
+            f"{path} holds the weights of another model: {reason}; "
+            "make the model with the classes and width that it was trained with"
+        )
     model.load_state_dict(tensors)
 
 

@@ -81,7 +81,9 @@ def test_deploy_takes_a_trained_checkpoint(tmp_path: Path, capsys: pytest.Captur
     with torch.no_grad():
         torch.testing.assert_close(load_deployed(tmp_path / "small.safetensors")(x), model(x))
     assert run(["deploy", *options[:3], "--width", "0.5", "--weights", weights, "--out", str(tmp_path / "x")]) == 2
-    assert "holds the weights of another model: " in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "holds the weights of another model: " in said
+    assert "make the model with the classes and width that it was trained with" in said
 
 
 def test_a_checkpoint_says_width_classes_variant_and_input_size(
@@ -211,11 +213,14 @@ def measured(settings: Bench) -> BenchResults:
         (["compare", "--schedule", "step", "--step-epochs", "5,x"], "--step-epochs '5,x' must be whole numbers"),
         (["compare", "--seeds", "0"], "--seeds"),
         (["compare", "--out", "/proc/nothing/here"], "cannot write to /proc/nothing/here"),
+        (["compare", "--out", __file__], f"cannot write to {__file__}: it is a file; give a folder"),
         (["compare", "--variants", "dense,l1-100"], "l1-100: share=1 must be above 0 and below 1"),
         (["compare", "--variants", "dense,l1-a"], "l1-a: l1-a is set down for VGG-16"),
         (["compare", "--variants", "gwc4-pwc-connection-90"], "is a grouped convolution, which is not run sparse"),
         (["compare", "--variants", "l1-50x2"], "l1-50x2: only afp and connection go in rounds"),
         (["profile", "vgg16_cifar", "--input", "3,32"], "--input '3,32' must be channels,height,width"),
+        (["profile", "vgg16_cifar", "--input", "3x32x32"], "--input '3x32x32' must be channels,height,width"),
+        (["export", "vgg16_cifar", "--out", "x.onnx", "--form", "fast"], "'--form': 'fast' is not one of 'auto',"),
         (["profile", "vgg16_cifar", "--input", "3,8,8"], "the model does not take this input"),
         (["deploy", "vgg16_cifar", "--out", "x", "--weights", "/no/such"], "looked for the weights /no/such"),
         (["deploy", "vgg16_cifar", "--out", "x", "--input", "3,8,8"], "the model does not take the example of shape"),
@@ -284,6 +289,17 @@ def test_train_trains_again_where_the_weights_are_gone(tmp_path: Path, capsys: p
     assert run(command) == 0
     assert "its weights are gone" in " ".join(capsys.readouterr().err.split())
     assert checkpoint.exists()
+
+
+@pytest.mark.parametrize("group", [[], ["study"]])
+def test_the_list_of_commands_cuts_no_sentence_off(
+    group: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run([*group, "--help"]) == 0
+    commands = capsys.readouterr().out.partition("Commands:")[2]
+    assert "Train one variant" in commands or "Run a study" in commands
+    assert "..." not in commands
 
 
 def test_results_that_are_no_numbers_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,11 @@ from hetconv.cli.app import app
 from hetconv.errors import UsageError
 from hetconv.lab.settings import Adaptation, Bench, Comparison, Recipe, SingleRun, StageSettings
 from hetconv.lab.settings.setting import settings_of
+from hetconv.lab.train import Data
+from hetconv.lab.trained import Trained
 from hetconv.lab.variant import parse_variant, parse_variants
+
+NO_DATA = Data("none", 10, (3, 8, 8), [], [])
 
 
 @pytest.fixture
@@ -39,17 +43,22 @@ def test_adapt_takes_the_defaults_of_its_settings(monkeypatch, tmp_path):
         raise UsageError(repr(wanted))
 
     monkeypatch.setattr("hetconv.lab.adapting.course.adapt", adapt)
-    monkeypatch.setattr("hetconv.lab.named.trained_network", lambda *_: (None, None))
-    monkeypatch.setattr("hetconv.lab.train.load_data", lambda *_, **__: None)
+    monkeypatch.setattr(
+        "hetconv.lab.named.trained_network", lambda *_: (None, Trained("vgg16_cifar", 1.0, "dense", 10, (3, 48, 48)))
+    )
+    sizes = []
+    monkeypatch.setattr("hetconv.lab.train.load_data", lambda *_, image_size, **__: sizes.append(image_size) or NO_DATA)
     given = ("adapt", "vgg16_cifar", "--weights", "none.safetensors", "--out", str(tmp_path))
     for more, expected in (
         ((), Adaptation(name="vgg16_cifar")),
         (("--epochs", "0", "--p", "2,4"), Adaptation(name="vgg16_cifar", recipe=None, parts=(2, 4))),
         (("--precision", "int8"), Adaptation(name="vgg16_cifar", precision="int8")),
+        (("--image-size", "64"), Adaptation(name="vgg16_cifar")),
     ):
         with pytest.raises(UsageError) as wanted:
             call(*given, *more)
         assert str(wanted.value) == repr(expected)
+    assert sizes == [48, 48, 48, 64]  # the network's own, unless another is asked for
 
 
 def test_without_options_a_command_takes_the_defaults_of_its_settings(asked):

@@ -105,6 +105,7 @@ def test_another_study_in_its_folder_is_refused(
     ("arguments", "message"),
     [
         (["run", "nothing"], "looked for the study nothing; it is not there"),
+        (["report", "/"], "/ is a folder; name the study, and give its folder with --out"),
         (["resume", "digits", "--out", "/no/such"], "looked for the study /no/such/study.json; it is not there"),
         (["status", "digits", "--out", "/no/such"], "looked for the study /no/such/study.json; it is not there"),
         (["report", "digits", "--out", "/no/such"], "looked for the study /no/such/study.json; it is not there"),

@@ -11,7 +11,7 @@ from torch import nn
 from hetconv import deploy, export_onnx
 from hetconv.cli import run
 from hetconv.errors import UsageError
-from hetconv.lab.inference import Accuracy, class_names, evaluate, open_network, predict
+from hetconv.lab.inference import Accuracy, check_classes, class_names, evaluate, open_network, predict
 from hetconv.lab.models import create_model
 from hetconv.lab.train import load_data
 from hetconv.lab.train.checkpoint import save_checkpoint
@@ -92,6 +92,22 @@ def test_a_network_that_is_no_classifier_is_one_line():
         evaluate(nn.Identity(), data)
 
 
+def test_data_of_other_classes_are_refused():
+    digits = load_data("digits", train_limit=10)
+    with pytest.raises(
+        UsageError, match="the network has 3 classes, and digits has 10; give the data that it was trained"
+    ):
+        evaluate(lambda images: torch.zeros(len(images), 3), digits)
+    photos = load_data(f"imagefolder:{Path(__file__).parent.parent / 'photos'}", image_size=8)
+    check_classes((), photos)
+    check_classes(photos.class_names, photos)
+    check_classes(("cat", "dog"), digits)
+    with pytest.raises(
+        UsageError, match=r"trained for other classes \(cat, dog\) than imagefolder has \(cardboard, glass"
+    ):
+        check_classes(("cat", "dog"), photos)
+
+
 class Colour(nn.Module):
     """Red, green or blue: the channel whose mean is highest."""
 
@@ -108,8 +124,9 @@ def pictures(tmp_path):
 
 
 @pytest.mark.skipif(native.why_not_loaded() is not None, reason="no native kernels")
-def test_a_network_of_an_image_folder_knows_its_classes_and_image_size(tmp_path, capsys):
+def test_a_network_of_an_image_folder_knows_its_classes_and_image_size(tmp_path, capsys, monkeypatch):
     """From training to the deployed file, in float32 and 8 bits."""
+    sizes: list[dict] = []
     photos = Path(__file__).parent.parent / "photos"
     train = ["train", "resnet20_cifar", "--variant", "het-p2", "--width", "0.25", "--data", f"imagefolder:{photos}"]
     tiny = ["--epochs", "1", "--train-limit", "8", "--batch-size", "4", "--image-size", "32", "--threads", "1"]
@@ -125,6 +142,12 @@ def test_a_network_of_an_image_folder_knows_its_classes_and_image_size(tmp_path,
         assert run(["predict", str(out), str(next((photos / "val" / names[0]).iterdir())), "--top", "9"]) == 0
         said = capsys.readouterr().out
         assert all(name in said for name in names)
+        with monkeypatch.context() as patched:
+            patched.setattr(
+                "hetconv.lab.train.load_data", lambda spec, **given: sizes.append(given) or load_data(spec, **given)
+            )
+            assert run(["evaluate", str(out), "--data", f"imagefolder:{photos}"]) == 0
+        assert sizes.pop() == {"image_size": 32}
 
 
 def test_pictures_get_their_likeliest_classes(pictures, tmp_path):
@@ -138,8 +161,10 @@ def test_pictures_get_their_likeliest_classes(pictures, tmp_path):
     assert str(green).startswith(f"{pictures[0]}: green 100.0%, ")
     (unnamed,) = predict(Colour(), pictures[:1], image_size=16, top=9)
     assert unnamed.classes[0][0] == "class 1"
-    with pytest.raises(UsageError, match="names of 2 classes, and the network has 3"):
+    with pytest.raises(UsageError, match="the network has 3 classes, and 2 names are given"):
         next(predict(Colour(), pictures, names=["red", "green"]))
+    with pytest.raises(UsageError, match="is a folder; give image files, such as "):
+        next(predict(Colour(), [tmp_path]))
 
 
 def test_class_names_of_a_folder_are_those_of_an_image_folder(tmp_path):

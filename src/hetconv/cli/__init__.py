@@ -115,7 +115,7 @@ def _call(arguments: list[str]) -> int:
             return leaves.code if isinstance(leaves.code, int) else 0
         except typer.TyperException as error:
             message = error.format_message() if isinstance(error, typer.BadParameter.__base__) else str(error)  # type: ignore
-            raise UsageError(f"{message} (hetconv --help)") from error
+            raise UsageError(f"{message.replace('Value error, ', '')} (hetconv --help)") from error
 
 
 def _is_of_a_shell(arguments: list[str]) -> bool:

@@ -10,9 +10,9 @@ from rich.console import Console
 
 from hetconv.cli.made_options import with_options
 from hetconv.cli.option_values import say, set_threads
-from hetconv.cli.options import TrainedClasses, TrainedWeights, TrainedWidth
+from hetconv.cli.options import TrainedClasses, TrainedImageSize, TrainedWeights, TrainedWidth
 from hetconv.lab.settings import Adaptation, Budget, Tuning
-from hetconv.lab.settings.comparison import DataName, ImageSize, NetworkName, Threads, TrainLimit, shared
+from hetconv.lab.settings.comparison import DataName, NetworkName, Threads, TrainLimit, shared
 from hetconv.plain_text import visible
 
 
@@ -26,28 +26,31 @@ def adapt(
     data: DataName = "digits",
     num_classes: TrainedClasses = None,
     width: TrainedWidth = None,
-    image_size: ImageSize = 224,
+    image_size: TrainedImageSize = None,
     train_limit: TrainLimit | None = None,
     threads: Threads | None = None,
 ) -> None:
-    """Make a trained network faster within a measured budget: choose P for each layer, refit, distill, deploy."""
+    """Make a trained network faster within a measured budget. Chooses P for each layer, refits, distils, deploys."""
     from hetconv.cli.progress import TerminalProgress
     from hetconv.files import check_output_folder
     from hetconv.lab.adapting.course import DEPLOYED, REPORT, recipe_of
     from hetconv.lab.adapting.course import adapt as adapt_network
+    from hetconv.lab.inference import check_classes
     from hetconv.lab.named import trained_network
     from hetconv.lab.train import load_data
 
     check_output_folder(out, DEPLOYED, REPORT)
     set_threads(threads)
-    model, _ = trained_network(network, weights, "dense", num_classes, width)
+    model, own = trained_network(network, weights, "dense", num_classes, width)
     wanted = Adaptation(name=network, recipe=recipe_of(weights, tuning), **shared(budget, Budget))
     console = Console(stderr=True)
 
     def tell(text: str) -> None:
         console.print(visible(text), highlight=False, markup=False)
 
-    source = load_data(data, image_size=image_size, train_limit=train_limit)
+    size = own.input_size[-1] if image_size is None else image_size
+    source = load_data(data, image_size=size, train_limit=train_limit)
+    check_classes(own.class_names, source)
     with TerminalProgress(console, 1, tuning.epochs) as progress:
         progress.name = "distillation"
         found = adapt_network(model, source, wanted, out, progress=progress, told=tell)

@@ -52,7 +52,7 @@ def compare(
     seeds: Annotated[int, typer.Option(min=1, max=10_000, help="How many seeds to train each variant from.")] = 1,
     threads: Threads | None = None,
 ) -> None:
-    """Train variants of one network on one data set; show accuracy, cost and measured time side by side."""
+    """Train variants of one network and compare them. Shows accuracy, cost and measured time side by side."""
     _compare(replace(comparison, seeds=tuple(range(seeds))), out, threads)
 
 
@@ -63,7 +63,7 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder for the checkpoint and results; run again to go on.")],
     threads: Threads | None = None,
 ) -> None:
-    """Train one variant of one network; its weights stay in the folder's checkpoint."""
+    """Train one variant of one network. Its weights stay in the folder's checkpoint."""
     from hetconv.lab.study import Store
 
     _compare(run.comparison(), out, threads, weights=True)
@@ -82,7 +82,7 @@ def profile(
     batch_size: TimedBatch = 1,
     threads: Threads | None = None,
 ) -> None:
-    """Show what each layer of a network costs: multiply-adds, parameters, milliseconds."""
+    """Show what each layer of a network costs. Multiply-adds, parameters, milliseconds."""
     from hetconv.lab.models import create_model, input_size_of
     from hetconv.lab.report import print_layers
     from hetconv.lab.study.costs import measure_costs
@@ -109,7 +109,7 @@ def table(
     name: Annotated[str, typer.Argument(help="vgg16-cifar10.")],
     results: Annotated[Path | None, typer.Option(help="Folder of a comparison, to show what it measured.")] = None,
 ) -> None:
-    """Show a published table beside what is computed here and what a comparison has measured here."""
+    """Show a published table beside what is computed here. With --results, beside what a comparison has measured."""
     from hetconv.cli.published_table import print_published
     from hetconv.lab.published import published_table
     from hetconv.lab.study import Store
@@ -119,7 +119,7 @@ def table(
 
 @app.command()
 def check() -> None:
-    """Check the layer against its definition on this machine: output and gradients, over many shapes."""
+    """Check the layer against its definition on this machine. Output and gradients, over many shapes."""
     from hetconv.ops.check import check as run_check
 
     rows = list(run_check())
@@ -134,7 +134,7 @@ def check() -> None:
 
 @app.command()
 def report(folder: Annotated[Path, typer.Argument(help="Folder of a comparison.")]) -> None:
-    """Show a comparison's results again, and write its report.html anew."""
+    """Show a comparison's results again. Also writes its report.html anew."""
     from hetconv.lab.report import print_results, write_report
     from hetconv.lab.study import Store
 

@@ -39,11 +39,13 @@ def deploy(
     width: TrainedWidth = None,
     batch_size: TimedBatch = 1,
     threads: Threads | None = None,
-    precision: Annotated[Literal["float32", "int8"], typer.Option(help="Of the deployed network.")] = "float32",
+    precision: Annotated[
+        Literal["float32", "int8"], typer.Option(help="Number format of the deployed network.")
+    ] = "float32",
     data: Annotated[str | None, typer.Option(help=f"With int8: {DATA}")] = None,
-    calibration_images: Annotated[int, typer.Option(min=1, help="Training images that ranges are taken from.")] = 256,
+    calibration_images: Annotated[int, typer.Option(min=1, help="Training images from which ranges are taken.")] = 256,
 ) -> None:
-    """Make a network into the fastest module for inference on this CPU, and say what became of each convolution.
+    """Make a network as fast as it gets on this CPU. Says what became of each convolution.
 
     In 8 bits, ranges come from the data's training images, and accuracy is shown on its held-out ones.
     """
@@ -88,16 +90,18 @@ def export(
     variant: TrainedVariant = None,
     form: Annotated[
         Literal["auto", "grouped", "sliced", "dense", "native"],
-        typer.Option(help="Of HetConv layers; auto is the fastest, timed."),
+        typer.Option(
+            help="How HetConv layers are written: auto takes the fastest; all but native are standard operators."
+        ),
     ] = "auto",
     input_size: InputSize = None,
     num_classes: TrainedClasses = None,
     width: TrainedWidth = None,
     batch_size: TimedBatch = 1,
     threads: Annotated[int, typer.Option(min=1, help="The runtime's threads while forms are timed.")] = 1,
-    runtime: Annotated[Runtime, typer.Option(help="On which forms are timed.")] = "onnxruntime",
+    runtime: Annotated[Runtime, typer.Option(help="Runtime in which forms are timed.")] = "onnxruntime",
 ) -> None:
-    """Write a network as ONNX, compared with the network before it is kept; standard operators, but for native."""
+    """Write a network as ONNX. It is compared with the network before it is kept."""
     from hetconv.export import export_onnx
     from hetconv.files import check_output
     from hetconv.lab.named import trained_network
@@ -111,15 +115,15 @@ def export(
 
 @with_options
 def quantize(
-    file: Annotated[Path, typer.Argument(help="What hetconv export wrote.")],
+    file: Annotated[Path, typer.Argument(help="ONNX file that hetconv export wrote.")],
     out: Annotated[Path, typer.Option(help="The file to write: .onnx for onnxruntime, .xml for openvino.")],
     data: DataName = "digits",
-    backend: Annotated[Runtime, typer.Option(help="Whose tool quantizes.")] = "onnxruntime",
-    calibration_images: Annotated[int, typer.Option(min=1, help="Training images that ranges are taken from.")] = 256,
+    backend: Annotated[Runtime, typer.Option(help="Whose tool is used.")] = "onnxruntime",
+    calibration_images: Annotated[int, typer.Option(min=1, help="Training images from which ranges are taken.")] = 256,
     image_size: ImageSize = 224,
-    threads: Annotated[int, typer.Option(min=1, help="With which both are timed.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Threads with which both files are timed.")] = 1,
 ) -> None:
-    """Quantize an ONNX file to 8 bits, and show its accuracy on held-out images before and after."""
+    """Quantize an ONNX file to 8 bits. Shows its accuracy on held-out images before and after."""
     from hetconv.files import check_output
     from hetconv.lab.train import load_data
     from hetconv.quantize import quantize_onnx
@@ -136,11 +140,11 @@ def bench_command(
     bench: Bench,
     out: Annotated[Path, typer.Option(help="Folder for bench.json, bench.md and bench.png.")] = Path("runs/bench"),
     input_size: InputSize = None,
-    threads: Annotated[str, typer.Option(help="Of every runtime; several, such as 1,all, in the same turns.")] = str(
-        Bench.threads
-    ),
+    threads: Annotated[
+        str, typer.Option(help="Threads of every runtime; several, such as 1,all, are timed in turns.")
+    ] = str(Bench.threads),
 ) -> None:
-    """Time a network, dense and with HetConv layers, in every runtime that is installed, in turns."""
+    """Time a network in every runtime that is installed. Dense and with HetConv layers, in turns."""
     from hetconv.files import check_output_folder, write_atomically
     from hetconv.lab.bench import bench_in_turns
     from hetconv.lab.models import input_size_of

@@ -93,7 +93,10 @@ def fractions(option: str, text: str) -> tuple[float, ...]:
 
 
 def sizes_of(text: str) -> tuple[int, int, int]:
-    sizes = numbers("input", text)
+    try:
+        sizes = numbers("input", text)
+    except UsageError:
+        sizes = ()
     if len(sizes) != 3 or min(sizes) < 1 or max(sizes) > LARGEST_SIDE:
         raise UsageError(f"--input {text!r} must be channels,height,width, such as 3,32,32, each up to {LARGEST_SIDE}")
     return sizes[0], sizes[1], sizes[2]

@@ -17,8 +17,17 @@ TrainedWeights = Annotated[Path, typer.Option("--weights", help=f"The trained ne
 InputSize = Annotated[
     str | None, typer.Option("--input", help="channels,height,width of an example; the checkpoint's or network's own.")
 ]
-TrainedVariant = Annotated[
-    str | None, typer.Option("--variant", help="Which layers: dense, het-p4, gwc4-pwc, …; the checkpoint's, or dense.")
+TrainedImageSize = Annotated[
+    int | None,
+    typer.Option(
+        "--image-size", min=8, max=16384, help="Height and width of images, in pixels; the file's or network's own."
+    ),
 ]
-Classes = Annotated[int, typer.Option(min=1)]
-TrainedClasses = Annotated[int | None, typer.Option("--num-classes", min=1, help="The checkpoint's, or 10.")]
+TrainedVariant = Annotated[
+    str | None,
+    typer.Option("--variant", help="Kind of layers: dense, het-p4, gwc4-pwc, …; the checkpoint's, or dense."),
+]
+Classes = Annotated[int, typer.Option(min=1, help="Classes of the network.")]
+TrainedClasses = Annotated[
+    int | None, typer.Option("--num-classes", min=1, help="Classes of the network; the checkpoint's, or 10.")
+]

@@ -62,12 +62,12 @@ class TerminalProgress(CompareProgress):
         self.bars.advance(self.whole)
         if found.epoch == self.epochs:
             self.console.print(
-                f"{self.name}: accuracy {found.accuracy:.2%} after {found.epoch} epochs, {found.seconds:.1f} s each",
+                f"{self.name}: accuracy {found.accuracy:.2%} after epoch {found.epoch} ({found.seconds:.1f} s)",
                 highlight=False,
             )
 
     def costing(self, variants: tuple[str, ...]) -> None:
-        self.console.print(f"measuring the time of {len(variants)} variants, interleaved", highlight=False)
+        self.console.print(f"measuring times, in turns: {', '.join(variants)}", highlight=False)
 
     def waiting(self, running: int) -> None:
         self.console.print(f"no run is left to begin; waiting for {running} of other processes", highlight=False)

@@ -23,7 +23,7 @@ def sensitivity_command(
     ),
     threads: Threads | None = None,
 ) -> None:
-    """Show accuracy against P and against removed filters, layer by layer, without retraining, as table and curves."""
+    """Show which layers bear a change, without retraining. Accuracy against P and against removed filters, by layer."""
     from hetconv.cli.progress import TerminalProgress
     from hetconv.files import check_output_folder
     from hetconv.lab.report.figures import save_picture

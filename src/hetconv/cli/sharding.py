@@ -15,7 +15,7 @@ def shards(
     out: Annotated[Path, typer.Argument(help="Where train/*.tar and val/*.tar are put.")],
     images_per_shard: Annotated[int, typer.Option(min=1)] = 1000,
 ) -> None:
-    """Pack an image folder into tar shards, for sets so large that single files are slow to read."""
+    """Pack an image folder into tar shards. For sets so large that single files are slow to read."""
     from hetconv.lab.train.write_shards import write_shards
 
     written = write_shards(folder.expanduser(), out.expanduser(), images_per_shard)

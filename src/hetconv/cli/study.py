@@ -21,7 +21,7 @@ from hetconv.plain_text import visible
 if TYPE_CHECKING:
     from hetconv.lab.results import StudyResults
 
-study_app = typer.Typer(rich_markup_mode=None, help="Networks × variants × seeds, by many processes, in one folder.")
+study_app = typer.Typer(rich_markup_mode=None, help="Networks × variants × seeds, in one folder.")
 
 Definition = Annotated[str, typer.Argument(metavar="STUDY", help="A TOML file, or a shipped study such as digits.")]
 Out = Annotated[Path | None, typer.Option(help="Folder of the study; runs/<name> by default.")]
@@ -39,7 +39,7 @@ def run_command(
     recipe: RecipeName | None = None, data: DataName | None = None, ray: Ray = None, gpus: Gpus = None,
     tensorboard: TensorBoard = False,
 ) -> None:  # fmt: skip
-    """Run a study, or go on with it, until every run has ended; then show it and write its pages."""
+    """Run a study, or go on with it. When every run has ended, shows it and writes its pages."""
     if followed():
         return
     definition = _definition(study, recipe, data, workers, threads)
@@ -70,7 +70,7 @@ def worker_command(
     out: Annotated[Path, typer.Option(help="Folder of the study; where machines share it, they share the work.")],
     threads: RunThreads | None = None,
 ) -> None:
-    """Do runs of a study that was made before, until every run has ended. Start as many as you like, anywhere."""
+    """Do runs of a study that was made before. Start as many workers as you like, anywhere."""
     from hetconv.lab.study import join_study
 
     if followed():
@@ -103,7 +103,7 @@ def report_command(
     study: Definition, out: Out = None, tensorboard: TensorBoard = False,
     join: Annotated[list[Path] | None, typer.Option(help="A runs.csv of the same study from elsewhere.")] = None,
 ) -> None:  # fmt: skip
-    """Show what a study has found so far, and write its report.html, report.md and runs.csv."""
+    """Show what a study has found so far. Also writes its report.html, report.md and runs.csv."""
     from hetconv.lab.report import joined
     from hetconv.lab.study import definition_in, open_study
 

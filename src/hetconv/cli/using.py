@@ -9,8 +9,8 @@ import typer
 
 from hetconv.cli.made_options import with_options
 from hetconv.cli.option_values import say, set_threads
-from hetconv.cli.options import TrainedClasses, TrainedVariant, TrainedWidth
-from hetconv.lab.settings.comparison import NETWORKS, DataName, ImageSize, Threads
+from hetconv.cli.options import TrainedClasses, TrainedImageSize, TrainedVariant, TrainedWidth
+from hetconv.lab.settings.comparison import NETWORKS, DataName, Threads
 
 if TYPE_CHECKING:
     from hetconv.lab.inference import Opened
@@ -18,26 +18,28 @@ if TYPE_CHECKING:
 File = Annotated[
     Path, typer.Argument(metavar="FILE", help="A deployed file, an ONNX file, a checkpoint, or a state dict.")
 ]
-NetworkName = Annotated[str | None, typer.Option("--model", help=f"Of a state dict: {NETWORKS}")]
+NetworkName = Annotated[str | None, typer.Option("--model", help=f"Network of a state dict: {NETWORKS}")]
 
 
 @with_options
 def evaluate_command(
     file: File,
     data: DataName = "digits",
-    image_size: ImageSize = 224,
+    image_size: TrainedImageSize = None,
     model: NetworkName = None,
     variant: TrainedVariant = None,
     num_classes: TrainedClasses = None,
     width: TrainedWidth = None,
     threads: Threads | None = None,
 ) -> None:
-    """Show the accuracy of a trained network on the held-out images of a data set."""
-    from hetconv.lab.inference import evaluate
+    """Show the accuracy of a trained network on held-out images."""
+    from hetconv.lab.inference import check_classes, evaluate
     from hetconv.lab.train import load_data
 
     opened = _opened(file, model, variant, num_classes, width, threads)
-    say(evaluate(opened.network, load_data(data, image_size=image_size)))
+    held_out = load_data(data, image_size=opened.size(image_size))
+    check_classes(opened.class_names, held_out)
+    say(evaluate(opened.network, held_out))
 
 
 @with_options
@@ -52,22 +54,19 @@ def predict_command(
             help="A text file, one name a line; or a folder with a folder for each class. The network's own without.",
         ),
     ] = None,
-    image_size: Annotated[
-        int | None, typer.Option(min=8, max=16384, help="Height and width, in pixels; the file's own, or 224.")
-    ] = None,
+    image_size: TrainedImageSize = None,
     model: NetworkName = None,
     variant: TrainedVariant = None,
     num_classes: TrainedClasses = None,
     width: TrainedWidth = None,
     threads: Threads | None = None,
 ) -> None:
-    """Show what a trained network sees in image files, prepared as those of an image folder are."""
-    from hetconv.lab.inference import IMAGE_SIZE, class_names, predict
+    """Show what a trained network sees in image files. They are prepared as those of an image folder are."""
+    from hetconv.lab.inference import class_names, predict
 
     opened = _opened(file, model, variant, num_classes, width, threads)
     given = opened.class_names if names is None else class_names(names.expanduser())
-    size = opened.image_size if image_size is None else image_size
-    for prediction in predict(opened.network, images, IMAGE_SIZE if size is None else size, top, given):
+    for prediction in predict(opened.network, images, opened.size(image_size), top, given):
         say(prediction)
 
 

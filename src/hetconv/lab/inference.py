@@ -28,12 +28,16 @@ Network = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Opened:
-    """A network that takes images (B, C, H, W) and gives (B, classes); the size of the images that it was trained on
-    and the names of its classes, where its file says so."""
+    """A network that takes images (B, C, H, W) and gives (B, classes); the size of its images and the names of its
+    classes, where its file or name says so."""
 
     network: Network
     image_size: int | None = None
     class_names: tuple[str, ...] = ()
+
+    def size(self, asked: int | None) -> int:
+        """Height and width of the images it gets: as asked, as its file says, or what is usual for ImageNet."""
+        return next(size for size in (asked, self.image_size, IMAGE_SIZE) if size is not None)
 
 
 @dataclass(frozen=True)
@@ -96,20 +100,40 @@ def open_network(
     if model is None and (trained is None or not starts_random(trained.network)):
         raise UsageError(f"{path} does not say whose weights it holds; give the network with --model")
     made, own = trained_network(model or trained.network, path, variant, num_classes, width)  # type: ignore[union-attr]
-    return Opened(made, None if trained is None else own.input_size[-1], own.class_names)
+    return Opened(made, own.input_size[-1], own.class_names)
 
 
 def evaluate(network: Network, data: Data) -> Accuracy:
     """On the held-out split, on the CPU.
 
     Raises:
-        UsageError: the network does not take these images, or gives no classes for them.
+        UsageError: the network does not take these images, or gives no classes for them, or too few.
     """
     images, right = 0, 0
     for batch, labels in data.test_loader(AT_ONCE):
-        classes = _scores(network, batch).argmax(1)
+        scores = _scores(network, batch)
+        if scores.shape[1] < data.num_classes:
+            raise UsageError(
+                f"the network has {scores.shape[1]} classes, and {data.name} has {data.num_classes}; "
+                "give the data that it was trained for"
+            )
+        classes = scores.argmax(1)
         images, right = images + len(labels), right + int((classes == labels).sum())
     return Accuracy(images, right)
+
+
+def check_classes(names: tuple[str, ...], data: Data) -> None:
+    """Whether a data set has the classes that a network was trained for, where both name them.
+
+    Raises:
+        UsageError: it has others.
+    """
+    if names and data.class_names and names != data.class_names:
+        own, given = (", ".join(several[:4]) + ", …" * (len(several) > 4) for several in (names, data.class_names))
+        raise UsageError(
+            f"the network was trained for other classes ({own}) than {data.name} has ({given}); "
+            "give the data that it was trained for"
+        )
 
 
 def predict(
@@ -125,11 +149,15 @@ def predict(
     """
     transform = image_transform(image_size, augment=False)
     for file in files:
+        if file.is_dir():
+            raise UsageError(f"{file} is a folder; give image files, such as {file}/*.jpg")
         if not file.is_file():
             raise UsageError(f"looked for the image {file}; it is not there")
         scores = _scores(network, transform(read_image(str(file), str(file)))[None])[0]
         if names and len(names) != len(scores):
-            raise UsageError(f"there are names of {len(names)} classes, and the network has {len(scores)}")
+            raise UsageError(
+                f"the network has {len(scores)} classes, and {len(names)} names are given; give one for each"
+            )
         shares, indices = scores.softmax(0).topk(min(top, len(scores)))
         found = zip(indices.tolist(), shares.tolist(), strict=True)
         yield Prediction(file, tuple((names[index] if names else f"class {index}", share) for index, share in found))

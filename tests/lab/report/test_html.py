@@ -48,7 +48,7 @@ def test_headings_descend_without_a_gap(page: Page) -> None:
 
 def test_the_headline_comes_first(page: Page) -> None:
     finding = next(element for element in page.all("p") if element.attributes.get("class") == "finding")
-    assert finding.words.startswith("het-p4 is 1.9× faster than dense measured, 3.0× by count; accuracy 98.")
+    assert finding.words.startswith("het-p4 is 1.9× as fast as dense, 3.0× by count; accuracy 98.")
 
 
 def test_every_table_header_has_a_scope(page: Page) -> None:

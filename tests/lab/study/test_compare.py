@@ -132,7 +132,9 @@ def test_a_stopped_comparison_shows_what_it_has(tmp_path: Path) -> None:
 
 def test_another_recipe_in_the_same_folder_is_refused(undisturbed: tuple[Results, Path]) -> None:
     other = replace(SMALL, recipe=Recipe(epochs=3, batch_size=32))
-    with pytest.raises(UsageError, match=r"holds another study: epochs was 2 and is now 3\. Give another folder"):
+    with pytest.raises(
+        UsageError, match=r"holds another study: epochs was 2 and is now 3\. .* --out; there, --weights"
+    ):
         compare(other, undisturbed[1])
 
 

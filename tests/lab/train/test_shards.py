@@ -195,7 +195,7 @@ def test_shards_are_not_written_over_nor_limited(
     assert run(["shards", str(folder), str(shards)]) == 2
     assert "holds files in train already" in capsys.readouterr().err
     assert run(["shards", "/no/such", str(tmp_path)]) == 2
-    assert "looked for /no/such/train/<class>/<image>" in capsys.readouterr().err
+    assert "looked for /no/such/train/<class>/<image>; the folder train is not there" in capsys.readouterr().err
     with pytest.raises(UsageError, match="train_limit=3 is not for shards"):
         load_data(f"shards:{shards}", train_limit=3)
 

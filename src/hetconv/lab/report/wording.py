@@ -79,11 +79,11 @@ def advice(row: Row | None, dense: Row | None) -> str:
     if saved < SMALLEST_GAIN:
         return f"Not worth it here: {row.variant} is not faster."
     if lost <= EQUAL_POINTS:
-        return f"Worth it: {saved:.0%} of the time is saved, and the accuracy is kept."
+        return f"Worth it: {saved:.0%} less time, and the accuracy is kept."
     if lost <= PRICE_POINTS[0]:
-        return f"Worth it where {points} matter less than {saved:.0%} of the time."
+        return f"Worth it if {saved:.0%} less time is worth {points} to you."
     if lost <= PRICE_POINTS[1]:
-        return f"At a price: {points} are lost for {saved:.0%} of the time; a smaller P or more training loses less."
+        return f"At a price: {saved:.0%} less time costs {points}; a smaller P or more training loses less."
     return f"Not worth it as it is: {points} are lost; train longer, or take a smaller P."
 
 
@@ -139,7 +139,7 @@ def times_as_fast(ratio: float, than: str) -> str:
     """A ratio of times in words that do not flatter."""
     if 0.95 < ratio < 1.05:
         return f"about as fast as {than} ({ratio:.2f}×)"
-    return f"{ratio:.1f}× faster than {than}" if ratio > 1 else f"{1 / ratio:.1f}× slower than {than}"
+    return f"{ratio:.1f}× as fast as {than}" if ratio > 1 else f"slower than {than} ({ratio:.2f}×)"
 
 
 def _subject(rows: Sequence[Row]) -> Row | None:
@@ -153,11 +153,11 @@ def _subject(rows: Sequence[Row]) -> Row | None:
 def _speed(row: Row, dense: Row | None) -> str:
     count = "" if row.speedup_theory is None else f"{row.speedup_theory:.1f}× by count"
     if row.speedup_measured is not None:
-        measured = f"{row.variant} is {times_as_fast(row.speedup_measured, DENSE)} measured"
+        measured = f"{row.variant} is {times_as_fast(row.speedup_measured, DENSE)}"
         if not count:
             return measured
         hidden = row.speedup_measured < 0.95 and (row.speedup_theory or 0) > 1
-        return f"{measured}, though {count.replace('×', '× faster')}" if hidden else f"{measured}, {count}"
+        return f"{measured}, though {count}" if hidden else f"{measured}, {count}"
     if dense is None:
         why = f"{DENSE} is not in this study"
     else:

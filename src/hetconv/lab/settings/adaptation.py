@@ -18,13 +18,14 @@ TUNING = Recipe(epochs=10, batch_size=128, learning_rate=0.02, schedule="cosine"
 class Tuning:
     """How a network is distilled; None is as it was trained, at half the rate."""
 
-    epochs: Annotated[int, Setting("Of distillation; 0 for none, which needs no training.", at_least=0)] = TUNING.epochs
+    epochs: Annotated[int, Setting("Epochs of distillation; 0 leaves it out.", at_least=0)] = TUNING.epochs
     lr: Annotated[
-        float | None, Setting("Of the distillation, at its highest; half of the network's own without.", at_least=0)
+        float | None,
+        Setting("Highest learning rate of the distillation; by default half of the network's own.", at_least=0),
     ] = None
-    train_batch_size: Annotated[int | None, Setting("Of the distillation; the network's own without.", at_least=1)] = (
-        None
-    )
+    train_batch_size: Annotated[
+        int | None, Setting("Images in a batch of the distillation; by default the network's own.", at_least=1)
+    ] = None
     mixed_precision: MixedPrecision | None = None
 
     def __post_init__(self) -> None:
@@ -44,12 +45,14 @@ class Budget:
         seed: of the distillation.
     """
 
-    speedup: Annotated[float | None, Setting("How many times faster, deployed on this machine.")] = None
-    budget_ms: Annotated[float | None, Setting("Or the milliseconds it may take.")] = None
-    images: Annotated[int, Setting("Training images that least squares looks at.", at_least=2)] = 2000
+    speedup: Annotated[
+        float | None, Setting("How many times as fast the network shall be, deployed on this machine.")
+    ] = None
+    budget_ms: Annotated[float | None, Setting("In place of --speedup: the milliseconds that it may take.")] = None
+    images: Annotated[int, Setting("Training images for least squares.", at_least=2)] = 2000
     parts: Annotated[tuple[int, ...], Setting("Values of P to choose from.", option="--p")] = USUAL_PARTS
     precision: Annotated[
-        Literal["float32", "int8"], Setting("Of both networks that are timed, and of the deployed file.")
+        Literal["float32", "int8"], Setting("Number format of both networks that are timed, and of the deployed file.")
     ] = "float32"
     batch_size: TimedBatch = 1
     seed: Seed = 0

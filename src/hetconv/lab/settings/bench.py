@@ -33,17 +33,16 @@ class Bench:
     """
 
     network: NetworkName
-    variants: Annotated[tuple[str, ...], Setting("Comma-separated specs, beside dense.", option="--variant")] = (
-        "dense",
-        "het-p4",
-    )
+    variants: Annotated[
+        tuple[str, ...], Setting("Kinds of layers to time beside dense, comma-separated.", option="--variant")
+    ] = ("dense", "het-p4")
     input_size: tuple[int, int, int] | None = None
-    num_classes: Annotated[int, Setting(at_least=1)] = 10
+    num_classes: Annotated[int, Setting("Classes of the network.", at_least=1)] = 10
     width: Width = 1.0
     batch_size: TimedBatch = 1
     threads: int = 1
-    rounds: Annotated[int, Setting("Timed turns.", at_least=1)] = 20
-    runtimes: Annotated[tuple[str, ...], Setting("Comma-separated.")] = RUNNERS
+    rounds: Annotated[int, Setting("Rounds of timing.", at_least=1)] = 20
+    runtimes: Annotated[tuple[str, ...], Setting("Which runtimes, comma-separated.")] = RUNNERS
     precisions: Annotated[tuple[str, ...], Setting("float32, int8 or both: float32,int8.", option="--precision")] = (
         "float32",
     )

@@ -17,7 +17,7 @@ MOST_THREADS = 1024
 COMPARED = parse_variants("dense,het-p4,het-p8,gwc4-pwc,dwc-pwc")
 NETWORKS = "vgg16_cifar, resnet20_cifar, …; torchvision's (resnet50, …), timm:NAME, or module:function."
 DATA = "digits, or cifar10:, imagefolder: or shards:<folder>."
-OWN_WIDTH = "Channels of the five own networks, times this"
+OWN_WIDTH = "Factor on the channels of hetconv's own networks"
 WEIGHTS_FILE = "a checkpoint of hetconv, or a state dict as safetensors"
 
 NetworkName = Annotated[str, Setting(NETWORKS, positional=True)]
@@ -27,11 +27,17 @@ ImageSize = Annotated[
     int, Setting("Height and width of an image folder's images, in pixels.", at_least=8, at_most=16384)
 ]
 TrainLimit = Annotated[int, Setting("Train on only this many images of a fixed shuffle.", at_least=1)]
-StageEpochs = Annotated[int, Setting("Of compressed variants; the paper's by default.", at_least=1)]
-StageRate = Annotated[float, Setting("Of compressed variants, with --schedule; the paper's by default.", at_least=0)]
-Variants = Annotated[tuple[Variant, ...], Setting("Comma-separated specs.")]
-LayerKind = Annotated[Variant, Setting("Which layers: dense, het-p4, gwc4-pwc, ….")]
-Seed = Annotated[int, Setting("From which weights and shuffles are drawn.", at_least=0, at_most=LARGEST_SEED)]
+StageEpochs = Annotated[
+    int, Setting("Epochs of this stage, for compressed variants; as in their paper by default.", at_least=1)
+]
+StageRate = Annotated[
+    float, Setting("Learning rate of this stage, with --schedule; as in their paper by default.", at_least=0)
+]
+Variants = Annotated[tuple[Variant, ...], Setting("Kinds of layers to compare, comma-separated.")]
+LayerKind = Annotated[Variant, Setting("Kind of layers: dense, het-p4, gwc4-pwc, ….")]
+Seed = Annotated[
+    int, Setting("Seed of the first weights and of the order of images.", at_least=0, at_most=LARGEST_SEED)
+]
 TimedBatch = Annotated[int, Setting("Images in the batch that is timed.", at_least=1)]
 Threads = Annotated[int, Setting("PyTorch's threads; all cores by default.", at_least=1, at_most=MOST_THREADS)]
 
@@ -64,7 +70,7 @@ class Setup(Record):
     """
 
     data: DataName = "digits"
-    weights: Annotated[Path | None, Setting(f"Train on from these: {WEIGHTS_FILE}.")] = None
+    weights: Annotated[Path | None, Setting(f"Weights to begin with: {WEIGHTS_FILE}.")] = None
     width: Width = 1.0
     image_size: ImageSize = 224
     train_limit: TrainLimit | None = None
@@ -149,15 +155,13 @@ class Probing(SingleRun):
     """
 
     weights: Annotated[Path | None, Setting(f"The trained network: {WEIGHTS_FILE}; trained here without.")] = None
-    parts: Annotated[tuple[int, ...] | None, Setting("Values of P, such as 2,4,8; none for no P.", option="--p")] = None
-    shares: Annotated[
-        tuple[float, ...] | None, Setting("Shares of filters removed, such as 0.25,0.5; none for none.")
-    ] = None
+    parts: Annotated[tuple[int, ...] | None, Setting("Values of P, such as 2,4,8; or none.", option="--p")] = None
+    shares: Annotated[tuple[float, ...] | None, Setting("Shares of filters removed, such as 0.25,0.5; or none.")] = None
     layers: Annotated[
-        tuple[str, ...] | None, Setting("Names of convolutions, comma-separated; all K×K ones without.")
+        tuple[str, ...] | None, Setting("Names of convolutions, comma-separated; all K×K ones by default.")
     ] = None
     validation_images: Annotated[
-        int | None, Setting("Training images that accuracy is taken on; a fifth of them without.", at_least=1)
+        int | None, Setting("Training images on which accuracy is measured; a fifth of them by default.", at_least=1)
     ] = None
 
 

@@ -12,9 +12,9 @@ from hetconv.records import Record
 
 LOOKAHEAD_HIGHEST = 0.95**5
 
-BatchSize = Annotated[int, Setting("Of the training, over all processes.", at_least=1)]
-LearningRate = Annotated[float, Setting("Learning rate at its highest, after warm-up.", at_least=0, option="--lr")]
-MixedPrecision = Annotated[Literal["no", "bf16", "fp16"], Setting("Of the training.")]
+BatchSize = Annotated[int, Setting("Images in a training batch, over all processes together.", at_least=1)]
+LearningRate = Annotated[float, Setting("Highest learning rate, reached after the warm-up.", at_least=0, option="--lr")]
+MixedPrecision = Annotated[Literal["no", "bf16", "fp16"], Setting("Number format in which training computes.")]
 
 
 @dataclass(frozen=True)
@@ -38,28 +38,30 @@ class Recipe(Record):
         UsageError: a setting is out of its range.
     """
 
-    epochs: Annotated[int, Setting("Of the training.", at_least=1)] = 10
+    epochs: Annotated[int, Setting("Number of training epochs.", at_least=1)] = 10
     batch_size: BatchSize = 64
     learning_rate: LearningRate = 0.1
-    momentum: Annotated[float, Setting("Nesterov's.", at_least=0, below=1)] = 0.9
-    weight_decay: Annotated[float, Setting("On weights; not on biases and batch norm.", at_least=0)] = 5e-4
-    schedule: Annotated[Literal["cosine", "one-cycle", "step", "constant"], Setting("Of the learning rate.")] = "cosine"
+    momentum: Annotated[float, Setting("Nesterov momentum.", at_least=0, below=1)] = 0.9
+    weight_decay: Annotated[float, Setting("Weight decay; biases and batch norm have none.", at_least=0)] = 5e-4
+    schedule: Annotated[
+        Literal["cosine", "one-cycle", "step", "constant"], Setting("How the learning rate changes.")
+    ] = "cosine"
     step_epochs: Annotated[
-        tuple[int, ...], Setting("With the schedule step: where the rate falls, such as 50,100.")
+        tuple[int, ...], Setting("With --schedule step: the epochs at which the rate falls, such as 50,100.")
     ] = ()
-    step_factor: Annotated[float, Setting("With the schedule step: times how much it falls.", above=0, below=1)] = 0.1
-    warmup_epochs: Annotated[float, Setting("Epochs of linear rise.", at_least=0)] = 1.0
+    step_factor: Annotated[float, Setting("With --schedule step: the factor by which it falls.", above=0, below=1)] = (
+        0.1
+    )
+    warmup_epochs: Annotated[float, Setting("Epochs in which the learning rate rises.", at_least=0)] = 1.0
     label_smoothing: Annotated[float, Setting("Label smoothing.", at_least=0, below=1)] = 0.0
     mixed_precision: MixedPrecision = "no"
     first_share: Annotated[
-        float, Setting("The rate before the first step, as a share of the highest.", at_least=0, at_most=1)
+        float, Setting("Learning rate before the first step, as a share of the highest.", at_least=0, at_most=1)
     ] = 0.0
     last_share: Annotated[
-        float, Setting("The rate after the last step, as a share of the highest.", at_least=0, at_most=1)
+        float, Setting("Learning rate after the last step, as a share of the highest.", at_least=0, at_most=1)
     ] = 0.0
-    norm_bias_scale: Annotated[
-        float, Setting("Biases of batch norm have the learning rate times this.", at_least=0)
-    ] = 1.0
+    norm_bias_scale: Annotated[float, Setting("Factor on the learning rate of batch norm's biases.", at_least=0)] = 1.0
     lookahead_steps: Annotated[
         int, Setting("Weights are moved back after every so many steps; 0 for never.", at_least=0)
     ] = 0

@@ -38,6 +38,8 @@ def load_definition(name: str) -> StudyDefinition:
         WrongFileError: it has unknown or missing keys or wrong values; one line for each.
     """
     path = Path(name).expanduser()
+    if path.is_dir() and name not in shipped():
+        raise UsageError(f"{name} is a folder; name the study, and give its folder with --out")
     if not path.is_file():
         path = STUDIES / f"{name.removesuffix('.toml')}.toml"
     if ("/" in name.removesuffix(".toml") and not Path(name).expanduser().is_file()) or not path.is_file():

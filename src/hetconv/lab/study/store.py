@@ -99,6 +99,8 @@ class Store:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = (self.folder / ".lock").open("w")
             _check_links(self.folder / ".lock")
+        except FileExistsError as error:
+            raise UsageError(f"cannot write to {self.folder}: it is a file; give a folder") from error
         except OSError as error:
             raise UsageError(
                 f"cannot write to {self.folder}: {error.strerror}; give another folder, where files may have hard links"
@@ -196,4 +198,5 @@ def _check_same(old: StudySettings, new: StudySettings, folder: Path) -> None:
     different = sorted(key for key in before | now if before.get(key) != now.get(key))
     if different:
         changes = "; ".join(f"{key} was {before.get(key)} and is now {now.get(key)}" for key in different)
-        raise UsageError(f"{folder} holds another study: {changes}. Give another folder with --out")
+        longer = "; there, --weights with a checkpoint of this one trains it longer" if "epochs" in different else ""
+        raise UsageError(f"{folder} holds another study: {changes}. Give another folder with --out{longer}")

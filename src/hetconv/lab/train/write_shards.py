@@ -65,7 +65,8 @@ def _listed(folder: Path) -> list[tuple[Path, int]]:
     try:
         samples = [(Path(path), label) for path, label in ImageFolder(str(folder)).samples]
     except (FileNotFoundError, RuntimeError) as error:
-        raise UsageError(f"imagefolder: looked for {folder}/<class>/<image>: {error}") from error
+        reason = f"the folder {folder.name} is not there" if not folder.is_dir() else str(error)
+        raise UsageError(f"imagefolder: looked for {folder}/<class>/<image>; {reason}") from error
     for path, _ in samples:
         if _suffix(path) not in IMAGES:
             raise UsageError(f"{path} has the suffix {_suffix(path)}; shards take {', '.join(IMAGES)}; convert it")
