@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hetconv.adaptation.image_batches import ImageBatches
+from hetconv.adaptation.network_state import unchanged_on_error
 from hetconv.adaptation.normal_equations import NormalEquations, System, kernels_of, weights_of
 from hetconv.adaptation.passes import Calls, calls_in_order, inference, inputs_of, outputs_of
 from hetconv.adaptation.patches import sample_patches
@@ -70,13 +71,8 @@ def refit_(
     converted, original = unwrap(converted), unwrap(original)
     batches = ImageBatches.of(images)
     pairs = _pairs(converted, original) | (_others(converted, original) if others else {})
-    before = {name: value.clone() for name, value in converted.state_dict().items() if isinstance(value, Tensor)}
-    try:
-        with inference(converted, original):
-            return _refitted(converted, original, pairs, batches, told)
-    except BaseException:
-        converted.load_state_dict(before)
-        raise
+    with unchanged_on_error(converted), inference(converted, original):
+        return _refitted(converted, original, pairs, batches, told)
 
 
 @dataclass(frozen=True, eq=False)
