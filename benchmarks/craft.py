@@ -11,10 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of the pixels (0 to 1) in the training of the VGG-16."""
-STRIDE = 2
-"""Pixels of an image by pixel of a score map, along a side."""
 WRAPPED = "module."
 """What the published names begin with: the network was trained inside a wrapper."""
 
@@ -123,9 +119,3 @@ def load_craft(path: Path) -> Craft:
     network = Craft()
     network.load_state_dict({name.removeprefix(WRAPPED): value for name, value in state.items()}, strict=True)
     return network.eval()
-
-
-def normalized(pixels: Tensor) -> Tensor:
-    """Bytes (B, 3, H, W) as the network takes them."""
-    mean, deviation = (torch.tensor(of).view(3, 1, 1) for of in (MEAN, DEVIATION))
-    return (pixels.float() / 255 - mean) / deviation

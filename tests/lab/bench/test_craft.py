@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 
 
 @pytest.fixture
@@ -59,11 +59,6 @@ class TestNetwork:
         with pytest.raises(RuntimeError, match=r"conv_cls\.0\.weight"):
             craft.load_craft(tmp_path / "weights.pth")
 
-    def test_pixels_are_normalized_as_for_the_backbone(self, craft):
-        found = craft.normalized(torch.tensor([0, 255, 51], dtype=torch.uint8).view(1, 3, 1, 1)).flatten()
-        wanted = torch.tensor([-0.485 / 0.229, (1 - 0.456) / 0.224, (0.2 - 0.406) / 0.225])
-        torch.testing.assert_close(found, wanted)
-
 
 class TestMeasures:
     def test_iou_by_hand(self, score_maps):
@@ -92,6 +87,15 @@ class TestMeasures:
     def test_maps_of_all_batches_come_together(self, score_maps):
         batches = [torch.ones(2, 2, 1, 1), 2 * torch.ones(1, 2, 1, 1)]
         assert score_maps.score_maps(nn.Identity(), batches)[:, 0].flatten().tolist() == [1, 1, 2]
+
+
+def test_pixels_are_normalized_as_for_imagenet(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from text_photographs import normalized
+
+    found = normalized(torch.tensor([0, 255, 51], dtype=torch.uint8).view(1, 3, 1, 1)).flatten()
+    wanted = torch.tensor([-0.485 / 0.229, (1 - 0.456) / 0.224, (0.2 - 0.406) / 0.225])
+    torch.testing.assert_close(found, wanted)
 
 
 def test_photographs_get_the_same_text_each_time(monkeypatch, tmp_path):
