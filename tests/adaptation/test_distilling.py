@@ -7,7 +7,7 @@ from torch import nn
 from hetconv import convert_, distill_
 from hetconv.adaptation.distilling import difference
 from hetconv.adaptation.passes import inference
-from hetconv.adaptation.statistics import output_error
+from hetconv.adaptation.statistics import Answers
 from hetconv.errors import HetconvError, UsageError
 
 from .networks import branches, smooth_images
@@ -53,7 +53,8 @@ def test_outputs_of_images_that_it_has_not_seen_come_nearer(make):
     network = converted(original)
     unseen = [smooth_images(32)]
     with inference(network, original):
-        before = output_error(network, original, unseen)
+        right = Answers.of(original, unseen)
+        before = right.error_of(network)
     told = []
     report = distill_(
         network, original, smooth_images(64), steps=40, learning_rate=1e-2, told=lambda *of: told.append(of)
@@ -62,7 +63,7 @@ def test_outputs_of_images_that_it_has_not_seen_come_nearer(make):
     assert report.is_kept
     assert report.error_after < 0.5 * report.error_before
     with inference(network, original):
-        assert output_error(network, original, unseen) < 0.6 * before
+        assert right.error_of(network) < 0.6 * before
     assert f"{report.error_before:.4f} → {report.error_after:.4f} after 40 steps" in str(report)
 
 

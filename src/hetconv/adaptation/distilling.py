@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from hetconv.adaptation.image_batches import ImageBatches
 from hetconv.adaptation.network_state import unchanged_on_error
 from hetconv.adaptation.passes import inference, run
-from hetconv.adaptation.statistics import output_error, tensors_in
+from hetconv.adaptation.statistics import Answers, tensors_in
 from hetconv.errors import HetconvError, UsageError
 from hetconv.wrappers import unwrap
 
@@ -80,11 +80,12 @@ def distill_(
         raise UsageError(reason)
     batches = ImageBatches.of(images)
     with unchanged_on_error(converted) as before, inference(converted, original):
-        error_before = output_error(converted, original, batches.held_out)
+        right = Answers.of(original, batches.held_out)
+        error_before = right.error_of(converted)
         rates = [learning_rate * _share((step + 0.5) / steps) for step in range(steps)]
         with torch.enable_grad():
             _train(converted, original, _repeated(batches.fitted), rates, dtype, told)
-        error_after = output_error(converted, original, batches.held_out)
+        error_after = right.error_of(converted)
         is_kept = error_after < error_before
         if not is_kept:
             converted.load_state_dict(before)

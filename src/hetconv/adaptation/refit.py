@@ -156,14 +156,15 @@ def _refit_layer(
     """
     fit = _Fit(converted, original, pair, calls, batches)
     start = fit.kernels()
-    before = fit.judge(calls.count).residual(start)
+    judge = fit.judge(calls.count)
+    before = judge.residual(start)
     if before < UNCHANGED:
         return RefitLayer(pair.name, pair.layer.pattern.p, start.shape[1], 0, None, before, before)
-    best = fit.solve(1)
+    best = fit.solve(1, judge if calls.count == 1 else fit.judge(1))
     fit.put(best.kernels)
     after = best.residual
     if calls.count > 1:
-        best = fit.solve(calls.count)
+        best = fit.solve(calls.count, fit.judge(calls.count))
         fit.put(best.kernels)
         after = fit.judge(calls.count).residual(best.kernels)
         if after >= before:
@@ -211,9 +212,9 @@ class _Fit:
             self._gather(equations, images, calls, ceil(self.pixels / 4 / self.batches.held_out_images))
         return self._system(equations)
 
-    def solve(self, calls: int) -> _Solution:
-        """The best on held-out images of what more and more images and several ridges give, the start included."""
-        start, judge = self.kernels(), self.judge(calls)
+    def solve(self, calls: int, judge: System) -> _Solution:
+        """The best by `judge` of what more and more images and several ridges give, the start included."""
+        start = self.kernels()
         best = _Solution(judge.residual(start), start, None, 0)
         last, equations, per_image = best.residual, self._equations(), ceil(self.pixels / self.batches.fitted_images)
         for number, images in enumerate(self.batches.fitted, start=1):
