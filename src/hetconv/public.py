@@ -1,6 +1,6 @@
 """Whatever `import hetconv` gives."""
 
-from hetconv.adaptation import Plan, RefitReport, plan, refit_
+from hetconv.adaptation import DistillationReport, Plan, RefitReport, distill_, plan, refit_
 from hetconv.convert import ConversionReport, convert_, convertible, swap_
 from hetconv.cost import LatencyReport, complexity, latency, speedup_theory
 from hetconv.deployment import Deployed, DeployReport, deploy, load_deployed
@@ -17,6 +17,7 @@ __all__ = [
     "ConversionReport",
     "DeployReport",
     "Deployed",
+    "DistillationReport",
     "Explanation",
     "ExportReport",
     "HetConv2d",
@@ -31,6 +32,7 @@ __all__ = [
     "convert_",
     "convertible",
     "deploy",
+    "distill_",
     "explain",
     "export_onnx",
     "fold_pointwise",

@@ -194,6 +194,32 @@ class TestLosses:
         assert 0 < losses["right"][4] < projected**2  # least squares is better
 
 
+class TestMeasuredBefore:
+    def test_another_budget_is_planned_without_timing_a_layer_again(self):
+        first = plan_(branches(), EXAMPLE, speedup=1.5, target=Machine())
+        machine = Machine()
+        machine.layer_times = None
+        found = plan_(branches(), EXAMPLE, speedup=1.8, target=machine, measured=first)
+        anew = plan_(branches(), EXAMPLE, speedup=1.8, target=Machine())
+        assert [layer.times_ms for layer in found.layers] == [layer.times_ms for layer in anew.layers]
+        assert found.others == first.others
+        assert found.is_met
+        assert found.speedup >= 1.8 / 1.03
+        assert dict(found.p_by_name) != dict(first.p_by_name)
+
+    def test_a_plan_of_something_else_is_refused(self):
+        first = plan_(branches(), EXAMPLE, speedup=1.5, target=Machine())
+        again = partial(plan_, example=EXAMPLE, speedup=1.8, target=Machine())
+        with pytest.raises(UsageError, match="is for deploy and this one for Machine"):
+            again(branches(), measured=replace(first, target="deploy"))
+        with pytest.raises(UsageError, match="has P of 1, 2, 4, 8 for"):
+            again(branches(), measured=first, parts=(2, 4))
+        other = branches()
+        other.left = nn.Conv2d(8, 16, 3, stride=2, padding=1)
+        with pytest.raises(UsageError, match=r"has a layer left \(8→16 5×5\)"):
+            again(other, measured=first)
+
+
 @pytest.mark.skipif(native.why_not_loaded() is not None, reason="no native kernels")
 class TestDeployTarget:
     """Real deployed networks, and a made-up clock."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 
@@ -36,6 +36,7 @@ def plan(
     budget_ms: float | None = None,
     target: str | Target = "deploy",
     parts: Sequence[int] = USUAL_PARTS,
+    measured: Plan | None = None,
     told: Callable[[str], None] = keep_silent,
 ) -> Plan:
     """P for each layer of a trained network, so that it runs within a budget and loses least.
@@ -54,49 +55,85 @@ def plan(
         target: this machine's CPU by `hetconv.deploy`, in float32 ("deploy") or in 8 bits ("int8", with ranges of the
             first 512 images); the original runs in the same.
         parts: the P to choose from.
+        measured: an earlier plan of the same network for another budget, with the same example, target and parts: its
+            layers' times and losses are taken, and whole networks alone are measured.
         told: called with what is being done.
 
     Returns:
         A plan, whose `is_met` says whether the budget is met.
 
     Raises:
-        UsageError: not one budget but none or two; no layer of the model can be converted.
+        UsageError: not one budget but none or two; no layer of the model can be converted, or made faster; `measured`
+            is of other layers or of another target.
     """
     check_asked(speedup, budget_ms, parts)
     model = unwrap(model)
     place = target_of(target, images) if isinstance(target, str) else target
+    if measured is None:
+        layers, others = _layers(model, example, place, _name(target), parts, ImageBatches.of(images), told)
+    else:
+        _check_measured(measured, model, _name(target), parts)
+        layers, others = measured.layers, measured.others
+    search = _Search(
+        model, example, place, {layer.name: layer.times_ms for layer in layers},
+        {layer.name: {p: loss for p, loss in layer.losses.items() if p > 1} for layer in layers}, told,
+    )  # fmt: skip
+    best, is_met = search.run(speedup, budget_ms)
+    asked = f"budget_ms={budget_ms:g}" if speedup is None else f"speedup={speedup:g}"
+    budget = best.original_ms / speedup if budget_ms is None and speedup is not None else budget_ms
+    assert budget is not None
+    chosen = tuple(replace(layer, p=best.p_by_name.get(layer.name, 1)) for layer in layers)
+    return Plan(
+        FORMAT, _name(target), asked, budget, best.original_ms, best.measured_ms, is_met, chosen, others,
+        tuple(search.trials), place.circumstances(),
+    )  # fmt: skip
+
+
+def _layers(
+    model: nn.Module,
+    example: Tensor,
+    place: Target,
+    target: str,
+    parts: Sequence[int],
+    images: ImageBatches,
+    told: Callable[[str], None],
+) -> tuple[tuple[PlannedLayer, ...], tuple[NotPlanned, ...]]:
+    """Time and loss of each layer with each P, none chosen yet; and the convolutions that stay as they are."""
     options, others = _options(model, parts)
     told(f"timing {len(options)} layers")
     times = place.layer_times(model, example, options)
-    others |= {name: f"it cannot run on {_name(target)} as a HetConv layer" for name in options if name not in times}
+    others |= {name: f"it cannot run on {target} as a HetConv layer" for name in options if name not in times}
     faster = {name: tuple(p for p in options[name] if times[name][p] < times[name][1]) for name in times}
     others |= {name: "no P makes it faster" for name, kept in faster.items() if not kept}
     wanted = {name: kept for name, kept in faster.items() if kept}
     if not wanted:
         reasons = "; ".join(dict.fromkeys(others.values()))
         raise UsageError(f"no layer of {type(model).__name__} can be made faster: {reasons}")
-    losses = layer_losses(model, wanted, ImageBatches.of(images), lambda name: told(f"losses of {name}"))
+    losses = layer_losses(model, wanted, images, lambda name: told(f"losses of {name}"))
     others |= {name: "the images do not reach it" for name in wanted if name not in losses}
-    search = _Search(model, example, place, {name: times[name] for name in losses}, losses, told)
-    best, is_met = search.run(speedup, budget_ms)
-    asked = f"budget_ms={budget_ms:g}" if speedup is None else f"speedup={speedup:g}"
-    budget = best.original_ms / speedup if budget_ms is None and speedup is not None else budget_ms
-    assert budget is not None
     layers = tuple(
         PlannedLayer(
-            name,
-            _words(model, name),
-            best.p_by_name.get(name, 1),
-            {p: times[name][p] for p in (1, *losses[name])},
-            {1: 0.0, **losses[name]},
+            name, _words(model, name), 1, {p: times[name][p] for p in (1, *losses[name])}, {1: 0.0, **losses[name]}
         )
         for name in losses
     )
-    stay = tuple(NotPlanned(name, reason) for name, reason in others.items())
-    return Plan(
-        FORMAT, _name(target), asked, budget, best.original_ms, best.measured_ms, is_met, layers, stay,
-        tuple(search.trials), place.circumstances(),
-    )  # fmt: skip
+    return layers, tuple(NotPlanned(name, reason) for name, reason in others.items())
+
+
+def _check_measured(measured: Plan, model: nn.Module, target: str, parts: Sequence[int]) -> None:
+    """Raises UsageError where a plan's times and losses are not of this network's layers on this target."""
+    if measured.target != target:
+        raise UsageError(f"the measured plan is for {measured.target} and this one for {target}; measure anew")
+    modules = dict(model.named_modules())
+    for layer in measured.layers:
+        is_there = isinstance(modules.get(layer.name), nn.Conv2d) and _words(model, layer.name) == layer.layer
+        if not is_there:
+            raise UsageError(f"the measured plan has a layer {layer.name} ({layer.layer}) and the network has not")
+        if not set(layer.losses) <= {1, *parts}:
+            tried = ", ".join(map(str, layer.losses))
+            raise UsageError(
+                f"the measured plan has P of {tried} for {layer.name}; give the same parts, or measure anew"
+            )
 
 
 @dataclass

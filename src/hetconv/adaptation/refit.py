@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hetconv.adaptation.image_batches import ImageBatches
+from hetconv.adaptation.network_state import unchanged_on_error
 from hetconv.adaptation.normal_equations import NormalEquations, System, kernels_of, weights_of
 from hetconv.adaptation.passes import Calls, calls_in_order, inference, inputs_of, outputs_of
 from hetconv.adaptation.patches import sample_patches
@@ -70,13 +71,8 @@ def refit_(
     converted, original = unwrap(converted), unwrap(original)
     batches = ImageBatches.of(images)
     pairs = _pairs(converted, original) | (_others(converted, original) if others else {})
-    before = {name: value.clone() for name, value in converted.state_dict().items() if isinstance(value, Tensor)}
-    try:
-        with inference(converted, original):
-            return _refitted(converted, original, pairs, batches, told)
-    except BaseException:
-        converted.load_state_dict(before)
-        raise
+    with unchanged_on_error(converted), inference(converted, original):
+        return _refitted(converted, original, pairs, batches, told)
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,14 +156,15 @@ def _refit_layer(
     """
     fit = _Fit(converted, original, pair, calls, batches)
     start = fit.kernels()
-    before = fit.judge(calls.count).residual(start)
+    judge = fit.judge(calls.count)
+    before = judge.residual(start)
     if before < UNCHANGED:
         return RefitLayer(pair.name, pair.layer.pattern.p, start.shape[1], 0, None, before, before)
-    best = fit.solve(1)
+    best = fit.solve(1, judge if calls.count == 1 else fit.judge(1))
     fit.put(best.kernels)
     after = best.residual
     if calls.count > 1:
-        best = fit.solve(calls.count)
+        best = fit.solve(calls.count, fit.judge(calls.count))
         fit.put(best.kernels)
         after = fit.judge(calls.count).residual(best.kernels)
         if after >= before:
@@ -215,9 +212,9 @@ class _Fit:
             self._gather(equations, images, calls, ceil(self.pixels / 4 / self.batches.held_out_images))
         return self._system(equations)
 
-    def solve(self, calls: int) -> _Solution:
-        """The best on held-out images of what more and more images and several ridges give, the start included."""
-        start, judge = self.kernels(), self.judge(calls)
+    def solve(self, calls: int, judge: System) -> _Solution:
+        """The best by `judge` of what more and more images and several ridges give, the start included."""
+        start = self.kernels()
         best = _Solution(judge.residual(start), start, None, 0)
         last, equations, per_image = best.residual, self._equations(), ceil(self.pixels / self.batches.fitted_images)
         for number, images in enumerate(self.batches.fitted, start=1):
