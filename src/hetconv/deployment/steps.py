@@ -338,12 +338,11 @@ class Lowering:
     def _reshape(self, node: Node) -> Known | Groups:
         """To (batch, numbers), or (batch, numbers) to images of one pixel; channels to groups of them, and back."""
         source = self.known.get(node.args[0])  # type: ignore[arg-type]
-        sizes = node.args[1:] if not isinstance(node.args[1], list | tuple) else node.args[1]
-        whole = [self.known.get(one, one) if isinstance(one, Node) else one for one in sizes]
+        sizes: Any = node.args[1:] if not isinstance(node.args[1], list | tuple) else node.args[1]
+        whole: list[Any] = [self.known.get(one, one) if isinstance(one, Node) else one for one in sizes]
         batch = whole[0] == Batch() or whole[0] == -1
         if isinstance(source, Groups):
-            channels = source.channels.numel()
-            if batch and whole[1] in (-1, channels) and _are_sides(whole[2:], source.of):
+            if batch and whole[1] in (-1, source.channels.numel()) and _are_sides(whole[2:], source.of):
                 return self._in_order(source)
             raise NotAStepError("it gives another form than its images'")
         value = self._value(node.args[0])
@@ -432,7 +431,8 @@ class Lowering:
         return self._select(groups.of, groups.channels.flatten().tolist())
 
     def _channel_shuffle(self, node: Node) -> Known:
-        value, groups = self._images(self._value(node.args[0])), node.args[1]
+        groups: Any = node.args[1]
+        value = self._images(self._value(node.args[0]))
         if value.channels is None:
             raise NotAStepError("how many channels there are is not known")
         return self._in_order(Groups(value, torch.arange(value.channels).reshape(groups, -1).t()))
