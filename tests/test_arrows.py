@@ -37,7 +37,7 @@ CORE = {
     "cost": {"clock", "ops", "records", *LAYER},
     "layout": {"wrappers", "graph", "ops", *LAYER},
     "runtimes": {"built", "errors", "foreign"},
-    "export": {"clock", "wrappers", "files", "graph", "layout", "ops", "plain_text", "runtimes", "table", *LAYER},
+    "export": {"clock", "deployment", "wrappers", "files", "graph", "layout", "ops", "plain_text", "runtimes", "table", *LAYER},
     "quantize": {"clock", "errors", "export", "files", "foreign", "plain_text", "runtimes"},
     "deployment": {
         "clock",
