@@ -170,7 +170,8 @@ const std::map<std::string, Kind>& kinds() {
         }}},
       // which function, activation
       {"float_join",
-       {2, 0, 0, [](const Arguments& a) { return float_join_step(joining_of(a.numbers[0]), activation_of(a.numbers[1])); }}},
+       {2, 0, 0,
+        [](const Arguments& a) { return float_join_step(joining_of(a.numbers[0]), activation_of(a.numbers[1])); }}},
       // channels or 1, activation | – | scale, shift
       {"float_affine",
        {2, 0, 2,

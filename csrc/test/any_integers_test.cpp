@@ -343,10 +343,14 @@ std::list<Buffer> arrays_of(const AnyStep& step) {
 std::vector<int64_t> types_and_sizes(const Numbers& any, const AnyStep& step, const std::list<Buffer>& arrays) {
   const bool int8 = std::strcmp(step.kind, "int8_convolution") == 0;
   const bool bytes = int8 || std::strcmp(step.kind, "table") == 0;
+  const bool selects = std::strcmp(step.kind, "select_channels") == 0;
   std::vector<int64_t> found;
   for (const Buffer& array : arrays) {
     const bool first = found.empty();
-    found.push_back(up_to(99) == 0 ? any.some(0, 3) : first && bytes ? 2 : int8 && found.size() == 2 ? 1 : 0);
+    found.push_back(up_to(99) == 0                           ? any.some(0, 3)
+                    : first && bytes                         ? 2
+                    : selects || (int8 && found.size() == 2) ? 1
+                                                             : 0);
     const int64_t size = first && bytes ? 4 * array.size : array.size;
     found.push_back(up_to(99) == 0 ? std::clamp<int64_t>(any.some(0, 99), 0, size) : size);
   }
@@ -374,7 +378,10 @@ bool networks(const Numbers& any) {
     const int64_t inputs[2] = {up_to(5) == 0 ? any.some(0, 2) : value, up_to(5) == 0 ? any.some(0, 2) : value};
     const float reals[4] = {1, 1, 2, up_to(1) == 0 ? 0.0f : 1.0f};  // a convolution that quantizes has the last
     const std::string kind = step.kind;
-    const int64_t wanted = kind == "int8_convolution" ? 4 : kind == "quantize" || kind == "product" ? 1 : 0;
+    const int64_t wanted = kind == "int8_convolution"                                        ? 4
+                           : kind == "resize"                                                ? 2
+                           : kind == "quantize" || kind == "product" || kind == "layer_norm" ? 1
+                                                                                             : 0;
     const auto size = [&](int64_t right) { return up_to(99) == 0 ? up_to(right) : right; };
     const int64_t counts[4] = {up_to(30) == 0 ? 0 : 1 + up_to(1), size(static_cast<int64_t>(step.numbers.size())),
                                size(wanted), size(static_cast<int64_t>(arrays.size()))};

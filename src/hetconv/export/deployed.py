@@ -21,9 +21,7 @@ from hetconv.foreign import foreign
 from hetconv.runtimes import Session, open_session, require
 
 
-def export_deployed(
-    deployed: Deployed, example: Tensor, path: str | Path, *, threads: int = 1
-) -> DeployedExportReport:
+def export_deployed(deployed: Deployed, example: Tensor, path: str | Path, *, threads: int = 1) -> DeployedExportReport:
     """Write a deployed network as ONNX for any batch size: one operator that runs its steps inside ONNX Runtime.
 
     Sessions need `register_onnx_runtime`. Weights are in the file as the layers have them and packed when a session is
@@ -68,6 +66,5 @@ def _check_bits(session: Session, deployed: Deployed, tried: tuple[Tensor, ...])
             right = deployed(x).contiguous()
         with foreign(f"onnxruntime fails on a batch of {len(x)}", HetconvError):
             output = np.asarray(session(x.numpy()))
-        bits = [array.view(np.uint32) for array in (output, right.numpy())]
-        if not np.array_equal(*bits):
+        if not np.array_equal(output.view(np.uint32), right.numpy().view(np.uint32)):
             raise HetconvError(f"onnxruntime gives other numbers than the deployed network for a batch of {len(x)}")

@@ -40,9 +40,9 @@ def export_onnx(
     HetConv layers become convolutions: "grouped" (a grouped K×K and a 1×1 added), "sliced" (a convolution on each
     part's slice, concatenated, and the 1×1) or "dense" (zero-filled). In the form "native" they and standard
     convolutions, with what joins them, are operators that run our kernels inside ONNX Runtime, or the whole network is
-    one: its sessions need `register_onnx_runtime`. Batch norms are folded into the layers before them. What is written is compared with the
-    model first, on ONNX Runtime and, where it is installed, on OpenVINO, in several batch sizes; what differs is not
-    written. The model is left as it was.
+    one: its sessions need `register_onnx_runtime`. Batch norms are folded into the layers before them. What is written
+    is compared with the model first, on ONNX Runtime and, where it is installed, on OpenVINO, in several batch sizes;
+    what differs is not written. The model is left as it was.
 
     Args:
         example: (B, C, H, W), float32, as the network will be given; height and width are fixed by it.

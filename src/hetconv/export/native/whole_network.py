@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hetconv.deployment.steps import Steps
@@ -82,13 +83,13 @@ def _operator(steps: Steps) -> tuple[Any, list[Any]]:
         for step, its in zip(steps.steps, arrays, strict=True)
         for number in (*step.counts[:3], len(its))
     ]  # fmt: skip
-    lists = {
+    lists: dict[str, NDArray[Any]] = {
         "counts": np.array(counts, np.int64),
         "inputs": np.array([value for step in steps.steps for value in step.inputs], np.int64),
         "numbers": np.array([number for step in steps.steps for number in step.numbers], np.int64),
         "reals": np.array([real for step in steps.steps for real in step.reals], np.float32),
     }
-    pieces = [torch.frombuffer(bytearray(kinds.encode()), dtype=torch.uint8), *map(torch.from_numpy, lists.values())]
+    pieces = [torch.from_numpy(values) for values in (np.frombuffer(kinds.encode(), np.uint8).copy(), *lists.values())]
     pieces += [array for its in arrays for array in its]
     weights = [
         numpy_helper.from_array(array.detach().numpy(), f"{number}.{step.kind}.{at}")
