@@ -20,7 +20,7 @@ from hetconv.export.metadata import Metadata
 from hetconv.export.native import whole_network, whole_to_onnx
 from hetconv.lab.models import create_model
 from hetconv.ops import native
-from hetconv.ops.network import Step
+from hetconv.ops.network_steps import Step
 from hetconv.runtimes import custom_operators
 
 pytestmark = pytest.mark.skipif(

@@ -12,7 +12,7 @@ from hetconv.deployment.choose import AllNative
 from hetconv.deployment.deployed import Deployed
 from hetconv.deployment.deployed_part import DeployedPart
 from hetconv.deployment.int8.module import Int8Network
-from hetconv.deployment.prepare import captured_values, prepare
+from hetconv.deployment.prepared_graph import captured_values, prepare
 from hetconv.deployment.steps import Steps, steps_of
 from hetconv.errors import UsageError
 from hetconv.graph.tracing import CaptureError

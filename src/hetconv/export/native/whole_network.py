@@ -15,7 +15,7 @@ from hetconv.deployment.steps import Steps
 from hetconv.export.native.form import DOMAIN, VERSION
 from hetconv.export.onnx_model import BATCH, INPUT, OUTPUT, checked_bytes
 from hetconv.ops import native
-from hetconv.ops.network import Network
+from hetconv.ops.native_network import Network
 
 OPERATOR = "Network"
 OPSET, IR_VERSION = 17, 8
