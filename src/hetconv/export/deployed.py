@@ -11,10 +11,10 @@ from torch import Tensor
 from hetconv.deployment import Deployed
 from hetconv.deployment.whole import steps_of_deployed
 from hetconv.errors import HetconvError, UsageError
+from hetconv.export.export_report import DeployedExportReport
 from hetconv.export.metadata import Metadata
 from hetconv.export.native import WholeNetwork, whole_to_onnx
 from hetconv.export.onnx_model import versions
-from hetconv.export.export_report import DeployedExportReport
 from hetconv.export.verify import inputs
 from hetconv.files import check_output, write_atomically
 from hetconv.foreign import foreign
