@@ -93,7 +93,7 @@ int hetconv_choose_instruction_set(const char* name) { return hetconv::choose_in
 
 void hetconv_allow_winograd(int allow) { hetconv::allow_winograd(allow != 0); }
 
-uint64_t hetconv_fingerprint(const float* values, int64_t count) { return hetconv::fingerprint(values, count); }
+uint64_t hetconv_fingerprint(const void* data, int64_t bytes) { return hetconv::fingerprint(data, bytes); }
 
 int64_t hetconv_multiply_adds(int64_t rounds) {
   return or_refused([&] { return hetconv::multiply_adds(checked_rounds(rounds)); });

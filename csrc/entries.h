@@ -26,7 +26,7 @@ HETCONV_ENTRY const char* hetconv_error();
 HETCONV_ENTRY const char* hetconv_instruction_set();
 HETCONV_ENTRY int hetconv_choose_instruction_set(const char* name);
 HETCONV_ENTRY void hetconv_allow_winograd(int allow);
-HETCONV_ENTRY uint64_t hetconv_fingerprint(const float* values, int64_t count);
+HETCONV_ENTRY uint64_t hetconv_fingerprint(const void* data, int64_t bytes);
 HETCONV_ENTRY int64_t hetconv_multiply_adds(int64_t rounds);
 HETCONV_ENTRY int64_t hetconv_int8_multiply_adds(int64_t rounds);
 

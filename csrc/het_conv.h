@@ -106,7 +106,7 @@ int64_t weight_grad_scratch(const Shape& shape, Type type);
 void weight_grad(const Shape& shape, const Input& grad_y, const Input& x, float* scratch, float* grad_spatial,
                  float* grad_pointwise, const Threads& threads);
 
-// A number that changes with any of the values, by which kept packed weights know that they are of today's weights.
-uint64_t fingerprint(const float* values, int64_t count);
+// A number that changes with any of the bytes, by which kept packed weights know that they are of today's weights.
+uint64_t fingerprint(const void* data, int64_t bytes);
 
 }  // namespace hetconv

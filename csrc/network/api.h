@@ -10,10 +10,12 @@ extern "C" {
 hetconv::Network* hetconv_network_new(int64_t in_channels);
 void hetconv_network_delete(hetconv::Network* network);
 
-// Appends a step (steps.h; what each kind's numbers, reals and arrays are is in api.cpp), and returns the number of the
-// value that it makes; -1 on failure. Arrays are copied, but for packed weights: these must outlive the network.
-int64_t hetconv_network_add(hetconv::Network* network, const char* kind, const int64_t* inputs, int64_t input_count,
-                            const int64_t* numbers, const float* reals, const void* const* arrays);
+// Appends a step, and returns the number of the value that it makes; -1 on failure. What its numbers, reals and arrays
+// are is in make_step.cpp. counts: of inputs, numbers, reals and arrays; types_and_sizes: of each array, its
+// ElementType and how many elements it has. Arrays are copied, but for packed weights: these must outlive the network.
+int64_t hetconv_network_add(hetconv::Network* network, const char* kind, const int64_t* counts, const int64_t* inputs,
+                            const int64_t* numbers, const float* reals, const void* const* arrays,
+                            const int64_t* types_and_sizes);
 
 // The channels, height and width of the last step's output. False on failure.
 int hetconv_network_result(const hetconv::Network* network, int64_t height, int64_t width, int64_t* sizes);

@@ -19,8 +19,8 @@ struct Value;
 struct TensorInfo;
 
 enum class Code : int32_t { fail = 1, invalid_argument = 2 };
-enum class Element : int32_t { float32 = 1 };
-enum class Presence : int32_t { required, optional };
+enum class Element : int32_t { any = 0, float32 = 1, uint8 = 2, int8 = 3, int32 = 6 };
+enum class Presence : int32_t { required, optional, variadic };
 enum class Memory : int32_t { standard = 0 };
 
 using Table = const void* const*;  // OrtApi
@@ -49,6 +49,7 @@ using GetSessionConfigEntry = Function<238, Status*(const SessionOptions*, const
 // A null array asks for the size.
 using GetIntAttribute = Function<86, Status*(const KernelInfo*, const char* name, int64_t*)>;
 using GetTextAttribute = Function<87, Status*(const KernelInfo*, const char* name, char*, size_t* size)>;
+using GetRealsAttribute = Function<162, Status*(const KernelInfo*, const char* name, float*, size_t* size)>;
 using GetIntsAttribute = Function<163, Status*(const KernelInfo*, const char* name, int64_t*, size_t* size)>;
 using CountInputs = Function<230, Status*(const KernelInfo*, size_t*)>;
 using GetConstantInput = Function<249, Status*(const KernelInfo*, size_t index, int* is_constant, const Value**)>;
@@ -60,6 +61,7 @@ using ParallelFor = Function<274, Status*(const KernelContext*, void (*)(void* d
                                           size_t batches, void* data)>;
 
 using GetData = Function<51, Status*(Value*, void**)>;
+using GetElementType = Function<60, Status*(const TensorInfo*, Element*)>;
 using CountDimensions = Function<61, Status*(const TensorInfo*, size_t*)>;
 using GetDimensions = Function<62, Status*(const TensorInfo*, int64_t*, size_t)>;
 using GetTensorInfo = Function<65, Status*(const Value*, TensorInfo**)>;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <functional>
+#include <numeric>
 
 namespace hetconv::ort {
 
@@ -48,10 +50,39 @@ std::string Node::text(const char* name) const {
   return value;
 }
 
-const Value* Node::constant(size_t input) const {
+namespace {
+
+// An attribute that is a list, of any length.
+template <class Get, class T>
+std::vector<T> list(Table api, const KernelInfo* info, const char* name, const char* what) {
+  std::vector<T> values;
+  try {
+    size_t size = 0;
+    call<Get>(api, info, name, static_cast<T*>(nullptr), &size);
+    values.resize(size);
+    if (size > 0) call<Get>(api, info, name, values.data(), &size);
+  } catch (const Error&) {
+    throw Error(std::string("attribute ") + name + " is missing or no list of " + what);
+  }
+  return values;
+}
+
+}  // namespace
+
+Ints Node::integers(const char* name) const { return list<GetIntsAttribute, int64_t>(api_, info_, name, "integers"); }
+
+std::vector<float> Node::reals(const char* name) const {
+  return list<GetRealsAttribute, float>(api_, info_, name, "floats");
+}
+
+size_t Node::inputs() const {
   size_t count = 0;
   call<CountInputs>(api_, info_, &count);
-  if (input >= count) return nullptr;
+  return count;
+}
+
+const Value* Node::constant(size_t input) const {
+  if (input >= inputs()) return nullptr;
   int is_constant = 0;
   const Value* value = nullptr;
   call<GetConstantInput>(api_, info_, input, &is_constant, &value);
@@ -65,6 +96,7 @@ Tensor tensor(Table api, const Value* value) {
   Tensor found{};
   void* data = nullptr;
   try {
+    call<GetElementType>(api, info, &found.type);
     call<CountDimensions>(api, info, &dims);
     found.sizes.resize(dims);
     call<GetDimensions>(api, info, found.sizes.data(), dims);
@@ -77,6 +109,8 @@ Tensor tensor(Table api, const Value* value) {
   found.data = static_cast<const float*>(data);
   return found;
 }
+
+int64_t Tensor::count() const { return std::accumulate(sizes.begin(), sizes.end(), int64_t{1}, std::multiplies<>()); }
 
 std::optional<Tensor> Call::tensor(size_t input) const {
   size_t count = 0;

@@ -39,6 +39,9 @@ class Node {
   int64_t integer(const char* name) const;
   Pair pair(const char* name) const;
   std::string text(const char* name) const;
+  Ints integers(const char* name) const;
+  std::vector<float> reals(const char* name) const;
+  size_t inputs() const;
   const Value* constant(size_t input) const;  // null if it is computed, or absent
 
  private:
@@ -48,7 +51,10 @@ class Node {
 
 struct Tensor {
   Ints sizes;
-  const float* data;
+  const float* data;  // of another type where `type` says so
+  Element type;
+
+  int64_t count() const;
 };
 
 Tensor tensor(Table api, const Value* value);

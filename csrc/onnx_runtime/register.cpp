@@ -22,7 +22,10 @@ struct Operator : CustomOp {
   const char* type;
   Make make;
   size_t required, inputs;
+  bool weights;  // whether its last input stands for any number of constants, of any types
   int threads;
+
+  bool is_weights(size_t input) const { return weights && input + 1 == inputs; }
 };
 
 const Operator& of(const CustomOp* op) { return *static_cast<const Operator*>(op); }
@@ -53,18 +56,24 @@ Status* compute(void* kernel, KernelContext* context) {
                    [&] { loaded.kernel->run(Call(loaded.api, context, loaded.op.threads)); });
 }
 
-Operator make_operator(const char* type, Make make, size_t required, size_t inputs, int threads) {
+Operator make_operator(const char* type, Make make, size_t required, size_t inputs, bool weights, int threads) {
   Operator op{};
   op.version = kVersion;
   op.name = [](const CustomOp* op) { return of(op).type; };
   op.provider = [](const CustomOp*) -> const char* { return nullptr; };  // the CPU's
-  op.input_type = op.output_type = [](const CustomOp*, size_t) { return Element::float32; };
+  op.input_type = [](const CustomOp* op, size_t index) {
+    return of(op).is_weights(index) ? Element::any : Element::float32;
+  };
+  op.output_type = [](const CustomOp*, size_t) { return Element::float32; };
   op.input_count = [](const CustomOp* op) { return of(op).inputs; };
   op.output_count = [](const CustomOp*) { return size_t{1}; };
   op.destroy = [](void* kernel) { delete static_cast<Loaded*>(kernel); };
   op.input_presence = [](const CustomOp* op, size_t index) {
+    if (of(op).is_weights(index)) return Presence::variadic;
     return index < of(op).required ? Presence::required : Presence::optional;
   };
+  op.fewest_variadic_inputs = [](const CustomOp*) { return 1; };
+  op.variadic_inputs_alike = [](const CustomOp*) { return 0; };
   op.output_presence = [](const CustomOp*, size_t) { return Presence::required; };
   op.input_memory = [](const CustomOp*, size_t) { return Memory::standard; };
   op.create_or_say_why = create;
@@ -75,20 +84,22 @@ Operator make_operator(const char* type, Make make, size_t required, size_t inpu
   op.make = make;
   op.required = required;
   op.inputs = inputs;
+  op.weights = weights;
   op.threads = threads;
   return op;
 }
 
 struct Domain {
   Domain(Table api, int threads)
-      : operators{make_operator("HetConv2d", &het_conv2d, 2, 5, threads),
-                  make_operator("MaxPool2d", &max_pool2d, 1, 1, threads),
-                  make_operator("AveragePool2d", &average_pool2d, 1, 1, threads)} {
+      : operators{make_operator("HetConv2d", &het_conv2d, 2, 5, false, threads),
+                  make_operator("MaxPool2d", &max_pool2d, 1, 1, false, threads),
+                  make_operator("AveragePool2d", &average_pool2d, 1, 1, false, threads),
+                  make_operator("Network", &network, 2, 2, true, threads)} {
     call<CreateCustomOpDomain>(api, kDomain, &domain);
     for (const Operator& op : operators) call<AddToDomain>(api, domain, static_cast<const CustomOp*>(&op));
   }
   CustomOpDomain* domain = nullptr;
-  const Operator operators[3];
+  const Operator operators[4];
 };
 
 // Sessions read their domain as long as they live, perhaps to the end of the process: domains are never freed.

@@ -261,12 +261,12 @@ AnyStep any_convolution(const Numbers& any, const std::vector<int64_t>& window) 
     const int64_t bytes =
         known ? hetconv_pack_int8(unplaced, nullptr, spatial, nullptr, pointwise, nullptr) : any.some(0, 99);
     numbers.insert(numbers.end(), {layer.shifted, any.some(0, 255), any.some(0, 1), any.some(0, 1), any.some(0, 255),
-                                   any.some(0, 255), bytes});
+                                   any.some(0, 255)});
     return {"int8_convolution", numbers, {std::clamp<int64_t>(bytes, 0, 4 * kSmall) / 4, filters, filters}};
   }
   const int64_t packed =
       known ? hetconv_pack(unplaced, 0, nullptr, spatial, nullptr, pointwise, nullptr) : any.some(0, 99);
-  numbers.insert(numbers.end(), {layer.shifted, any.some(0, 1), any.some(0, 7), packed});
+  numbers.insert(numbers.end(), {layer.shifted, any.some(0, 1), any.some(0, 7)});
   return {"float_convolution", numbers, {std::clamp<int64_t>(packed, 0, kSmall), filters}};
 }
 
@@ -285,7 +285,7 @@ AnyStep any_step(const Numbers& any, const std::vector<int64_t>& window) {
     case 12:
       return {"product", {any.some(0, 255), any.some(0, 255), any.some(0, 255)}};
     case 0:
-      return {"max_pool", window};
+      return {"max_pool", {window.begin(), window.begin() + 9}};
     case 1:
       return {"average_pool", {window.begin(), window.begin() + 11}};
     case 2:
@@ -324,18 +324,37 @@ std::list<Buffer> arrays_of(const AnyStep& step) {
   const int64_t unplaced[6] = {n[0], n[1], n[2], n[3], n[4], n[12]};
   const int64_t own = n[0] / std::max<int64_t>(n[2], 1);
   const Buffer spatial(n[1] * own * n[3] * n[4], 1), pointwise(n[1] * (n[0] - own), 1);
+  const int64_t elements = arrays.front().size;
   if (int8) {
     const Bytes bytes(static_cast<size_t>(spatial.size), 1), others(static_cast<size_t>(pointwise.size), 1);
-    if (n[18] == arrays.front().size * 4 && n[18] > 0) {
+    if (hetconv_pack_int8(unplaced, nullptr, spatial.size, nullptr, pointwise.size, nullptr) == elements * 4) {
       hetconv_pack_int8(unplaced, bytes.data(), spatial.size, others.data(), pointwise.size,
                         reinterpret_cast<char*>(arrays.front().data));
     }
     return arrays;
   }
-  if (n[15] == arrays.front().size && n[15] > 0) {
+  if (hetconv_pack(unplaced, 0, nullptr, spatial.size, nullptr, pointwise.size, nullptr) == elements) {
     hetconv_pack(unplaced, 0, spatial.data, spatial.size, pointwise.data, pointwise.size, arrays.front().data);
   }
   return arrays;
+}
+
+// The type and size of each array as the step's kind wants them, or now and then others, of no more bytes.
+std::vector<int64_t> types_and_sizes(const Numbers& any, const AnyStep& step, const std::list<Buffer>& arrays) {
+  const bool int8 = std::strcmp(step.kind, "int8_convolution") == 0;
+  const bool bytes = int8 || std::strcmp(step.kind, "table") == 0;
+  const bool selects = std::strcmp(step.kind, "select_channels") == 0;
+  std::vector<int64_t> found;
+  for (const Buffer& array : arrays) {
+    const bool first = found.empty();
+    found.push_back(up_to(99) == 0                           ? any.some(0, 3)
+                    : first && bytes                         ? 2
+                    : selects || (int8 && found.size() == 2) ? 1
+                                                             : 0);
+    const int64_t size = first && bytes ? 4 * array.size : array.size;
+    found.push_back(up_to(99) == 0 ? std::clamp<int64_t>(any.some(0, 99), 0, size) : size);
+  }
+  return found;
 }
 
 // A network of any steps, on images of small sizes.
@@ -358,8 +377,16 @@ bool networks(const Numbers& any) {
     for (const Buffer& array : kept.back()) arrays.push_back(array.data);
     const int64_t inputs[2] = {up_to(5) == 0 ? any.some(0, 2) : value, up_to(5) == 0 ? any.some(0, 2) : value};
     const float reals[4] = {1, 1, 2, up_to(1) == 0 ? 0.0f : 1.0f};  // a convolution that quantizes has the last
-    const int64_t made = hetconv_network_add(network.get(), step.kind, inputs, up_to(30) == 0 ? 0 : 1 + up_to(1),
-                                             step.numbers.data(), reals, arrays.data());
+    const std::string kind = step.kind;
+    const int64_t wanted = kind == "int8_convolution"                                        ? 4
+                           : kind == "resize"                                                ? 2
+                           : kind == "quantize" || kind == "product" || kind == "layer_norm" ? 1
+                                                                                             : 0;
+    const auto size = [&](int64_t right) { return up_to(99) == 0 ? up_to(right) : right; };
+    const int64_t counts[4] = {up_to(30) == 0 ? 0 : 1 + up_to(1), size(static_cast<int64_t>(step.numbers.size())),
+                               size(wanted), size(static_cast<int64_t>(arrays.size()))};
+    const int64_t made = hetconv_network_add(network.get(), step.kind, counts, inputs, step.numbers.data(), reals,
+                                             arrays.data(), types_and_sizes(any, step, kept.back()).data());
     if (made < 0) continue;
     value = made;
     if (!hetconv_network_result(network.get(), height, width, sizes)) return false;
@@ -477,6 +504,11 @@ Status* tensor_info(const Value* value, TensorInfo** info) {
   return nullptr;
 }
 
+Status* element_type(const TensorInfo*, Element* type) {
+  *type = Element::float32;
+  return nullptr;
+}
+
 Status* count_dimensions(const TensorInfo* info, size_t* count) {
   *count = of(info).sizes.size();
   return nullptr;
@@ -496,7 +528,8 @@ Table table() {
   const auto set = [&](size_t at, auto* function) { functions[at] = reinterpret_cast<const void*>(function); };
   set(2, message), set(93, release_status), set(86, integer), set(87, text), set(163, integers);
   set(230, count_inputs), set(249, constant_input), set(88, count_call_inputs), set(90, input), set(91, output);
-  set(274, parallel_for), set(51, data), set(61, count_dimensions), set(62, dimensions), set(65, tensor_info);
+  set(274, parallel_for), set(51, data), set(60, element_type), set(61, count_dimensions), set(62, dimensions),
+      set(65, tensor_info);
   set(99, release);
   return functions;
 }

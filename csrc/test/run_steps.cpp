@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "../network/api.h"
+#include "../network/make_step.h"
 
 namespace {
 
@@ -56,9 +57,9 @@ struct alignas(64) Line {
 
 using Packed = std::vector<Line>;
 
-// Appends how many elements the packed weights have to `numbers`.
-Packed pack(bool int8, std::vector<int64_t>& numbers, const std::vector<char>& spatial,
-            const std::vector<char>& pointwise) {
+// Sets how many elements the packed weights have.
+Packed pack(bool int8, const std::vector<int64_t>& numbers, const std::vector<char>& spatial,
+            const std::vector<char>& pointwise, int64_t& size) {
   const int64_t layer[] = {numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[12]};
   const int64_t each = int8 ? 1 : 4;
   const int64_t counts[] = {static_cast<int64_t>(spatial.size()) / each, static_cast<int64_t>(pointwise.size()) / each};
@@ -69,11 +70,10 @@ Packed pack(bool int8, std::vector<int64_t>& numbers, const std::vector<char>& s
                 : hetconv_pack(layer, 0, static_cast<const float*>(from), counts[0], static_cast<const float*>(others),
                                counts[1], static_cast<float*>(to));
   };
-  const int64_t size = packed(nullptr);
+  size = packed(nullptr);
   if (size < 0) fail(hetconv_error());
   Packed made(static_cast<size_t>((size * each + 63) / 64));
   packed(made.data());
-  numbers.push_back(size);
   return made;
 }
 
@@ -99,19 +99,35 @@ int main(int argc, char** argv) {
   for (int64_t left = file.number(); left > 0; --left) {
     const std::string kind = file.text();
     const std::vector<int64_t> inputs = file.list<int64_t>();
-    std::vector<int64_t> numbers = file.list<int64_t>();
+    const std::vector<int64_t> numbers = file.list<int64_t>();
     const std::vector<float> reals = file.list<float>();
     std::vector<std::vector<char>> arrays(static_cast<size_t>(file.number()));
     for (std::vector<char>& array : arrays) array = file.list<char>();
+    const auto type = [&](size_t at) {  // of the array, packed weights being one
+      if (kind == "table" || (kind == "int8_convolution" && at == 0)) return hetconv::ElementType::uint8;
+      if (kind == "select_channels" || (kind == "int8_convolution" && at == 1)) return hetconv::ElementType::int32;
+      return hetconv::ElementType::float32;
+    };
     std::vector<const void*> given;
-    for (const std::vector<char>& array : arrays) given.push_back(array.data());
-    if (kind == "int8_convolution" || kind == "float_convolution") {
-      kept.push_back(pack(kind == "int8_convolution", numbers, arrays[0], arrays[1]));
-      given.erase(given.begin());
-      given[0] = kept.back().data();
+    std::vector<int64_t> types_and_sizes;
+    const bool packs = kind == "int8_convolution" || kind == "float_convolution";
+    if (packs) {
+      int64_t size = 0;
+      kept.push_back(pack(kind == "int8_convolution", numbers, arrays[0], arrays[1], size));
+      given.push_back(kept.back().data());
+      types_and_sizes = {static_cast<int64_t>(type(0)), size};
     }
-    const int64_t made = hetconv_network_add(network, kind.c_str(), inputs.data(), static_cast<int64_t>(inputs.size()),
-                                             numbers.data(), reals.data(), given.data());
+    for (size_t i = packs ? 2 : 0; i < arrays.size(); ++i) {
+      const hetconv::ElementType of = type(given.size());
+      const int64_t each = of == hetconv::ElementType::uint8 ? 1 : 4;
+      types_and_sizes.insert(types_and_sizes.end(),
+                             {static_cast<int64_t>(of), static_cast<int64_t>(arrays[i].size()) / each});
+      given.push_back(arrays[i].data());
+    }
+    const int64_t counts[] = {static_cast<int64_t>(inputs.size()), static_cast<int64_t>(numbers.size()),
+                              static_cast<int64_t>(reals.size()), static_cast<int64_t>(given.size())};
+    const int64_t made = hetconv_network_add(network, kind.c_str(), counts, inputs.data(), numbers.data(), reals.data(),
+                                             given.data(), types_and_sizes.data());
     if (made < 0) fail(hetconv_error());
   }
   int64_t sizes[3];

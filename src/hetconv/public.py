@@ -4,7 +4,7 @@ from hetconv.adaptation import DistillationReport, Plan, RefitReport, distill_, 
 from hetconv.convert import ConversionReport, convert_, convertible, swap_
 from hetconv.cost import LatencyReport, complexity, latency, speedup_theory
 from hetconv.deployment import Deployed, DeployReport, deploy, load_deployed
-from hetconv.export import ExportReport, export_onnx
+from hetconv.export import DeployedExportReport, ExportReport, export_deployed, export_onnx
 from hetconv.layout import relayout
 from hetconv.nn import HetConv2d, PackedHetConv2d, fold_pointwise, pack
 from hetconv.ops import Explanation, allow_winograd, explain, het_conv2d
@@ -17,6 +17,7 @@ __all__ = [
     "ConversionReport",
     "DeployReport",
     "Deployed",
+    "DeployedExportReport",
     "DistillationReport",
     "Explanation",
     "ExportReport",
@@ -34,6 +35,7 @@ __all__ = [
     "deploy",
     "distill_",
     "explain",
+    "export_deployed",
     "export_onnx",
     "fold_pointwise",
     "het_conv2d",

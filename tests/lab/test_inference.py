@@ -8,7 +8,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
-from hetconv import deploy, export_onnx
+from hetconv import deploy, export_deployed, export_onnx
 from hetconv.cli import run
 from hetconv.errors import UsageError
 from hetconv.lab.inference import Accuracy, check_classes, class_names, evaluate, open_network, predict
@@ -48,7 +48,7 @@ def test_every_file_computes_what_the_network_does(kind, model, tmp_path):
     x = torch.randn(3, 3, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(opened.network(x), model(x), atol=1e-4, rtol=1e-4)  # the budget of other runtimes
-    assert opened.image_size == (32 if kind == "checkpoint" else None)
+    assert opened.image_size == (None if kind == "deployed" else 32)
 
 
 def test_a_state_dict_needs_its_networks_name(model, tmp_path):
@@ -124,6 +124,15 @@ def pictures(tmp_path):
 
 
 @pytest.mark.skipif(native.why_not_loaded() is not None, reason="no native kernels")
+def test_an_onnx_file_of_8_bits_gives_the_deployed_networks_classes(tmp_path):
+    made = deploy(create_model("resnet20_cifar", "het-p2", width=0.25).eval(), torch.randn(1, 3, 32, 32), "int8",
+                  torch.randn(16, 3, 32, 32), timed=False)  # fmt: skip
+    export_deployed(made, torch.randn(1, 3, 32, 32), tmp_path / "x.onnx")
+    data = load_data("digits", train_limit=10)
+    assert evaluate(open_network(tmp_path / "x.onnx").network, data) == evaluate(made, data)
+
+
+@pytest.mark.skipif(native.why_not_loaded() is not None, reason="no native kernels")
 def test_a_network_of_an_image_folder_knows_its_classes_and_image_size(tmp_path, capsys, monkeypatch):
     """From training to the deployed file, in float32 and 8 bits."""
     sizes: list[dict] = []
@@ -148,6 +157,10 @@ def test_a_network_of_an_image_folder_knows_its_classes_and_image_size(tmp_path,
             )
             assert run(["evaluate", str(out), "--data", f"imagefolder:{photos}"]) == 0
         assert sizes.pop() == {"image_size": 32}
+        exported = tmp_path / "exported.onnx"
+        assert run(["export", "resnet20_cifar", "--weights", str(checkpoint), "--out", str(exported), *options]) == 0
+        opened = open_network(exported)
+        assert (opened.class_names, opened.image_size) == (names, 32)
 
 
 def test_pictures_get_their_likeliest_classes(pictures, tmp_path):

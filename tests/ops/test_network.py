@@ -171,7 +171,9 @@ def test_a_step_is_made_again_of_its_natural_arrays():
     with pytest.raises(UsageError, match="its weights are not those of HetPattern"):
         network.Step.of_natural(step.kind, step.inputs, step.numbers, step.reals, natural)
     with pytest.raises(UsageError, match="17 numbers and 4 reals of 1 values are no int8_convolution"):
-        network.Step.of_natural(step.kind, step.inputs, step.numbers[:-1], step.reals, step.natural_arrays)
+        Network(8, [replace(step, numbers=step.numbers[:-1])])
+    with pytest.raises(UsageError, match="12 numbers are no int8_convolution"):
+        network.Step.of_natural(step.kind, step.inputs, step.numbers[:12], step.reals, step.natural_arrays)
 
 
 POOL = Window((3, 3), Geometry())

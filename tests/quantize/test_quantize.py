@@ -158,7 +158,10 @@ def test_the_native_form_is_refused_with_the_way_out(tmp_path):
     images = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, 8, 8]) for name in "xy"]
     node = helper.make_node("HetConv2d", ["x"], ["y"], domain="ai.hetconv")
     save(helper.make_model(helper.make_graph([node], "native", images[:1], images[1:])), tmp_path / "native.onnx")
-    with pytest.raises(UsageError, match=r'native\.onnx is in the native form, .*; export it with form="grouped"'):
+    with pytest.raises(
+        UsageError,
+        match=r'native\.onnx is in the native form, .*; for standard operators export it with form="grouped"',
+    ):
         quantize_onnx(tmp_path / "native.onnx", tmp_path / "int8.onnx", X, [(X, Y)])
 
 

@@ -26,6 +26,9 @@ from hetconv.lab.settings.comparison import DATA, DataName, ImageSize, NetworkNa
 from hetconv.lab.variant import DENSE
 
 Runtime = Literal["onnxruntime", "openvino"]
+PrecisionName = Literal["float32", "int8"]
+CalibrationData = Annotated[str | None, typer.Option("--data", help=f"With int8: {DATA}")]
+CalibrationImages = Annotated[int, typer.Option(min=1, help="Training images from which ranges are taken.")]
 
 
 @with_options
@@ -39,11 +42,9 @@ def deploy(
     width: TrainedWidth = None,
     batch_size: TimedBatch = 1,
     threads: Threads | None = None,
-    precision: Annotated[
-        Literal["float32", "int8"], typer.Option(help="Number format of the deployed network.")
-    ] = "float32",
-    data: Annotated[str | None, typer.Option(help=f"With int8: {DATA}")] = None,
-    calibration_images: Annotated[int, typer.Option(min=1, help="Training images from which ranges are taken.")] = 256,
+    precision: Annotated[PrecisionName, typer.Option(help="Number format of the deployed network.")] = "float32",
+    data: CalibrationData = None,
+    calibration_images: CalibrationImages = 256,
 ) -> None:
     """Make a network as fast as it gets on this CPU. Says what became of each convolution.
 
@@ -100,16 +101,41 @@ def export(
     batch_size: TimedBatch = 1,
     threads: Annotated[int, typer.Option(min=1, help="The runtime's threads while forms are timed.")] = 1,
     runtime: Annotated[Runtime, typer.Option(help="Runtime in which forms are timed.")] = "onnxruntime",
+    precision: Annotated[
+        PrecisionName, typer.Option(help="int8: what deploy makes in 8 bits, as one native operator.")
+    ] = "float32",
+    data: CalibrationData = None,
+    calibration_images: CalibrationImages = 256,
 ) -> None:
-    """Write a network as ONNX. It is compared with the network before it is kept."""
-    from hetconv.export import export_onnx
+    """Write a network as ONNX. It is compared with the network before it is kept.
+
+    8 bits by standard operators: give the file to `hetconv quantize`.
+    """
+    from hetconv.deployment import deploy as deploy_network
+    from hetconv.errors import UsageError
+    from hetconv.export import export_deployed, export_onnx
     from hetconv.files import check_output
     from hetconv.lab.named import trained_network
 
     check_output(out, *([] if weights is None else [weights]))
     model, own = trained_network(network, weights, variant, num_classes, width)
     size = own.input_size if input_size is None else sizes_of(input_size)
-    say(export_onnx(model, example_of(batch_size, size), out, form, threads=threads, runtime=runtime))
+    example, names = example_of(batch_size, size), own.class_names
+    if precision == "float32":
+        if data is not None:
+            raise UsageError("--data is for --precision int8; float32 needs no images")
+        say(export_onnx(model, example, out, form, threads=threads, runtime=runtime, class_names=names))
+    else:
+        if form not in ("auto", "native") or runtime != "onnxruntime":
+            raise UsageError(
+                f"--precision int8 writes one native operator of ONNX Runtime, not --form {form} for {runtime}; "
+                f"for 8 bits of standard operators give the float32 file to hetconv quantize"
+            )
+        deployed = deploy_network(
+            model, example, precision, *calibration_of(data, calibration_images, size), timed=False
+        )
+        deployed.class_names = names
+        say(export_deployed(deployed, example, out, threads=threads))
     tell_if_random(network, weights)
 
 
@@ -119,7 +145,7 @@ def quantize(
     out: Annotated[Path, typer.Option(help="The file to write: .onnx for onnxruntime, .xml for openvino.")],
     data: DataName = "digits",
     backend: Annotated[Runtime, typer.Option(help="Whose tool is used.")] = "onnxruntime",
-    calibration_images: Annotated[int, typer.Option(min=1, help="Training images from which ranges are taken.")] = 256,
+    calibration_images: CalibrationImages = 256,
     image_size: ImageSize = 224,
     threads: Annotated[int, typer.Option(min=1, help="Threads with which both files are timed.")] = 1,
 ) -> None:

@@ -8,10 +8,11 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from hetconv.clock import medians_in_turns, wall
+from hetconv.deployment.whole import native_steps
 from hetconv.errors import HetconvError, UsageError
 from hetconv.export.fastest_forms import LayerForm, choose, layer_kinds, mixed, slow_forms, summary
 from hetconv.export.forms import AnyForm, Mixed, forms_to_try
-from hetconv.export.native import DOMAIN, Rewritten, rewrite_
+from hetconv.export.native import DOMAIN, Rewritten, WholeNetwork, rewrite_, whole_to_onnx
 from hetconv.export.onnx_model import to_onnx
 from hetconv.export.prepared_network import Prepared, prepare
 from hetconv.export.verify import Checked, compare
@@ -28,14 +29,16 @@ class Choice:
         name: as the report tells it.
         form: of all layers, or of each by its name.
         convolutions: in the native form, whether standard convolutions run on the native kernels too.
+        whole: in the native form, whether the whole network is one operator.
     """
 
     name: str
     form: AnyForm | Mixed
     convolutions: bool = False
+    whole: bool = False
 
 
-EVERY, HET_ONLY = "every convolution", "HetConv layers only"
+EVERY, HET_ONLY, WHOLE = "every convolution", "HetConv layers only", "the whole network as one operator"
 PER_LAYER = "a form for each layer"
 
 
@@ -43,8 +46,8 @@ def choices(model: nn.Module, form: AnyForm | Literal["auto"]) -> tuple[Choice, 
     """What is tried for a form; "auto" means standard operators."""
     has_layers = any(isinstance(module, HetConv2d) for module in model.modules())
     if form == "native":
-        every = Choice(f"native, {EVERY}", "native", True)
-        return (every, Choice(f"native, {HET_ONLY}", "native")) if has_layers else (every,)
+        whole, every = Choice(f"native, {WHOLE}", "native", whole=True), Choice(f"native, {EVERY}", "native", True)
+        return (whole, every, Choice(f"native, {HET_ONLY}", "native")) if has_layers else (whole, every)
     if form == "auto" or not has_layers:
         return tuple(Choice(name, name) for name in forms_to_try(model))
     return (Choice(form, form),)
@@ -71,9 +74,12 @@ class Candidate:
         runtime: str = "onnxruntime",
     ) -> None:
         self.prepared: Prepared = prepare(model, tried[0], choice.form)
-        self.rewritten: Rewritten | None = None
+        self.rewritten: Rewritten | WholeNetwork | None = None
         native = choice.form == "native"
-        if native:
+        if choice.whole:
+            steps = native_steps(model, tried[0])
+            self.onnx, self.rewritten = whole_to_onnx(steps, tried[0]), WholeNetwork.of(steps)
+        elif native:
             self.onnx = to_onnx(self.prepared.network, tried[0], self._rewrite(choice.convolutions), DOMAIN)
         else:
             self.onnx = to_onnx(self.prepared.network, tried[0])
@@ -138,7 +144,7 @@ def fastest(
         try:
             candidates[choice.name] = Candidate(model, choice, tried, references, threads, runtime)
         except (HetconvError, UsageError) as error:
-            if len(ways) == 1 or form == "native":
+            if len(ways) == 1 or (form == "native" and not choice.whole):
                 raise
             refused[choice.name] = str(error)
     if not candidates:

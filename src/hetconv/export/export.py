@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
+from hetconv.deployment import Deployed
 from hetconv.errors import UsageError
 from hetconv.export.candidate import Candidate, fastest
 from hetconv.export.export_report import ExportReport
 from hetconv.export.forms import FORMS, AnyForm
+from hetconv.export.metadata import Metadata
 from hetconv.export.native import DOMAIN
 from hetconv.export.onnx_model import versions
 from hetconv.export.verify import Checked, compare, inputs, reference
@@ -30,23 +33,26 @@ def export_onnx(
     *,
     threads: int = 1,
     runtime: str = "onnxruntime",
+    class_names: Sequence[str] = (),
 ) -> ExportReport:
     """Write a network as ONNX, in evaluation mode, for any batch size; with standard operators, but for "native".
 
     HetConv layers become convolutions: "grouped" (a grouped K×K and a 1×1 added), "sliced" (a convolution on each
     part's slice, concatenated, and the 1×1) or "dense" (zero-filled). In the form "native" they and standard
-    convolutions, with what joins them, are an operator that runs our kernels inside ONNX Runtime: its sessions need
-    `register_onnx_runtime`. Batch norms are folded into the layers before them. What is written is compared with the
-    model first, on ONNX Runtime and, where it is installed, on OpenVINO, in several batch sizes; what differs is not
-    written. The model is left as it was.
+    convolutions, with what joins them, are operators that run our kernels inside ONNX Runtime, or the whole network is
+    one: its sessions need `register_onnx_runtime`. Batch norms are folded into the layers before them. What is written
+    is compared with the model first, on ONNX Runtime and, where it is installed, on OpenVINO, in several batch sizes;
+    what differs is not written. The model is left as it was.
 
     Args:
         example: (B, C, H, W), float32, as the network will be given; height and width are fixed by it.
         form: "auto" times the forms of standard operators with this example: of each distinct layer alone, then the
             whole network with each layer in its fastest form and with all in one, and takes what is fastest there;
-            "native" is tried with every convolution on the native kernels and with HetConv layers only.
+            "native" is tried with the whole network as one operator, if it can be, with every convolution on the native
+            kernels and with HetConv layers only.
         threads: with which forms are timed.
         runtime: on which forms are timed, "onnxruntime" or "openvino"; any runtime can read the file.
+        class_names: of a classifier, in order; kept in the file, as is the example's width as the size of images.
 
     Returns:
         what was done, forms' times and every comparison among it.
@@ -54,7 +60,7 @@ def export_onnx(
     Raises:
         UsageError: onnx, onnxscript, onnxruntime or, for their form, the native kernels are missing; the model does
             not take the example, is not float32, returns something else than one tensor, or cannot be captured by
-            PyTorch's exporter.
+            PyTorch's exporter; or it is deployed, which `export_deployed` writes.
         HetconvError: a runtime computes something else than the model, or the file cannot be written. Nothing is
             left at `path` then but what was there.
     """
@@ -62,17 +68,19 @@ def export_onnx(
     model, path = unwrap(model), Path(path)
     check_output(path)
     form = _check(model, example, form, threads, runtime)
+    metadata = Metadata(tuple(class_names), example.shape[-1])
     has_layers = any(isinstance(module, HetConv2d) for module in model.modules())
     tried = inputs(example.detach().cpu())
     references = [reference(model, x) for x in tried]
     found = fastest(model, form, tried, references, threads, runtime)
     chosen = found.candidate
     others, unchecked = _compared_elsewhere(chosen, tried, references, threads, runtime)
-    write_atomically(path, chosen.onnx)
-    opset, ir_version = versions(chosen.onnx)
+    onnx = metadata.written(chosen.onnx)
+    write_atomically(path, onnx)
+    opset, ir_version = versions(onnx)
     return ExportReport(
         path,
-        len(chosen.onnx),
+        len(onnx),
         opset,
         ir_version,
         found.name if has_layers or form == "native" else None,
@@ -111,6 +119,8 @@ def _check(model: nn.Module, example: object, form: str, threads: int, runtime: 
     if not isinstance(example, Tensor) or example.dim() != 4 or example.shape[0] < 1:
         got = tuple(example.shape) if isinstance(example, Tensor) else type(example).__name__
         raise UsageError(f"example={got} must be one tensor, (batch, channels, height, width)")
+    if isinstance(model, Deployed):
+        raise UsageError("the network is deployed; export_deployed writes it")
     if form != "auto" and form not in FORMS:
         raise UsageError(f"form={form!r} must be auto, {', '.join(FORMS)}")
     if runtime not in RUNTIMES:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from hetconv.deployment import DeployReport
 from hetconv.export.fastest_forms import LayerForm
-from hetconv.export.native import Rewritten
+from hetconv.export.native import Rewritten, WholeNetwork
 from hetconv.export.verify import Checked
 from hetconv.graph.fold_module_graph import Folding
 from hetconv.plain_text import visible
@@ -42,7 +43,7 @@ class ExportReport:
     folding: Folding
     checked: tuple[Checked, ...]
     unchecked: dict[str, str]
-    rewritten: Rewritten | None = None
+    rewritten: Rewritten | WholeNetwork | None = None
     timed_on: str = "onnxruntime"
     layer_forms: tuple[LayerForm, ...] = ()
 
@@ -97,6 +98,33 @@ class ExportReport:
             f"{runtime}, batches of {batches}: relative error {worst.error:.1e}, PyTorch's own "
             f"{worst.original_error:.1e}, allowed {worst.allowed:.1e}"
         )
+
+
+@dataclass(frozen=True)
+class DeployedExportReport:
+    """What was written of a deployed network.
+
+    Attributes:
+        batches: sizes with which ONNX Runtime gave the deployed network's numbers bit by bit.
+        deployed: the deployed network's own report.
+    """
+
+    path: Path
+    bytes: int
+    opset: int
+    ir_version: int
+    written: WholeNetwork
+    batches: tuple[int, ...]
+    deployed: DeployReport
+
+    def __str__(self) -> str:
+        return visible("\n".join([
+            f"{self.path}: {self.bytes:,} bytes, opset {self.opset}, IR version {self.ir_version}, any batch size",
+            str(self.written),
+            f"the deployed network's numbers bit by bit, batches of {', '.join(map(str, self.batches))}",
+            "",
+            str(self.deployed),
+        ]))  # fmt: skip
 
 
 def _listed(title: str, items: list[str], separator: str = "; ") -> str:

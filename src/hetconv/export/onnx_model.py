@@ -32,8 +32,6 @@ def to_onnx(
     Raises:
         UsageError: the exporter cannot capture the network, the model is invalid, or larger than a file may be.
     """
-    import onnx
-
     pair = example if example.shape[0] > 1 else torch.cat((example, example))  # a batch of 1 would be taken as fixed
     batch = ({0: torch.export.Dim(BATCH)},)
     program = _exported(network, (pair,), input_names=[INPUT], output_names=[OUTPUT], dynamic_shapes=batch)
@@ -41,6 +39,17 @@ def to_onnx(
         rewrite(program.model)
     proto = program.model_proto
     _strip(proto)
+    return checked_bytes(proto, domain)
+
+
+def checked_bytes(proto: Any, domain: str) -> bytes:
+    """The bytes of an ONNX model that is valid, and has operators of the standard and of one other domain only.
+
+    Raises:
+        UsageError: it is not, or larger than a file may be.
+    """
+    import onnx
+
     if proto.ByteSize() > LARGEST:
         raise UsageError(f"the ONNX model has {proto.ByteSize():,} bytes; one file holds at most {LARGEST:,}")
     try:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hetconv.deployment.deployed_file import is_deployed, load_deployed
 from hetconv.errors import HetconvError, UsageError
+from hetconv.export.metadata import Metadata
 from hetconv.export.native import DOMAIN
 from hetconv.foreign import foreign
 from hetconv.lab.models.registry import starts_random
@@ -18,7 +19,8 @@ from hetconv.lab.named import trained_network
 from hetconv.lab.train import Data
 from hetconv.lab.train.images import image_transform, read_image
 from hetconv.lab.trained import Trained
-from hetconv.runtimes.session import open_session
+from hetconv.runtimes.onnx_runtime import OnnxRuntimeSession
+from hetconv.runtimes.session import require
 from hetconv.tensor_file import NotSafetensorsError, read_metadata
 
 IMAGE_SIZE = 224
@@ -88,7 +90,7 @@ def open_network(
     if not path.is_file():
         raise UsageError(f"looked for the network {path}; it is not there")
     if path.suffix == ".onnx":
-        return Opened(_onnx(path, threads))
+        return _onnx(path, threads)
     try:
         deployed = is_deployed(read_metadata(path))
     except NotSafetensorsError as error:
@@ -190,8 +192,11 @@ def _scores(network: Network, images: Tensor) -> Tensor:
     return scores.float()
 
 
-def _onnx(path: Path, threads: int) -> Network:
+def _onnx(path: Path, threads: int) -> Opened:
     content = path.read_bytes()
+    require("onnxruntime")
     with foreign(f"ONNX Runtime cannot load {path}", HetconvError):
-        session = open_session("onnxruntime", content, threads, native=DOMAIN.encode() in content)
-    return lambda images: torch.from_numpy(session(images.numpy()))
+        session = OnnxRuntimeSession(content, threads, native=DOMAIN.encode() in content)
+    with foreign(f"{path} cannot be used"):
+        own = Metadata.of(session.metadata)
+    return Opened(lambda images: torch.from_numpy(session(images.numpy())), own.image_size, own.class_names)

@@ -164,11 +164,11 @@ def multiply_adds(rounds: int) -> int:
 
 
 def hash_of(tensor: Tensor) -> int:
-    """64 bits of a float32 tensor that fills its memory without gaps: others where one value changed, bits compared.
+    """64 bits of a tensor that fills its memory without gaps: others where one value changed, bits compared.
 
     Where several values changed they are the same by chance only, once in 2³² changes at the most.
     """
-    return int(library().hetconv_fingerprint(tensor.data_ptr(), tensor.numel()))
+    return int(library().hetconv_fingerprint(tensor.data_ptr(), tensor.numel() * tensor.element_size()))
 
 
 def pack_weights(

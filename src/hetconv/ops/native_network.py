@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hetconv.errors import UsageError
 from hetconv.ops import native
-from hetconv.ops.network_steps import PACKED, Step, why_not_step
+from hetconv.ops.network_steps import ELEMENT_TYPES, PACKED, Step
 
 
 class Network:
@@ -37,15 +37,15 @@ class Network:
             self._add(number, step)
 
     def _add(self, number: int, step: Step) -> None:
-        reason = why_not_step(step)
-        if reason is not None:
-            raise UsageError(f"step {number} ({step.kind}): {reason}")
-        numbers, arrays = step.native_arguments()
+        arrays = [array.contiguous() for array in step.arrays]
+        if any(array.dtype not in ELEMENT_TYPES for array in arrays):
+            raise UsageError(f"step {number} ({step.kind}): its weights have another shape or type")
         self._borrowed += arrays[:1] if step.kind in PACKED else []
+        sizes = [number for array in arrays for number in (ELEMENT_TYPES.index(array.dtype), array.numel())]
         made = self._library.hetconv_network_add(
-            self._handle, step.kind.encode(), native.integers(*step.inputs), len(step.inputs),
-            native.integers(*numbers), _array(ctypes.c_float, step.reals),
-            _array(ctypes.c_void_p, [tensor.data_ptr() for tensor in arrays]),
+            self._handle, step.kind.encode(), native.integers(*step.counts), native.integers(*step.inputs),
+            native.integers(*step.numbers), _array(ctypes.c_float, step.reals),
+            _array(ctypes.c_void_p, [array.data_ptr() for array in arrays]), native.integers(*sizes),
         )  # fmt: skip
         if made < 0:
             raise UsageError(f"step {number} ({step.kind}): {_error(self._library)}")
@@ -105,7 +105,9 @@ def _declared() -> ctypes.CDLL:
     if library.hetconv_network_new.argtypes is None:
         pointer, integer, numbers = ctypes.c_void_p, ctypes.c_int64, ctypes.POINTER(ctypes.c_int64)
         reals, arrays = ctypes.POINTER(ctypes.c_float), ctypes.POINTER(ctypes.c_void_p)
-        library.hetconv_network_add.argtypes = [pointer, ctypes.c_char_p, numbers, integer, numbers, reals, arrays]
+        library.hetconv_network_add.argtypes = [
+            pointer, ctypes.c_char_p, numbers, numbers, numbers, reals, arrays, numbers
+        ]  # fmt: skip
         library.hetconv_network_add.restype = integer
         library.hetconv_network_delete.argtypes = [pointer]
         library.hetconv_network_delete.restype = None

@@ -79,7 +79,7 @@ class Int8Weights:
 
 @dataclass(frozen=True)
 class Step:
-    """One step: its kind as csrc/network/api.cpp names it, the values it reads, and its arguments in that order.
+    """One step: its kind as csrc/network/make_step.cpp names it, the values it reads, and its arguments in that order.
 
     The first array of a convolution of 8 bits or of `float_convolution` is its weights as `native.pack_int8_weights` or
     `native.pack_weights` gives them. The native network reads them where they are; other arrays it copies.
@@ -104,9 +104,8 @@ class Step:
         made = cls(kind, inputs, numbers, reals, arrays)
         if kind not in PACKED:
             return made
-        reason = _why_not_counts(made)
-        if reason is not None:
-            raise UsageError(reason)
+        if len(numbers) < PATTERN_NUMBERS:
+            raise UsageError(f"{len(numbers)} numbers are no {kind}")
         pattern = _pattern(numbers)
         if [tuple(array.shape) for array in arrays[:2]] != [pattern.spatial_shape, pattern.pointwise_shape]:
             raise UsageError(f"its weights are not those of {pattern}")
@@ -124,14 +123,17 @@ class Step:
             return self.arrays
         return (*native.unpack_weights(self.arrays[0], _pattern(self.numbers)), *self.arrays[1:])
 
-    def native_arguments(self) -> tuple[tuple[int, ...], list[Tensor]]:
-        """The numbers and the arrays as the native network takes them."""
-        arrays = [array.contiguous() for array in self.arrays]
-        return ((*self.numbers, arrays[0].numel()) if self.kind in PACKED else self.numbers), arrays
+    @property
+    def counts(self) -> tuple[int, int, int, int]:
+        """How many inputs, numbers, reals and arrays it has."""
+        return len(self.inputs), len(self.numbers), len(self.reals), len(self.arrays)
 
 
 PACKED = ("int8_convolution", "float_convolution")
 """Kinds whose first array is packed weights. Their numbers begin with those of the pattern and the window."""
+PATTERN_NUMBERS = 13
+ELEMENT_TYPES = (torch.float32, torch.int32, torch.uint8, torch.int8)
+"""Of arrays, in the order of csrc/network/make_step.h."""
 
 
 def _pattern(numbers: Sequence[int]) -> HetPattern:
@@ -376,54 +378,3 @@ def resize(value: int, resizing: Resizing, like: int | None = None) -> Step:
 def flatten(value: int, wanted: int | None = None) -> Step:
     """An image's numbers as channels: as many as `wanted`, else the images are refused."""
     return Step("flatten", (value,)) if wanted is None else Step("flatten_to", (value,), (wanted,))
-
-
-_COUNTS = {
-    "quantize": (1, 1), "dequantize": (1, 1), "int8_convolution": (18, 4), "float_convolution": (15, 0),
-    "grouped_convolution": (14, 0), "max_pool": (9, 0), "average_pool": (11, 0), "global_average": (1, 1),
-    "adaptive_average": (2, 0), "float_join": (2, 0), "float_affine": (2, 0), "concatenate": (0, 0),
-    "select_channels": (1, 0), "layer_norm": (1, 1), "resize": (3, 2),
-    "pad_channels": (3, 0), "table": (0, 0), "product": (3, 1), "pad_image": (5, 0), "flatten": (0, 0),
-    "flatten_to": (1, 0),
-}  # fmt: skip
-"""How many numbers and reals a kind of step has; an addition's depend on its terms."""
-
-
-def why_not_step(step: Step) -> str | None:
-    """Why a step's arguments, from a file perhaps, are not those of its kind; None if they are."""
-    reason = _why_not_counts(step)
-    if reason is not None:
-        return reason
-    shapes = [tuple(tensor.shape) for tensor in step.arrays]
-    numbers = step.numbers
-    if step.kind in PACKED:
-        filters = (numbers[1],)
-        kinds = [torch.uint8, torch.int32, torch.float32] if step.kind == "int8_convolution" else [torch.float32] * 2
-        fits = [tensor.dtype for tensor in step.arrays] == kinds and all(shape == filters for shape in shapes[1:])
-        return None if fits else "its weights have another shape or type"
-    if step.kind == "grouped_convolution":
-        if min(numbers[:3]) < 1 or numbers[0] % numbers[2]:
-            return "its channels are not divisible by groups"
-        return _why_not_arrays(step, [(numbers[1], numbers[0] // numbers[2], *numbers[3:5]), (numbers[1],)])
-    if step.kind == "table":
-        fits = shapes == [(256,)] and step.arrays[0].dtype == torch.uint8
-        return None if fits else "its table is not one of 256 u8"
-    if step.kind in ("float_affine", "layer_norm"):
-        return _why_not_arrays(step, [(numbers[0],)] * 2)
-    if step.kind == "select_channels":
-        fits = shapes == [(numbers[0],)] and step.arrays[0].dtype == torch.int32
-        return None if fits else "its channels are not as many integers of 32 bits"
-    return "it has weights" if shapes else None
-
-
-def _why_not_counts(step: Step) -> str | None:
-    terms = len(step.inputs)
-    counts = (3 + terms, terms) if step.kind == "add" else _COUNTS.get(step.kind)
-    if counts == (len(step.numbers), len(step.reals)) and terms > 0:
-        return None
-    return f"{len(step.numbers)} numbers and {len(step.reals)} reals of {terms} values are no {step.kind}"
-
-
-def _why_not_arrays(step: Step, shapes: Sequence[tuple[int, ...]]) -> str | None:
-    fits = [tuple(array.shape) for array in step.arrays] == list(shapes)
-    return None if fits and all(t.dtype == torch.float32 for t in step.arrays) else "its weights have another shape"

@@ -121,8 +121,8 @@ def _check_model(path: Path, backend: str) -> None:
         nodes = onnx.load(path, load_external_data=False).graph.node
     if any(node.domain == DOMAIN for node in nodes):
         raise UsageError(
-            f'{path} is in the native form, whose operators have no 8 bits; export it with form="grouped", "sliced" or '
-            '"dense"'
+            f'{path} is in the native form, which has its own 8 bits (deploy in "int8", then export_deployed); for '
+            'standard operators export it with form="grouped", "sliced" or "dense"'
         )
     if any(node.op_type.startswith(QUANTIZED) or node.op_type.endswith("Integer") for node in nodes):
         raise UsageError(f"{path} is quantized already; give the float file that it was made of")

@@ -17,6 +17,9 @@ class OnnxRuntimeSession:
 
     Args:
         native: whether the model has operators of the domain ai.hetconv.
+
+    Attributes:
+        metadata: what the file says of itself.
     """
 
     def __init__(self, model: bytes, threads: int, native: bool = False) -> None:
@@ -30,6 +33,7 @@ class OnnxRuntimeSession:
             register_onnx_runtime(options)
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0].name
+        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
 
     def __call__(self, x: Array) -> NDArray[Any]:
         return self._session.run(None, {self._input: x})[0]  # type: ignore[no-any-return]

@@ -45,14 +45,14 @@ def test_every_runtime_runs_every_variant(results):
 
 def test_both_precisions_are_measured_where_the_runtime_has_them():
     network = {"network": "vgg16_cifar", "input_size": (3, 32, 32), "width": 0.125, "rounds": 2}
-    runtimes = ("deployed", "torch_eager", "onnx_runtime")
+    runtimes = ("deployed", "torch_eager", "onnx_runtime", "onnx_runtime_native")
     found = bench(Bench(variants=("het-p4",), runtimes=runtimes, precisions=("float32", "int8"), **network))
     assert found.variants == ("het-p4", "het-p4 int8")
     assert found.circumstances.dtype == "float32 and int8"
     assert found.macs["het-p4"] == found.macs["het-p4 int8"]
     entries = {(entry.runtime, entry.variant): entry for entry in found.entries}
     assert entries["PyTorch", "het-p4 int8"].reason == "it is not measured in int8"
-    for runtime in ("hetconv deployed", "ONNX Runtime"):
+    for runtime in ("hetconv deployed", "ONNX Runtime", "ONNX Runtime, native"):
         exact, rounded = entries[runtime, "het-p4"], entries[runtime, "het-p4 int8"]
         assert (exact.reason, rounded.reason) == (None, None)
         assert exact.error < 1e-4 < rounded.error < 0.25
