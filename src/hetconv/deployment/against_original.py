@@ -17,6 +17,10 @@ from hetconv.graph.structure import put_back, take_out
 from hetconv.graph.tracing import CaptureError
 
 
+class OverBudgetError(HetconvError):
+    """A deployed network computes something else than the original, or rounds more than the budget allows."""
+
+
 @dataclass(frozen=True)
 class Trial:
     """Arguments of a network, and what it computes of them."""
@@ -70,7 +74,8 @@ def check_part(
 
     Raises:
         CaptureError: the outputs are of another structure or shape, or are no tensors and plain values.
-        HetconvError: the original's output is not finite, or the deployed one's error is over its budget.
+        OverBudgetError: the deployed one's error is over its budget.
+        HetconvError: the original's output is not finite.
     """
     args, kwargs = put_back(structure, inputs)
     right = _reference(name, original, args, kwargs) if known is None else known
@@ -103,7 +108,7 @@ def _checked(name: str, right: Reference, got: Any, batch_size: int | None) -> C
     error = right.error(got)
     if error is None or not error <= right.budget:
         how = "gives outputs of another form than" if error is None else f"is off by {error:.2g} of"
-        raise HetconvError(
+        raise OverBudgetError(
             f"{_named(name)}, deployed, {how} {right.against} for a batch of {batch_size}, allowed {right.budget:.2g}; "
             f"nothing is deployed; please report the network"
         )

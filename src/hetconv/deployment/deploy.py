@@ -165,9 +165,14 @@ def _report(model: nn.Module, parts: Parts, args: tuple[Any, ...]) -> DeployRepo
         for part in parts.found
         for name, reason in part.prepared.norms
     ]
+    parallel = {
+        _joined(part.names[0], name): _joined(part.names[0], into)
+        for part in parts.found
+        for name, into in part.prepared.parallel.items()
+    }
     batch = next((arg.shape[0] for arg in args if isinstance(arg, Tensor) and arg.dim()), 1)
     return DeployReport(
-        (*convolutions, *_others(model, convolutions)),
+        (*convolutions, *_others(model, convolutions, parallel)),
         tuple(norms),
         tuple(part.checked for part in parts.found),
         parts.left,
@@ -191,18 +196,22 @@ def _entry(part: Part, site: Site) -> DeployedConvolution:
     )
 
 
-def _others(model: nn.Module, found: list[DeployedConvolution]) -> list[DeployedConvolution]:
-    """The convolutions that no captured graph has."""
+def _others(model: nn.Module, found: list[DeployedConvolution], parallel: dict[str, str]) -> list[DeployedConvolution]:
+    """The convolutions that no captured graph has, or has no more."""
     known = {entry.name for entry in found}
     names: dict[nn.Module, list[str]] = {}
     for name, module in model.named_modules(remove_duplicate=False):
         if isinstance(module, CONVOLUTIONS):
             names.setdefault(module, []).append(name)
-    return [
-        DeployedConvolution(aliases[0], _words(module), "module", (), "in no captured module, or never called")
-        for module, aliases in names.items()
-        if not known & set(aliases)
-    ]
+    others = []
+    for module, (name, *aliases) in names.items():
+        if not known & {name, *aliases}:
+            into = parallel.get(name)
+            where, note = (
+                ("native", f"part of {into}") if into else ("module", "in no captured module, or never called")
+            )
+            others.append(DeployedConvolution(name, _words(module), where, (), note))
+    return others
 
 
 def _joined(prefix: str, name: str) -> str:

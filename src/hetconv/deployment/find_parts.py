@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hetconv.deployment import example_calls
-from hetconv.deployment.against_original import check_part
+from hetconv.deployment.against_original import OverBudgetError, check_part
 from hetconv.deployment.choose import AllNative, Chooser, call_is_faster
 from hetconv.deployment.deploy_report import CheckedPart, NotCaptured, PlannedPart
 from hetconv.deployment.deployed_part import DeployedPart
@@ -94,23 +94,31 @@ class Finder:
             candidates = again
         return Parts(tuple(found), tuple(self.left))
 
-    def _part(self, one: _Candidate, inputs: list[Tensor]) -> Part:
-        again = one.captured.copy()
-        prepared = prepare(one.captured, [tensor.clone() for tensor in inputs], self.chooser)
+    def _part(self, one: _Candidate, inputs: list[Tensor], join: bool = True) -> Part:
+        """Args:
+        join: parallel convolutions; if their sums then round too much, the part is made once more without.
+        """
+        prepared = prepare(one.captured.copy(), [tensor.clone() for tensor in inputs], self.chooser, join=join)
         deployed = DeployedPart.of(one.names, one.signature, prepared.captured)
         planned = None
         if self.measured:
-            prepared, deployed, planned = self._faster(one, again, inputs, prepared, deployed)
+            prepared, deployed, planned = self._faster(one, inputs, join, prepared, deployed)
         known = self.right if one.module is self.model else None
-        checked = check_part(one.names[0], one.module, deployed, one.signature.structure, inputs, known)
+        try:
+            checked = check_part(one.names[0], one.module, deployed, one.signature.structure, inputs, known)
+        except OverBudgetError:
+            if not prepared.parallel:
+                raise
+            return self._part(one, inputs, join=False)
         return Part(one.names, prepared, deployed, checked, planned)
 
     def _faster(
-        self, one: _Candidate, captured: Captured, inputs: list[Tensor], prepared: Prepared, deployed: DeployedPart
+        self, one: _Candidate, inputs: list[Tensor], join: bool, prepared: Prepared, deployed: DeployedPart
     ) -> tuple[Prepared, DeployedPart, PlannedPart]:
         """The part as one native call where there is such and it is faster, else as it is."""
         chooser = AllNative(self.chooser.found)
-        all_native = prepare(captured, [tensor.clone() for tensor in inputs], chooser, linear=True)
+        given = [tensor.clone() for tensor in inputs]
+        all_native = prepare(one.captured.copy(), given, chooser, linear=True, join=join)
         part = DeployedPart.of(one.names, one.signature, all_native.captured)
         name = one.names[0]
         refused = part.steps().refused or _refused_as_a_whole(part, inputs)

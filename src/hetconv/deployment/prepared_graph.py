@@ -17,6 +17,7 @@ from hetconv.deployment.signature import Signature
 from hetconv.foreign import describe_error
 from hetconv.graph.captured import Captured
 from hetconv.graph.fold_plain_graph import fold_plain_graph
+from hetconv.graph.parallel import join_parallel
 from hetconv.graph.plain_graph import capture
 from hetconv.graph.shapes import find_shapes, shapes_of
 from hetconv.graph.simplify import check_allowed, drop_identities, fold_constants, fold_dimensions, name_activations
@@ -26,11 +27,18 @@ from hetconv.graph.values import make_values
 
 @dataclass(frozen=True)
 class Prepared:
-    """A graph on the packed operator, its convolutions, and the batch norms that remain, with reasons."""
+    """A graph on the packed operator.
+
+    Attributes:
+        sites: its convolutions.
+        norms: the batch norms that remain, with reasons.
+        parallel: modules whose calls became part of another module's convolution, with the name of that.
+    """
 
     captured: Captured
     sites: tuple[Site, ...]
     norms: tuple[tuple[str, str], ...]
+    parallel: dict[str, str]
 
 
 def captured_values(module: nn.Module, signature: Signature, whole: bool) -> Captured:
@@ -55,11 +63,14 @@ def captured_values(module: nn.Module, signature: Signature, whole: bool) -> Cap
     return captured
 
 
-def prepare(captured: Captured, inputs: list[Tensor], chooser: Chooser, linear: bool = False) -> Prepared:
+def prepare(
+    captured: Captured, inputs: list[Tensor], chooser: Chooser, linear: bool = False, join: bool = True
+) -> Prepared:
     """Fold, fuse, choose and pack, by what a run on the inputs shows; changes the graph.
 
     Args:
         linear: whether linear layers go onto the packed operator too.
+        join: whether convolutions of one value whose results are added become one.
 
     Raises:
         CaptureError: the graph does not run on the inputs.
@@ -70,6 +81,7 @@ def prepare(captured: Captured, inputs: list[Tensor], chooser: Chooser, linear: 
         raise CaptureError(f"its captured graph does not run: {describe_error(error)}") from error
     fold_dimensions(captured, _dimensions(captured))
     norms = fold_plain_graph(captured)
+    parallel = join_parallel(captured) if join else {}
     linears = make_convolutions(captured) if linear else set()
     sites = find_sites(captured, norms)
     shown = tuple(site for site in sites if site.node not in linears)
@@ -77,8 +89,8 @@ def prepare(captured: Captured, inputs: list[Tensor], chooser: Chooser, linear: 
     reuse_memory(captured)
     make_channels_last(captured, inputs)
     captured.graph.lint()
-    kept = tuple((one.name, one.reason) for one in norms if one.reason is not None)
-    return Prepared(captured, shown, kept)
+    kept = tuple((one.name, one.reason) for one in norms if one.reason is not None and one.name not in parallel)
+    return Prepared(captured, shown, kept, parallel)
 
 
 def _dimensions(captured: Captured) -> dict[Node, int]:
