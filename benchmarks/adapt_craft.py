@@ -146,8 +146,9 @@ class Course:
         networks: dict[str, nn.Module] = {"original": self.original}
         for key in self.args.what_for:
             networks[key] = self.converted(key)
-            last = max(self.args.folder.glob(f"{key}-*.pth"), key=lambda file: file.stat().st_mtime)
-            networks[key].load_state_dict(torch.load(last, weights_only=True))
+            kept = sorted(self.args.folder.glob(f"{key}-*.pth"), key=lambda file: file.stat().st_mtime)
+            if kept:
+                networks[key].load_state_dict(torch.load(kept[-1], weights_only=True))
         deployed = {key: deploy(network, self.example, timed=False) for key, network in networks.items()}
         with torch.inference_mode():
             errors = {
@@ -155,6 +156,7 @@ class Course:
             }
         assert max(errors.values()) < LARGEST_ERROR, errors
         self.found["times"] = {"ms": calm_medians(deployed, self.example), "errors": errors}
+        print(self.found["times"], flush=True)
         self.save()
 
 

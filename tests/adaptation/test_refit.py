@@ -76,6 +76,16 @@ def test_passes_may_be_in_bfloat16():
     assert wanted.error_after < wanted.error_before
 
 
+def test_within_autocast_a_pass_sees_weights_that_changed_after_the_last_one():
+    model, x = nn.Conv2d(3, 4, 1, bias=False), torch.ones(1, 3, 2, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        with inference(model):
+            assert model(x).any()
+            model.weight.zero_()
+            assert not model(x).any()
+        assert torch.is_autocast_cache_enabled()
+
+
 def test_layers_come_in_the_order_of_their_computation():
     original = branches()
     report = refit_(converted(original), original, smooth_images(64))

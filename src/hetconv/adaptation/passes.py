@@ -154,13 +154,20 @@ def run(model: nn.Module, images: Tensor) -> Any:
 
 @contextmanager
 def inference(*models: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients within, each module's own mode again after."""
+    """Evaluation mode without gradients within, each module's own mode again after.
+
+    Within autocast no weights are kept in its type from one pass to the next: they may change between the two.
+    """
     modes = {module: module.training for model in models for module in model.modules()}
+    keeps_weights = torch.is_autocast_cache_enabled()
     for model in models:
         model.eval()
+    torch.clear_autocast_cache()
+    torch.set_autocast_cache_enabled(False)
     try:
         with torch.no_grad():
             yield
     finally:
+        torch.set_autocast_cache_enabled(keeps_weights)
         for module, training in modes.items():
             module.training = training
