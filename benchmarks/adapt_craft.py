@@ -73,7 +73,7 @@ class Course:
     def save(self) -> None:
         at = circumstances(torch.device("cpu"), "float32", "channels_last", 1, torch.get_num_threads())
         record = {
-            "settings": {"size": SIZE, "measured": MEASURED, "batch": BATCH, "learning_rate": self.args.lr},
+            "settings": {"size": SIZE, "measured": MEASURED, "batch": BATCH},
             "circumstances": adapter(type(at)).dump_python(at, mode="json"),
             "found": self.found,
         }
@@ -88,7 +88,7 @@ class Course:
         self.once(f"{key}: converted", lambda: {"agreement": self.agreement(network)})
         self.kept(f"{key}: refitted", network, lambda: self.refit(network))
         if self.args.steps:
-            name = f"{key}: distilled {self.args.steps}"
+            name = f"{key}: distilled, {self.args.steps} steps at {self.args.lr:g}"
             self.kept(name, network, lambda: self.distill(network))
 
     def converted(self, key: str) -> nn.Module:
@@ -113,7 +113,7 @@ class Course:
 
     def kept(self, key: str, network: nn.Module, change: Callable[[], dict[str, Any]]) -> None:
         """The change, or the weights of when it was made."""
-        path = self.args.folder / f"{key.replace(': ', '-').replace(' ', '-')}.pth"
+        path = self.args.folder / f"{key.replace(': ', '-').replace(' ', '-').replace(',', '')}.pth"
         if key in self.found and path.exists():
             network.load_state_dict(torch.load(path, weights_only=True))
             return
@@ -177,7 +177,10 @@ def table(record: Mapping[str, Any]) -> str:
     """What each step brought, as Markdown; in a row of its own, how many times as fast the deployed network is."""
     found = record["found"]
     ms = found.get("times", {}).get("ms", {})
-    rows = [(_words(key), step, *_figures(found[f"{key}: {step}"]["agreement"])) for key, step in _steps(found)]
+    rows = [
+        (_words(key), _step(step, found[f"{key}: {step}"]), *_figures(found[f"{key}: {step}"]["agreement"]))
+        for key, step in _steps(found)
+    ]
     speeds = ", ".join(f"{_words(key)} {ms['original'] / ms[key]:.2f}" for key in ms if key != "original")
     at = record["circumstances"]
     where = f"{at['processor']}, {at['threads']} thread, batch 1, {at['date']}."
@@ -186,8 +189,13 @@ def table(record: Mapping[str, Any]) -> str:
 
 
 def _steps(found: Mapping[str, Any]) -> list[tuple[str, str]]:
-    steps = [key.split(": ") for key, value in found.items() if "agreement" in value]
-    return [(key, step) for key, step in steps]
+    parts = (key.partition(": ") for key, value in found.items() if "agreement" in value)
+    return [(key, step) for key, _, step in parts]
+
+
+def _step(step: str, done: Mapping[str, Any]) -> str:
+    images = f", {done['images']} photographs" if "images" in done else ""
+    return f"{step}{images}" + ("" if done.get("is_kept", True) else "; not kept")
 
 
 def _words(key: str) -> str:
@@ -212,7 +220,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=64, help="photographs for least squares")
     parser.add_argument("--tuned", type=int, default=320, help="photographs for distillation")
     parser.add_argument("--steps", type=int, default=300, help="of distillation")
-    parser.add_argument("--lr", type=float, default=1e-3, help="of distillation")
+    parser.add_argument("--lr", type=float, default=1e-4, help="of distillation")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.what == "run":

@@ -50,7 +50,7 @@ def distill_(
     images: Tensor | Sequence[Tensor],
     *,
     steps: int,
-    learning_rate: float = 1e-3,
+    learning_rate: float = 1e-4,
     dtype: torch.dtype = torch.float32,
     told: Callable[[int, float], None] = keep_silent,
 ) -> DistillationReport:
