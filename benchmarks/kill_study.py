@@ -51,8 +51,8 @@ batch_size = 32
 @dataclass(frozen=True)
 class Kill(Record):
     """When a process was killed, in seconds from the beginning of its study; whether it was the `starter` of the
-    workers, a `worker`, or on Ray what keeps a `node` or the `head` going; and whether something had been stored since
-    the kill before."""
+    workers, a `worker`, or on Ray the raylet of a `node` or of the `head`, or the `gcs`, which knows of all nodes; and
+    whether something had been stored since the kill before."""
 
     seconds: float
     process: str

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 FOR_RAY = {"RAY_gcs_rpc_server_reconnect_timeout_s": "15", "RAY_worker_niceness": "0"}
 """How long its processes look for a head that is gone, a minute without; and that workers are as nice as others."""
+HEAD = {"head": "raylet", "gcs": "gcs_server"}
+"""Roles of the head's processes, and Ray's names of them."""
 
 
 class Where(Protocol):
@@ -65,14 +67,14 @@ class OnRay:
         return ["--ray", self.cluster.address]
 
     def alive(self, starter: int) -> dict[int, str]:
-        if "head" in self.killed_since_start:
+        if self._has_no_head():
             return {}
         raylets = [ray_process(node, "raylet") for node in self.cluster.worker_nodes]
         found = {
             pid: "worker" for raylet in raylets for pid in children(raylet) if title(pid).startswith("ray::do_one")
         }
         found |= dict.fromkeys(raylets, "node")
-        found |= {ray_process(self.cluster.head_node, kind): "head" for kind in ("raylet", "gcs_server")}
+        found |= {ray_process(self.cluster.head_node, kind): role for role, kind in HEAD.items()}
         return {pid: role for pid, role in {starter: "starter", **found}.items() if is_alive(pid)}
 
     def killed(self, process: int, role: str) -> None:
@@ -83,12 +85,15 @@ class OnRay:
             self.cluster.add_node(num_cpus=1)
 
     def before_start(self) -> bool:
-        expected = bool(self.killed_since_start & {"node", "head"})
-        if "head" in self.killed_since_start:
+        expected = "node" in self.killed_since_start or self._has_no_head()
+        if self._has_no_head():
             self.cluster.shutdown()
             self.cluster = self._started()
         self.killed_since_start = set()
         return expected
+
+    def _has_no_head(self) -> bool:
+        return not self.killed_since_start.isdisjoint(HEAD)
 
     def _started(self) -> Any:
         from ray.cluster_utils import Cluster
