@@ -92,8 +92,8 @@ LAB = {
     "lab.adapting": {"lab.inference", "lab.settings", "lab.train"},
     "lab.bench": {"lab.models", "lab.results", "lab.settings"},
     "lab.report": {"lab.results", "lab.statistics"},
-    "lab.named": {"lab.models", "lab.trained"},
-    "lab.inference": {"lab.models", "lab.named", "lab.train", "lab.trained"},
+    "lab.named": {"lab.models", "lab.settings", "lab.trained"},
+    "lab.inference": {"lab.models", "lab.named", "lab.settings", "lab.train", "lab.trained"},
     "lab.study": {
         "lab.compress",
         "lab.models",

@@ -8,12 +8,14 @@ import typer
 
 from hetconv.cli.app import app
 from hetconv.errors import UsageError
-from hetconv.lab.settings import Adaptation, Bench, Comparison, Recipe, SingleRun, StageSettings
+from hetconv.lab.settings import Adaptation, Bench, Comparison, Recipe, SingleRun, StageSettings, TrainedAs
+from hetconv.lab.settings.comparison import shared
 from hetconv.lab.settings.setting import settings_of
 from hetconv.lab.train import Data
 from hetconv.lab.trained import Trained
 from hetconv.lab.variant import parse_variant, parse_variants
 
+HET_P2 = parse_variant("het-p2")
 NO_DATA = Data("none", 10, (3, 8, 8), [], [])
 
 
@@ -100,7 +102,35 @@ def test_lists_are_text_of_which_none_is_empty_and_nothing_the_default(monkeypat
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["compare", "train", "sensitivity"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("evaluate", "net.safetensors"),
+        ("predict", "net.safetensors", "picture.png"),
+        ("deploy", "resnet20_cifar", "--out", "out"),
+        ("export", "resnet20_cifar", "--out", "out"),
+    ],
+)
+def test_a_trained_network_is_built_by_the_same_options_everywhere(monkeypatch, line):
+    class SeenError(Exception):
+        pass
+
+    def seen(*given):
+        raise SeenError(next(one for one in given if isinstance(one, TrainedAs)))
+
+    monkeypatch.setattr("hetconv.lab.named.trained_network", seen)
+    monkeypatch.setattr("hetconv.lab.inference.open_network", seen)
+    given = ("--variant", "het-p2", "--num-classes", "3", "--width", "0.5")
+    for more, expected in (((), TrainedAs()), (given, TrainedAs(variant=HET_P2, num_classes=3, width=0.5))):
+        with pytest.raises(SeenError) as found:
+            call(*line, *more)
+        (made,) = found.value.args
+        assert TrainedAs(**shared(made, TrainedAs)) == expected
+
+
+@pytest.mark.parametrize(
+    "name", ["compare", "train", "sensitivity", "deploy", "export", "evaluate", "predict", "adapt", "bench"]
+)
 def test_every_option_says_what_it_is(name):
     for parameter in typer.main.get_command(app).commands[name].params:
         assert parameter.help, parameter.name

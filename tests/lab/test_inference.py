@@ -13,8 +13,10 @@ from hetconv.cli import run
 from hetconv.errors import UsageError
 from hetconv.lab.inference import Accuracy, check_classes, class_names, evaluate, open_network, predict
 from hetconv.lab.models import create_model
+from hetconv.lab.settings import TrainedAs
 from hetconv.lab.train import load_data
 from hetconv.lab.train.checkpoint import save_checkpoint
+from hetconv.lab.variant import parse_variant
 from hetconv.ops import native
 
 IDENTITY = {"network": "resnet20_cifar × 0.25", "variants": ["het-p4"], "num_classes": 10, "input_size": [3, 32, 32]}
@@ -57,8 +59,9 @@ def test_a_state_dict_needs_its_networks_name(model, tmp_path):
     with pytest.raises(UsageError, match=r"does not say whose weights it holds; give the network with --model"):
         open_network(path)
     x = torch.randn(1, 3, 32, 32)
+    made = TrainedAs(variant=parse_variant("het-p4"), width=0.25)
     with torch.no_grad():
-        assert torch.equal(open_network(path, "resnet20_cifar", variant="het-p4", width=0.25).network(x), model(x))
+        assert torch.equal(open_network(path, "resnet20_cifar", made).network(x), model(x))
 
 
 def test_a_file_does_not_choose_what_is_imported(model, tmp_path):

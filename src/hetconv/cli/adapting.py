@@ -10,9 +10,11 @@ from rich.console import Console
 
 from hetconv.cli.made_options import with_options
 from hetconv.cli.option_values import say, set_threads
-from hetconv.cli.options import TrainedClasses, TrainedImageSize, TrainedWeights, TrainedWidth
-from hetconv.lab.settings import Adaptation, Budget, Tuning
+from hetconv.cli.options import TrainedWeights
+from hetconv.lab.settings import Adaptation, Budget, TrainedAs, TrainedSize, Tuning
 from hetconv.lab.settings.comparison import DataName, NetworkName, Threads, TrainLimit, shared
+from hetconv.lab.settings.trained import TrainedImageSize
+from hetconv.lab.variant import DENSE
 from hetconv.plain_text import visible
 
 
@@ -23,10 +25,9 @@ def adapt(
     out: Annotated[Path, typer.Option(help="Folder for all results; run again to go on.")],
     budget: Budget,
     tuning: Tuning,
+    size: TrainedSize,
     data: DataName = "digits",
-    num_classes: TrainedClasses = None,
-    width: TrainedWidth = None,
-    image_size: TrainedImageSize = None,
+    image_size: TrainedImageSize | None = None,
     train_limit: TrainLimit | None = None,
     threads: Threads | None = None,
 ) -> None:
@@ -41,15 +42,15 @@ def adapt(
 
     check_output_folder(out, DEPLOYED, REPORT)
     set_threads(threads)
-    model, own = trained_network(network, weights, "dense", num_classes, width)
+    model, own = trained_network(network, weights, TrainedAs(variant=DENSE, **shared(size, TrainedSize)))
     wanted = Adaptation(name=network, recipe=recipe_of(weights, tuning), **shared(budget, Budget))
     console = Console(stderr=True)
 
     def tell(text: str) -> None:
         console.print(visible(text), highlight=False, markup=False)
 
-    size = own.input_size[-1] if image_size is None else image_size
-    source = load_data(data, image_size=size, train_limit=train_limit)
+    pixels = own.input_size[-1] if image_size is None else image_size
+    source = load_data(data, image_size=pixels, train_limit=train_limit)
     check_classes(own.class_names, source)
     with TerminalProgress(console, 1, tuning.epochs) as progress:
         progress.name = "distillation"

@@ -15,12 +15,12 @@ from hetconv.cli import adapting, deploying, sharding, using
 from hetconv.cli.launched import followed
 from hetconv.cli.made_options import with_options
 from hetconv.cli.option_values import check_example, console, say, set_threads, sizes_of
-from hetconv.cli.options import DEBUG, Classes, InputSize
+from hetconv.cli.options import DEBUG, InputSize
 from hetconv.cli.sensitivity import sensitivity_command
 from hetconv.cli.study import study_app
 from hetconv.errors import HetconvError, UsageError
 from hetconv.lab.settings import Comparison, SingleRun
-from hetconv.lab.settings.comparison import LayerKind, NetworkName, Threads, TimedBatch, Width
+from hetconv.lab.settings.comparison import Classes, LayerKind, NetworkName, Threads, TimedBatch, Width
 from hetconv.lab.variant import DENSE
 from hetconv.version import VERSION
 

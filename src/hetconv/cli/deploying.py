@@ -20,9 +20,9 @@ from hetconv.cli.option_values import (
     tell_if_random,
     thread_counts,
 )
-from hetconv.cli.options import InputSize, TrainedClasses, TrainedVariant, TrainedWidth, Weights
-from hetconv.lab.settings import Bench
-from hetconv.lab.settings.comparison import DATA, DataName, ImageSize, NetworkName, Threads, TimedBatch
+from hetconv.cli.options import InputSize, Weights
+from hetconv.lab.settings import Bench, TrainedAs
+from hetconv.lab.settings.comparison import DATA, DataName, ImageSize, NetworkName, RuntimeThreads, Threads, TimedBatch
 from hetconv.lab.variant import DENSE
 
 Runtime = Literal["onnxruntime", "openvino"]
@@ -35,11 +35,9 @@ CalibrationImages = Annotated[int, typer.Option(min=1, help="Training images fro
 def deploy(
     network: NetworkName,
     out: Annotated[Path, typer.Option(help="File to write; hetconv.load_deployed reads it.")],
+    made: TrainedAs,
     weights: Weights = None,
-    variant: TrainedVariant = None,
     input_size: InputSize = None,
-    num_classes: TrainedClasses = None,
-    width: TrainedWidth = None,
     batch_size: TimedBatch = 1,
     threads: Threads | None = None,
     precision: Annotated[PrecisionName, typer.Option(help="Number format of the deployed network.")] = "float32",
@@ -56,7 +54,7 @@ def deploy(
 
     check_output(out, *([] if weights is None else [weights]))
     set_threads(threads)
-    model, own = trained_network(network, weights, variant, num_classes, width)
+    model, own = trained_network(network, weights, made)
     size = own.input_size if input_size is None else sizes_of(input_size)
     if precision == "float32" and data is None:
         deployed = deploy_network(model, example_of(batch_size, size))
@@ -87,8 +85,8 @@ def calibration_of(data: str | None, images: int, size: tuple[int, ...]) -> tupl
 def export(
     network: NetworkName,
     out: Annotated[Path, typer.Option(help="The ONNX file to write.")],
+    made: TrainedAs,
     weights: Weights = None,
-    variant: TrainedVariant = None,
     form: Annotated[
         Literal["auto", "grouped", "sliced", "dense", "native"],
         typer.Option(
@@ -96,10 +94,8 @@ def export(
         ),
     ] = "auto",
     input_size: InputSize = None,
-    num_classes: TrainedClasses = None,
-    width: TrainedWidth = None,
     batch_size: TimedBatch = 1,
-    threads: Annotated[int, typer.Option(min=1, help="The runtime's threads while forms are timed.")] = 1,
+    threads: RuntimeThreads = 1,
     runtime: Annotated[Runtime, typer.Option(help="Runtime in which forms are timed.")] = "onnxruntime",
     precision: Annotated[
         PrecisionName, typer.Option(help="int8: what deploy makes in 8 bits, as one native operator.")
@@ -118,7 +114,7 @@ def export(
     from hetconv.lab.named import trained_network
 
     check_output(out, *([] if weights is None else [weights]))
-    model, own = trained_network(network, weights, variant, num_classes, width)
+    model, own = trained_network(network, weights, made)
     size = own.input_size if input_size is None else sizes_of(input_size)
     example, names = example_of(batch_size, size), own.class_names
     if precision == "float32":
@@ -147,7 +143,7 @@ def quantize(
     backend: Annotated[Runtime, typer.Option(help="Whose tool is used.")] = "onnxruntime",
     calibration_images: CalibrationImages = 256,
     image_size: ImageSize = 224,
-    threads: Annotated[int, typer.Option(min=1, help="Threads with which both files are timed.")] = 1,
+    threads: RuntimeThreads = 1,
 ) -> None:
     """Quantize an ONNX file to 8 bits. Shows its accuracy on held-out images before and after."""
     from hetconv.files import check_output

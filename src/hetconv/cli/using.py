@@ -9,8 +9,8 @@ import typer
 
 from hetconv.cli.made_options import with_options
 from hetconv.cli.option_values import say, set_threads
-from hetconv.cli.options import TrainedClasses, TrainedImageSize, TrainedVariant, TrainedWidth
-from hetconv.lab.settings.comparison import NETWORKS, DataName, Threads
+from hetconv.lab.settings import Opening
+from hetconv.lab.settings.comparison import DataName
 
 if TYPE_CHECKING:
     from hetconv.lab.inference import Opened
@@ -18,26 +18,16 @@ if TYPE_CHECKING:
 File = Annotated[
     Path, typer.Argument(metavar="FILE", help="A deployed file, an ONNX file, a checkpoint, or a state dict.")
 ]
-NetworkName = Annotated[str | None, typer.Option("--model", help=f"Network of a state dict: {NETWORKS}")]
 
 
 @with_options
-def evaluate_command(
-    file: File,
-    data: DataName = "digits",
-    image_size: TrainedImageSize = None,
-    model: NetworkName = None,
-    variant: TrainedVariant = None,
-    num_classes: TrainedClasses = None,
-    width: TrainedWidth = None,
-    threads: Threads | None = None,
-) -> None:
+def evaluate_command(file: File, opening: Opening, data: DataName = "digits") -> None:
     """Show the accuracy of a trained network on held-out images."""
     from hetconv.lab.inference import check_classes, evaluate
     from hetconv.lab.train import load_data
 
-    opened = _opened(file, model, variant, num_classes, width, threads)
-    held_out = load_data(data, image_size=opened.size(image_size))
+    opened = _opened(file, opening)
+    held_out = load_data(data, image_size=opened.size(opening.image_size))
     check_classes(opened.class_names, held_out)
     say(evaluate(opened.network, held_out))
 
@@ -46,6 +36,7 @@ def evaluate_command(
 def predict_command(
     file: File,
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    opening: Opening,
     top: Annotated[int, typer.Option(min=1, help="How many classes are shown.")] = 5,
     names: Annotated[
         Path | None,
@@ -54,33 +45,18 @@ def predict_command(
             help="A text file, one name a line; or a folder with a folder for each class. The network's own without.",
         ),
     ] = None,
-    image_size: TrainedImageSize = None,
-    model: NetworkName = None,
-    variant: TrainedVariant = None,
-    num_classes: TrainedClasses = None,
-    width: TrainedWidth = None,
-    threads: Threads | None = None,
 ) -> None:
     """Show what a trained network sees in image files. They are prepared as those of an image folder are."""
     from hetconv.lab.inference import class_names, predict
 
-    opened = _opened(file, model, variant, num_classes, width, threads)
+    opened = _opened(file, opening)
     given = opened.class_names if names is None else class_names(names.expanduser())
-    for prediction in predict(opened.network, images, opened.size(image_size), top, given):
+    for prediction in predict(opened.network, images, opened.size(opening.image_size), top, given):
         say(prediction)
 
 
-def _opened(
-    file: Path,
-    model: str | None,
-    variant: str | None,
-    num_classes: int | None,
-    width: float | None,
-    threads: int | None,
-) -> Opened:
+def _opened(file: Path, opening: Opening) -> Opened:
     from hetconv.lab.inference import open_network
 
-    set_threads(threads)
-    return open_network(
-        file.expanduser(), model, variant=variant, num_classes=num_classes, width=width, threads=threads or 1
-    )
+    set_threads(opening.threads)
+    return open_network(file.expanduser(), opening.model, opening, opening.threads or 1)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -89,3 +91,9 @@ class Groups:
 
     of: Known
     channels: Tensor
+
+
+def are_sides(sizes: Sequence[Any], of: Known) -> bool:
+    """Whether these are the height and the width of a value."""
+    both = [(one.of.number, one.axis) if isinstance(one, Extent) else None for one in sizes]
+    return both == [(of.number, 2), (of.number, 3)]

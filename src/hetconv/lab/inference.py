@@ -15,7 +15,8 @@ from hetconv.export.metadata import Metadata
 from hetconv.export.native import DOMAIN
 from hetconv.foreign import foreign
 from hetconv.lab.models.registry import starts_random
-from hetconv.lab.named import trained_network
+from hetconv.lab.named import OWN, trained_network
+from hetconv.lab.settings import TrainedAs
 from hetconv.lab.train import Data
 from hetconv.lab.train.images import image_transform, read_image
 from hetconv.lab.trained import Trained
@@ -68,19 +69,12 @@ class Prediction:
         return f"{self.file}: " + ", ".join(f"{name} {share:.1%}" for name, share in self.classes)
 
 
-def open_network(
-    path: Path,
-    model: str | None = None,
-    *,
-    variant: str | None = None,
-    num_classes: int | None = None,
-    width: float | None = None,
-    threads: int = 1,
-) -> Opened:
+def open_network(path: Path, model: str | None = None, made: TrainedAs = OWN, threads: int = 1) -> Opened:
     """The network of a deployed file, an ONNX file, a checkpoint, or a state dict as safetensors.
 
     Args:
         model: the name of a state dict's network; a checkpoint says it itself, but where it is a user's own function.
+        made: how a checkpoint's or state dict's network is built.
         threads: of ONNX Runtime.
 
     Raises:
@@ -101,8 +95,8 @@ def open_network(
     trained = Trained.of(path)
     if model is None and (trained is None or not starts_random(trained.network)):
         raise UsageError(f"{path} does not say whose weights it holds; give the network with --model")
-    made, own = trained_network(model or trained.network, path, variant, num_classes, width)  # type: ignore[union-attr]
-    return Opened(made, own.input_size[-1], own.class_names)
+    built, own = trained_network(model or trained.network, path, made)  # type: ignore[union-attr]
+    return Opened(built, own.input_size[-1], own.class_names)
 
 
 def evaluate(network: Network, data: Data) -> Accuracy:

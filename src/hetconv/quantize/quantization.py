@@ -6,6 +6,7 @@ import importlib
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -53,20 +54,8 @@ def quantize_onnx(
         HetconvError: the runtime cannot load the file, which was cut short, say, or cannot quantize it, or the file
             cannot be written. Nothing is left at `out` then but what was there.
     """
-    if backend not in BACKENDS:
-        raise UsageError(f"backend={backend!r} must be one of {', '.join(BACKENDS)}")
-    module = importlib.import_module(f"hetconv.quantize.{BACKENDS[backend]}")
-    require("onnx", *module.PACKAGES)
     path, out = Path(path), Path(out)
-    if not path.is_file():
-        raise UsageError(f"looked for the ONNX file {path}; it is not there: hetconv.export_onnx writes one")
-    if out.suffix != module.SUFFIXES[-1]:
-        raise UsageError(f"out={str(out)!r} must end in {module.SUFFIXES[-1]} for {backend}")
-    if threads < 1:
-        raise UsageError(f"threads={threads} must be at least 1")
-    for file in map(out.with_suffix, module.SUFFIXES):
-        check_output(file, path)
-    _check_model(path, backend)
+    module = _tool(path, out, backend, threads)
     images, tested = as_images("calibration", calibration), TestImages.of(test)
     before, before_bytes = _opened(backend, path, threads), path.stat().st_size
     with foreign(f"{path} does not take images of {tested.images.shape[1:]}"):
@@ -77,10 +66,9 @@ def quantize_onnx(
             after = _loaded(backend, quantized, threads)
             found = tested.outputs(after)
         times = medians_in_turns({"before": wall(before, tested.images[:1]), "after": wall(after, tested.images[:1])})
-        files = [quantized.with_suffix(suffix) for suffix in module.SUFFIXES]
-        for file in files:
-            write_atomically(out.with_suffix(file.suffix), file.read_bytes())
-        size = sum(file.stat().st_size for file in files)
+        files = {suffix: quantized.with_suffix(suffix).read_bytes() for suffix in module.SUFFIXES}
+    for suffix, content in files.items():
+        write_atomically(out.with_suffix(suffix), content)
     why_not = tested.why_no_accuracy(expected)
     return QuantizationReport(
         path=out,
@@ -92,11 +80,29 @@ def quantize_onnx(
         agreement=_agreement(expected, found) if why_not is None or expected.ndim == 2 else None,
         difference=_difference(expected, found),
         bytes_before=before_bytes,
-        bytes_after=size,
+        bytes_after=sum(map(len, files.values())),
         ms_before=times["before"],
         ms_after=times["after"],
         why_no_accuracy=why_not,
     )
+
+
+def _tool(path: Path, out: Path, backend: str, threads: int) -> ModuleType:
+    """The module of the backend, where quantization can begin."""
+    if backend not in BACKENDS:
+        raise UsageError(f"backend={backend!r} must be one of {', '.join(BACKENDS)}")
+    module = importlib.import_module(f"hetconv.quantize.{BACKENDS[backend]}")
+    require("onnx", *module.PACKAGES)
+    if not path.is_file():
+        raise UsageError(f"looked for the ONNX file {path}; it is not there: hetconv.export_onnx writes one")
+    if out.suffix != module.SUFFIXES[-1]:
+        raise UsageError(f"out={str(out)!r} must end in {module.SUFFIXES[-1]} for {backend}")
+    if threads < 1:
+        raise UsageError(f"threads={threads} must be at least 1")
+    for file in map(out.with_suffix, module.SUFFIXES):
+        check_output(file, path)
+    _check_model(path, backend)
+    return module
 
 
 def _agreement(expected: Array, found: Array) -> float:

@@ -12,10 +12,12 @@ from torch import Tensor
 from torch.fx import Node
 from torch.fx.node import map_arg
 
+from hetconv.deployment.channel_steps import concatenate, concatenated
 from hetconv.deployment.graph_convolutions import Layer, Site, layer_of, natural_weights
 from hetconv.deployment.int8.ranges import Observed
+from hetconv.deployment.joined_steps import JOININGS, join
 from hetconv.deployment.step_values import Known, NotAStepError
-from hetconv.deployment.steps import JOININGS, OPERATIONS, RESIZING, Lowering
+from hetconv.deployment.steps import OPERATIONS, RESIZING, Lowering
 from hetconv.graph.calls import activation, arguments, called
 from hetconv.graph.captured import Captured, call
 from hetconv.graph.fusing import Chain, find_chain
@@ -157,19 +159,19 @@ class Int8Lowering(Lowering):
             self.in_float32[node.name] = "it has no form of 8 bits"
         return found
 
-    def _preferred(self, node: Any) -> Known:
+    def preferred(self, node: Any) -> Known:
         return self._uint8(node)
 
     def _uint8(self, node: Any) -> Known:
-        value = self._value(node)
+        value = self.value(node)
         if value.of is None and node not in self.uint8:
             to = self.ranges[node]
-            made = self._add(network.quantize(value.number, to), value.channels, value, value.one_pixel, to)
+            made = self.add(network.quantize(value.number, to), value.channels, value, value.one_pixel, to)
             self.uint8[node] = made
         return self.uint8[node] if value.of is None else value
 
     def _layer(self, fused: Fused) -> Known:
-        flat = self._value(fused.value).flat
+        flat = self.value(fused.value).flat
         if flat != (fused.site is None):
             raise NotAStepError("its input has other dimensions than the layer's")
         reason = self._why_float32(fused)
@@ -180,17 +182,17 @@ class Int8Lowering(Lowering):
 
     def _layer_in_float32(self, fused: Fused, flat: bool) -> Known:
         pattern, where = fused.layer.pattern, fused.layer.where
-        value = self._float32(fused.value)
-        residual = None if fused.residual is None else self._float32(fused.residual).number
+        value = self.float32(fused.value)
+        residual = None if fused.residual is None else self.float32(fused.residual).number
         step = network.float_convolution(
             value.number, pattern, fused.spatial, fused.pointwise, fused.bias, where, fused.activation, residual
         )
         one_pixel = value.one_pixel and where.padding == (0, 0)
-        return replace(self._add(step, pattern.out_channels, one_pixel=one_pixel), flat=flat)
+        return replace(self.add(step, pattern.out_channels, one_pixel=one_pixel), flat=flat)
 
     def _layer_in_int8(self, fused: Fused, flat: bool) -> Known:
         pattern, where = fused.layer.pattern, fused.layer.where
-        value, of = self._value(fused.value), self.ranges[fused.value]
+        value, of = self.value(fused.value), self.ranges[fused.value]
         quantizes = value.of is None and pattern.p == 1 and pattern.in_channels <= network.MOST_FLOAT_CHANNELS
         if not quantizes:
             value = self._uint8(fused.value)
@@ -207,10 +209,10 @@ class Int8Lowering(Lowering):
         )
         self.in_int8 += 1
         one_pixel = value.one_pixel and where.padding == (0, 0)
-        return replace(self._add(step, pattern.out_channels, one_pixel=one_pixel, of=to), flat=flat)
+        return replace(self.add(step, pattern.out_channels, one_pixel=one_pixel, of=to), flat=flat)
 
     def _why_float32(self, fused: Fused) -> str | None:
-        if self._value(fused.value).number == 0 and not self.first_layer:
+        if self.value(fused.value).number == 0 and not self.first_layer:
             return "the first layer, which 8 bits would cost accuracy"
         if called(fused.last) == "linear" and fused.last is self.last_linear:
             return "the classifier: its output is the network's"
@@ -225,7 +227,7 @@ class Int8Lowering(Lowering):
         )  # fmt: skip
 
     def _activation(self, node: Node, kind: str) -> Known:
-        value = self._value(node.args[0])
+        value = self.value(node.args[0])
         if value.of is None and value.number != 0:
             return super()._activation(node, kind)
         if kind not in ("relu", "relu6"):
@@ -238,13 +240,13 @@ class Int8Lowering(Lowering):
         if negative:
             number, of = terms[1]
             terms[1] = number, Affine(-of.scale, of.zero)
-        return self._add(network.add(terms, to, kind), values[0].channels, values[0], of=to)
+        return self.add(network.add(terms, to, kind), values[0].channels, values[0], of=to)
 
     def _is_looked_up(self, node: Node) -> bool:
         """Whether it is a function of each number of one value; of one of float32 only if no step computes it there."""
         if called(node) not in ELEMENTWISE | ARITHMETIC or len(node.all_input_nodes) != 1:
             return False
-        return self._value(node.all_input_nodes[0]).of is not None or called(node) not in OPERATIONS
+        return self.value(node.all_input_nodes[0]).of is not None or called(node) not in OPERATIONS
 
     def _looked_up(self, node: Node) -> Known:
         """A function of each number alone: computed of all 256 values that there are."""
@@ -253,33 +255,35 @@ class Int8Lowering(Lowering):
         real = (torch.arange(256, dtype=torch.float64) - value.of.zero) * value.of.scale
         made = call(node, *map_arg((node.args, node.kwargs), lambda _: real))
         levels = (made / to.scale).round().add(to.zero).nan_to_num().clamp(0, 255).to(torch.uint8)
-        return self._add(network.table(value.number, levels), value.channels, value, of=to)
+        return self.add(network.table(value.number, levels), value.channels, value, of=to)
 
     def _join(self, node: Node) -> Known:
         """In 8 bits where one of two values is u8, and both have as many pixels or it is a product with one pixel."""
         operands = [arg for arg in node.args if isinstance(arg, Node) and isinstance(self.known.get(arg), Known)]
-        values, joining = [self._value(arg) for arg in operands], JOININGS[called(node)]
+        values, joining = [self.value(arg) for arg in operands], JOININGS[called(node)]
         if node.kwargs or len(values) != 2 or all(value.of is None for value in values):
-            return super()._join(node)
+            return join(self, node)
         if joining not in ("sum", "difference", "product") or values[0].flat != values[1].flat:
-            return super()._join(node)
+            return join(self, node)
         if joining == "product":
             a, b = (self._uint8(one) for one in sorted(operands, key=_pixels, reverse=True))
             to = self.ranges[node]
-            return self._add(network.product(_pair(a), _pair(b), to), a.channels, a, of=to)
+            return self.add(network.product(_pair(a), _pair(b), to), a.channels, a, of=to)
         if not _are_alike(*operands):
-            return super()._join(node)
+            return join(self, node)
         return self._added([self._uint8(one) for one in operands], node, negative=joining == "difference")
 
     def _concatenate(self, node: Node) -> Known:
         parts: Any = node.args[0]
         listed = isinstance(parts, list | tuple) and all(isinstance(self.known.get(part), Known) for part in parts)
-        if not listed or all(self._value(part).of is None for part in parts):
-            return super()._concatenate(node)
+        if not listed or all(self.value(part).of is None for part in parts):
+            return concatenate(self, node)
         to = self.ranges[node]
         values = [self._uint8(part) for part in parts]
         rescaled = [value if value.of == to else self._added([value], node) for value in values]
-        return self._concatenated(rescaled, node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0))
+        return concatenated(self, rescaled, node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0))
+
+    operations = OPERATIONS | dict.fromkeys(JOININGS, _join) | dict.fromkeys(("cat", "concat"), _concatenate)
 
 
 def chain_nodes(fused: Fused) -> list[Node]:

@@ -7,12 +7,14 @@ from hetconv.lab.settings.recipe import Recipe
 from hetconv.lab.settings.setting import Setting
 from hetconv.lab.settings.study import RunKey, StudyDefinition, definition_of
 from hetconv.lab.settings.study_file import load_definition, parse_definition, shipped
+from hetconv.lab.settings.trained import Opening, TrainedAs, TrainedSize
 
 __all__ = [
     "Adaptation",
     "Bench",
     "Budget",
     "Comparison",
+    "Opening",
     "Probing",
     "Recipe",
     "RunKey",
@@ -20,6 +22,8 @@ __all__ = [
     "SingleRun",
     "StageSettings",
     "StudyDefinition",
+    "TrainedAs",
+    "TrainedSize",
     "Tuning",
     "definition_of",
     "load_definition",

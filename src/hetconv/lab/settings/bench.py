@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from hetconv.errors import UsageError
-from hetconv.lab.settings.comparison import NetworkName, TimedBatch, Width
+from hetconv.lab.settings.comparison import Classes, NetworkName, TimedBatch, Width
 from hetconv.lab.settings.setting import Setting, check
 
 RUNNERS = (
@@ -37,7 +37,7 @@ class Bench:
         tuple[str, ...], Setting("Kinds of layers to time beside dense, comma-separated.", option="--variant")
     ] = ("dense", "het-p4")
     input_size: tuple[int, int, int] | None = None
-    num_classes: Annotated[int, Setting("Classes of the network.", at_least=1)] = 10
+    num_classes: Classes = 10
     width: Width = 1.0
     batch_size: TimedBatch = 1
     threads: int = 1

@@ -23,6 +23,7 @@ WEIGHTS_FILE = "a checkpoint of hetconv, or a state dict as safetensors"
 NetworkName = Annotated[str, Setting(NETWORKS, positional=True)]
 DataName = Annotated[str, Setting(DATA)]
 Width = Annotated[float, Setting(f"{OWN_WIDTH}.")]
+Classes = Annotated[int, Setting("Classes of the network.", at_least=1)]
 ImageSize = Annotated[
     int, Setting("Height and width of an image folder's images, in pixels.", at_least=8, at_most=16384)
 ]
@@ -40,6 +41,9 @@ Seed = Annotated[
 ]
 TimedBatch = Annotated[int, Setting("Images in the batch that is timed.", at_least=1)]
 Threads = Annotated[int, Setting("PyTorch's threads; all cores by default.", at_least=1, at_most=MOST_THREADS)]
+RuntimeThreads = Annotated[
+    int, Setting("The runtime's threads while files are timed.", at_least=1, at_most=MOST_THREADS)
+]
 
 
 @dataclass(frozen=True)

@@ -97,9 +97,7 @@ def train(
     accelerator = accelerator_of(recipe.mixed_precision)
     processes = accelerator.num_processes
     share = Share(accelerator.process_index, processes)
-    batch_size = min(recipe.batch_size, data.train_images)
-    if batch_size % processes:  # a recipe's batch is the global one: many processes split it
-        raise UsageError(f"batch_size={batch_size} must be divisible by the {processes} processes")
+    batch_size = _batch_size(recipe, data, processes)
     if processes > 1:
         model = synchronized(model, accelerator.device)
     before_training = getattr(model, "before_training", None) if objective.from_scratch else None
@@ -110,11 +108,7 @@ def train(
     model = model.to(memory_format=torch.channels_last)
     optimizer = objective.optimizer(model, recipe)
     kept = checkpoint if accelerator.is_main_process else None
-    epochs, damaged = _resume(kept, model, optimizer, identity or {}, progress)
-    if processes > 1:
-        epochs = _as_main(optimizer, epochs)
-    for path in damaged:
-        set_aside(path)  # or the next checkpoint would make it the one before
+    epochs = _done_before(kept, model, optimizer, identity or {}, progress, processes)
     with own_forward(model):
         prepared, optimizer = accelerator.prepare(model, optimizer)
         test = data.test_loader(EVALUATION_BATCH, share)
@@ -232,6 +226,25 @@ def _summed(accelerator: Accelerator, numbers: tuple[float, int, int]) -> tuple[
         torch.tensor([numbers], dtype=torch.float64, device=accelerator.device)
     ).sum(0)
     return float(loss), int(right), int(count)
+
+
+def _batch_size(recipe: Recipe, data: Data, processes: int) -> int:
+    """Of all processes together: a recipe's batch is split among them."""
+    batch_size = min(recipe.batch_size, data.train_images)
+    if batch_size % processes:
+        raise UsageError(f"batch_size={batch_size} must be divisible by the {processes} processes")
+    return batch_size
+
+
+def _done_before(checkpoint: Path | None, model: nn.Module, optimizer: torch.optim.Optimizer, identity: dict[str, Any],
+                 progress: Progress, processes: int) -> tuple[Epoch, ...]:  # fmt: skip
+    """The epochs that a checkpoint has, in every process; its state is the model's and the optimizer's now."""
+    epochs, damaged = _resume(checkpoint, model, optimizer, identity, progress)
+    if processes > 1:
+        epochs = _as_main(optimizer, epochs)
+    for path in damaged:
+        set_aside(path)  # or the next checkpoint would make it the one before
+    return epochs
 
 
 def _resume(checkpoint: Path | None, model: nn.Module, optimizer: torch.optim.Optimizer, identity: dict[str, Any],
