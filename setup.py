@@ -54,8 +54,8 @@ KERNELS = ["dispatch", "algorithm", "plan", "pack", "strip", "tiles", "winograd"
 KERNELS += ["fingerprint", "checked", "packed_weights", "older_libstdcxx", "int8/plan", "int8/pack", "int8/amx"]
 KERNELS += ["int8/packed_weights", "int8/convolution", "amx/pixels", "bfloat16/amx", "bfloat16/weight_grad"]
 NETWORK = (
-    "network make_step byte_maps convolutions float_joins grouped joins layer_norm pad_image pools resize select_channels "
-    "window"
+    "network make_step byte_maps convolutions float_joins grouped joins layer_norm pad_image pools resize "
+    "select_channels window"
 )
 KERNELS += [f"network/{name}" for name in NETWORK.split()]
 LIBRARIES = {
