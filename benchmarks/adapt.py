@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pages import ROOT, write_table
+from pages import RESULTS, ROOT, write_table
 from torch import nn
 
 from hetconv.adaptation import Plan, refit_
@@ -39,6 +39,8 @@ ADAPTED = (2.0, 3.0)
 UNIFORM = (2, 4, 8, 16, 32)
 REFITTED = (2, 4)
 IMAGES = 2000
+TUNINGS = RESULTS / "adapt-rates.json"
+"""Trials of the tuning alone, each from a refitted network."""
 REFUSED = "refused"
 
 
@@ -162,6 +164,17 @@ def table(found: Mapping[str, Any]) -> str:
     return Table.of_rows(headings, rows).markdown()
 
 
+def tunings(record: Mapping[str, Any]) -> str:
+    """How refitted networks were tuned, and the accuracy after the last epoch, as Markdown."""
+    rows = [
+        (row["network"], str(row["epochs"]), str(row["batch_size"]), f"{row['rate_share']:g}",
+         "logits and features" if row["features"] else "logits", f"{row['accuracy_by_epoch'][-1]:.2f}")
+        for row in record["rows"]
+    ]  # fmt: skip
+    headings = ("network", "epochs", "batch", "rate, share of its own", "learns the original's", "accuracy %")
+    return Table.of_rows(headings, rows).markdown()
+
+
 def _adapted_row(seed: str, what: str, value: Mapping[str, Any]) -> tuple[str, str, str]:
     name = f"adapted for {what.split()[1]} times" if what.startswith("adapted") else f"{what.split()[0]} everywhere"
     if REFUSED in value:
@@ -186,6 +199,7 @@ def main() -> None:
     for seed, weights in enumerate(args.dense):
         bench.seed(seed, weights)
     write_table(ROOT / "docs/adapting.md", "adapted", table(bench.found))
+    write_table(ROOT / "docs/adapting.md", "tunings", tunings(json.loads(TUNINGS.read_text())))
 
 
 if __name__ == "__main__":

@@ -78,6 +78,7 @@ def test_tables_of_measurements_are_those_of_the_records(monkeypatch: pytest.Mon
     assert int8_networks.table(int8_networks.committed()[0]) in (ROOT / "README.md").read_text()
     assert int8_networks.tables() in (ROOT / "docs/speed.md").read_text()
     assert adapt.table(adapted) in (ROOT / "docs/adapting.md").read_text()
+    assert adapt.tunings(json.loads(adapt.TUNINGS.read_text())) in (ROOT / "docs/adapting.md").read_text()
     assert adapt_craft.table(json.loads(adapt_craft.RECORD.read_text())) in (ROOT / "docs/adapting.md").read_text()
     planned = json.loads((ROOT / "benchmarks/results/plans.json").read_text())
     assert plans.table(planned).markdown() in (ROOT / "docs/adapting.md").read_text()
