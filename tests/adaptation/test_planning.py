@@ -14,6 +14,7 @@ from hetconv.adaptation.losses import layer_losses
 from hetconv.adaptation.passes import inference
 from hetconv.adaptation.statistics import Answers
 from hetconv.adaptation.targets import DeployTarget
+from hetconv.cost.circumstances import circumstances
 from hetconv.deployment.choose import FormTimes, Work, form_times, int8_times
 from hetconv.errors import DamagedFileError, HetconvError, UsageError
 from hetconv.ops import native
@@ -212,6 +213,17 @@ class TestMeasuredBefore:
         again = partial(plan_, example=EXAMPLE, speedup=1.8, target=Machine())
         with pytest.raises(UsageError, match="is for deploy and this one for Machine"):
             again(branches(), measured=replace(first, target="deploy"))
+        with pytest.raises(UsageError, match=r"Plan\.load reads one"):
+            again(branches(), measured="plan.json")
+        here = circumstances(torch.device("cpu"), "float32", "channels_last", len(EXAMPLE), torch.get_num_threads())
+        assert again(branches(), measured=replace(first, circumstances=here)).is_met
+        for there, match in (
+            (replace(here, batch_size=8), "with images 8 and not with 1"),
+            (replace(here, threads=99), "with threads 99 and not"),
+            (replace(here, processor="an abacus"), "with processor an abacus and not"),
+        ):
+            with pytest.raises(UsageError, match=match):
+                again(branches(), measured=replace(first, circumstances=there))
         with pytest.raises(UsageError, match="has P of 1, 2, 4, 8 for"):
             again(branches(), measured=first, parts=(2, 4))
         other = branches()
