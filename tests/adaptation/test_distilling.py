@@ -40,6 +40,18 @@ class Maps(nn.Module):
         return {"features": x, "scores": self.second(x)}
 
 
+class Labels(Maps):
+    def forward(self, x):
+        return super().forward(x)["scores"].argmax(1)
+
+
+class Scales(Maps):
+    """It changes its input in place."""
+
+    def forward(self, x):
+        return super().forward(x.mul_(0.5))
+
+
 def test_the_difference_is_that_of_all_outputs_over_what_is_wanted():
     found = [torch.tensor([1.0, 2.0]), torch.tensor([[3.0]])]
     wanted = [torch.tensor([1.0, 4.0]), torch.tensor([[0.0]])]
@@ -80,6 +92,16 @@ def test_the_original_the_modes_and_the_statistics_are_left_as_they_were():
     assert all(p.grad is None for model in (network, original) for p in model.parameters())
 
 
+def test_the_images_are_left_as_they_were():
+    original = Scales().eval()
+    images = [smooth_images(4).requires_grad_() for _ in range(4)]
+    before = [batch.detach().clone() for batch in images]
+    report = distill_(converted(original), original, images, steps=20, learning_rate=1e-2)
+    assert all(torch.equal(batch, kept) for batch, kept in zip(images, before, strict=True))
+    assert all(batch.grad is None for batch in images)
+    assert report.is_kept
+
+
 def test_in_bfloat16_the_outputs_come_nearer_too():
     original = Maps().eval()
     network = converted(original)
@@ -110,6 +132,9 @@ class TestRefusals:
         original = branches()
         network = converted(original)
         self.refused("steps=0", network, original, smooth_images(8), steps=0)
+        self.refused("steps=2.5 must be a whole number", network, original, smooth_images(8), steps=2.5)
+        self.refused("learning_rate=inf", network, original, smooth_images(8), learning_rate=float("inf"))
+        self.refused("dtype=torch.float64 must be", network, original, smooth_images(8), dtype=torch.float64)
         self.refused("learning_rate=nan", network, original, smooth_images(8), learning_rate=float("nan"))
         self.refused("share weights", original, original, smooth_images(8))
         self.refused("requires a gradient", network.requires_grad_(False), original, smooth_images(8))
@@ -119,6 +144,18 @@ class TestRefusals:
         network = converted(original)
         original.head = nn.Linear(16, 6)
         self.refused("outputs of different shapes", network, original, smooth_images(8))
+
+    def test_outputs_without_a_number_to_compare(self):
+        original = Labels().eval()
+        self.refused("Labels gives no floating-point tensor", converted(original), original, smooth_images(8))
+
+    def test_outputs_that_depend_on_nothing_that_can_be_trained(self):
+        original = Maps().eval()
+        original.unused = nn.Parameter(torch.ones(1))
+        network = converted(original)
+        network.first.requires_grad_(False)
+        network.second.requires_grad_(False)
+        self.refused("do not depend on any parameter", network, original, smooth_images(8))
 
     def test_a_rate_at_which_it_diverges(self):
         original = branches()
@@ -133,10 +170,15 @@ def test_an_error_in_the_middle_puts_all_weights_back():
     network = converted(original)
     before = state(network)
 
-    def stop(step, _):
-        if step == 2:
+    gradients = []
+
+    def stop(gradient):
+        gradients.append(gradient)
+        if len(gradients) == 2:
             raise KeyboardInterrupt
 
+    network.stem.bias.register_hook(stop)
     with pytest.raises(KeyboardInterrupt):
-        distill_(network, original, smooth_images(32), steps=3, told=stop)
+        distill_(network, original, smooth_images(32), steps=3)
     assert same(state(network), before)
+    assert all(p.requires_grad and p.grad is None for p in network.parameters())

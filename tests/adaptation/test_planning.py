@@ -14,8 +14,9 @@ from hetconv.adaptation.losses import layer_losses
 from hetconv.adaptation.passes import inference
 from hetconv.adaptation.statistics import Answers
 from hetconv.adaptation.targets import DeployTarget
+from hetconv.cost.circumstances import circumstances
 from hetconv.deployment.choose import FormTimes, Work, form_times, int8_times
-from hetconv.errors import DamagedFileError, UsageError
+from hetconv.errors import DamagedFileError, HetconvError, UsageError
 from hetconv.ops import native
 from hetconv.ops.arguments import geometry
 from hetconv.pattern import HetPattern
@@ -212,6 +213,17 @@ class TestMeasuredBefore:
         again = partial(plan_, example=EXAMPLE, speedup=1.8, target=Machine())
         with pytest.raises(UsageError, match="is for deploy and this one for Machine"):
             again(branches(), measured=replace(first, target="deploy"))
+        with pytest.raises(UsageError, match=r"Plan\.load reads one"):
+            again(branches(), measured="plan.json")
+        here = circumstances(torch.device("cpu"), "float32", "channels_last", len(EXAMPLE), torch.get_num_threads())
+        assert again(branches(), measured=replace(first, circumstances=here)).is_met
+        for there, match in (
+            (replace(here, batch_size=8), "with images 8 and not with 1"),
+            (replace(here, threads=99), "with threads 99 and not"),
+            (replace(here, processor="an abacus"), "with processor an abacus and not"),
+        ):
+            with pytest.raises(UsageError, match=match):
+                again(branches(), measured=replace(first, circumstances=there))
         with pytest.raises(UsageError, match="has P of 1, 2, 4, 8 for"):
             again(branches(), measured=first, parts=(2, 4))
         other = branches()
@@ -291,3 +303,42 @@ def test_each_pattern_of_a_layer_is_run(monkeypatch):
     assert form_times(work, [replace(work.pattern, p=p) for p in (1, 2, 4)]) == FormTimes((0, 1, 2), 3)
     assert len(called) == 4
     assert int8_times(work, [replace(work.pattern, p=p) for p in (1, 2, 4)]) == (0, 1, 2)
+
+
+class Called(nn.Module):
+    """A layer called by keyword, and once more where images are large; another one behind it."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 3, 3, padding=1)
+        self.last = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x):
+        x = self.first(input=x.mul_(0.5)).relu()
+        if x.shape[-1] > 16:
+            x = self.first(input=x).relu()
+        return self.last(input=x)
+
+
+CALLED_PARTS = {"first": (3,), "last": (3,)}
+
+
+class TestLossesOfLayersThatAreCalledInOtherWays:
+    def test_by_keyword_of_images_that_change_in_place(self):
+        model = Called().eval()
+        images = smooth_images(64)
+        found = layer_losses(model, CALLED_PARTS, ImageBatches.of(images))
+        again = layer_losses(model, CALLED_PARTS, ImageBatches.of(images))
+        assert found == again
+        assert all(0 < losses[3] < 1 for losses in found.values())
+
+    @pytest.mark.parametrize("held_out", [16, 24])
+    def test_more_or_less_often_in_other_batches(self, held_out):
+        model = Called().eval()
+        fitted = tuple(smooth_images(2, 40 - held_out) for _ in range(4))
+        batches = ImageBatches(fitted, (smooth_images(2, held_out),))
+        if held_out == 16:  # the fitted batches call it twice
+            assert layer_losses(model, CALLED_PARTS, batches).keys() == CALLED_PARTS.keys()
+        else:
+            with pytest.raises(HetconvError, match="calls first less often than another"):
+                layer_losses(model, CALLED_PARTS, batches)

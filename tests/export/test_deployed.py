@@ -145,13 +145,15 @@ def test_a_file_of_another_instruction_set_has_the_same_bytes(joins, tmp_path, c
 
 
 def test_class_names_and_image_size_are_in_the_file(joins, tmp_path):
-    joins.class_names, joins.image_size = ("a", "ü\n"), 24
+    """The size is that of the images that the file takes, whatever the network was trained on."""
+    joins.class_names, joins.image_size = ("a", "ü\n"), 32
     try:
-        export_deployed(joins, images(2), tmp_path / "x.onnx")
+        for example, size in ((images(2, 24).requires_grad_(), 24), (images(2, 24)[:, :, :16], None)):
+            export_deployed(joins, example, tmp_path / "x.onnx")
+            found = session((tmp_path / "x.onnx").read_bytes()).get_modelmeta().custom_metadata_map
+            assert Metadata.of(found) == Metadata(("a", "ü\n"), size)
     finally:
         joins.class_names, joins.image_size = (), None
-    found = session((tmp_path / "x.onnx").read_bytes()).get_modelmeta().custom_metadata_map
-    assert Metadata.of(found) == Metadata(("a", "ü\n"), 24)
 
 
 def test_metadata_of_others_stay_and_wrong_ones_are_refused(content):
@@ -341,6 +343,8 @@ def test_wrong_arguments(joins, tmp_path):
         export_deployed(joins, torch.zeros(1, 5, 16, 16), path)
     with pytest.raises(UsageError, match="threads=0 must be at least 1"):
         export_deployed(joins, images(2), path, threads=0)
+    with pytest.raises(UsageError, match="threads='2' must be at least 1"):
+        export_deployed(joins, images(2), path, threads="2")
     with pytest.raises(UsageError, match="the network is deployed; export_deployed writes it"):
         export_onnx(joins, images(2), path)
     assert list(tmp_path.iterdir()) == []

@@ -67,6 +67,25 @@ def test_code_may_read_attributes_of_a_folded_batch_norm():
         torch.testing.assert_close(model(x), expected, rtol=1e-12, atol=1e-12)
 
 
+class ReadsThatThereIsNone(ReadsItsNorm):
+    def __init__(self):
+        super().__init__()
+        self.bn = nn.BatchNorm2d(8, affine=False)
+
+    def forward(self, x):
+        x = self.bn(self.conv(x))
+        return x if self.bn.weight is None else x * self.bn.weight.sum()
+
+
+def test_code_may_read_that_a_folded_batch_norm_has_no_weight():
+    model, x = randomized(ReadsThatThereIsNone()).double(), image().double()
+    with torch.no_grad():
+        expected = model(x)
+        model, folding = fold_module_graph(model, x)
+        assert folding.folded == ("bn",)
+        torch.testing.assert_close(model(x), expected, rtol=1e-12, atol=1e-12)
+
+
 def test_what_is_left_is_named_with_its_reason():
     model = randomized_reads()
     x = image().double()

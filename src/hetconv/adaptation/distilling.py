@@ -68,12 +68,12 @@ def distill_(
         told: called with the number and the loss of each step.
 
     Raises:
-        UsageError: steps or learning_rate are not above 0; the networks share weights, or nothing of `converted` can be
-            trained; the images do not fit; the networks' outputs are not alike.
+        UsageError: steps or learning_rate are not above 0, or dtype is neither of the two; the networks share weights,
+            or nothing of `converted` can be trained; the images do not fit; the networks' outputs are not alike, or
+            none of them is a floating-point tensor.
         HetconvError: the loss is NaN or infinite. `converted` is then as it was before.
     """
-    if steps < 1 or not 0 < learning_rate < math.inf:
-        raise UsageError(f"steps={steps}, learning_rate={learning_rate}: both must be above 0")
+    _check_asked(steps, learning_rate, dtype)
     converted, original = unwrap(converted), unwrap(original)
     reason = why_not_distilled(converted, original)
     if reason is not None:
@@ -83,13 +83,26 @@ def distill_(
         right = Answers.of(original, batches.held_out)
         error_before = right.error_of(converted)
         rates = [learning_rate * _share((step + 0.5) / steps) for step in range(steps)]
-        with torch.enable_grad():
-            _train(converted, original, _repeated(batches.fitted), rates, dtype, told)
+        try:
+            with torch.enable_grad():
+                _train(converted, original, _repeated(batches.fitted), rates, dtype, told)
+        finally:
+            converted.zero_grad()
         error_after = right.error_of(converted)
         is_kept = error_after < error_before
         if not is_kept:
             converted.load_state_dict(before)
     return DistillationReport(steps, error_before, error_after, is_kept)
+
+
+def _check_asked(steps: int, learning_rate: float, dtype: torch.dtype) -> None:
+    """Raises UsageError."""
+    if not isinstance(steps, int) or steps < 1:
+        raise UsageError(f"steps={steps!r} must be a whole number above 0")
+    if not isinstance(learning_rate, int | float) or not 0 < learning_rate < math.inf:
+        raise UsageError(f"learning_rate={learning_rate!r} must be a number above 0")
+    if dtype not in (torch.float32, torch.bfloat16):
+        raise UsageError(f"dtype={dtype} must be torch.float32 or torch.bfloat16")
 
 
 def why_not_distilled(converted: nn.Module, original: nn.Module) -> str | None:
@@ -120,6 +133,11 @@ def _train(
                 wanted = list(tensors_in(run(original, images)))
             found = list(tensors_in(run(converted, images)))
         loss = difference(found, wanted)
+        if not loss.requires_grad:
+            raise UsageError(
+                f"the outputs of {type(converted).__name__} do not depend on any parameter that can be trained; "
+                "unfreeze those that should be: parameter.requires_grad_(), and leave torch.no_grad out of its forward"
+            )
         if not loss.isfinite():
             raise HetconvError(f"the loss is {loss.item()} at step {step}; ask for a lower learning_rate")
         loss.backward()

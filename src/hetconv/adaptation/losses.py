@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from torch.nn import functional
 
 from hetconv.adaptation.image_batches import ImageBatches
 from hetconv.adaptation.normal_equations import NormalEquations, kernels_of, weights_of
-from hetconv.adaptation.passes import calls_in_order, inference, pass_until_called
+from hetconv.adaptation.passes import calls_in_order, given_to, inference, pass_until_called
 from hetconv.adaptation.patches import sample_patches
 from hetconv.adaptation.refitted_layers import LinearLayer, linear_layer
 from hetconv.adaptation.statistics import Answers
@@ -167,13 +168,13 @@ def _judged(pattern: HetPattern, kernels: Tensor, patches: Tensor, targets: Tens
 def _changed(model: nn.Module, layer: LinearLayer, fit: _Fit) -> nn.Module:
     """The network with these kernels in the layer's place."""
 
-    def instead(_: nn.Module, args: tuple[Tensor], __: Tensor) -> Tensor:
-        x = layer.padded(args[0])
+    def instead(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], __: Tensor) -> Tensor:
+        x = layer.padded(given_to(args, kwargs))
         return functional.conv2d(x, fit.weight, fit.bias, layer.where.stride, 0, layer.where.dilation)
 
     class Changed(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            handle = layer.module.register_forward_hook(instead)
+            handle = layer.module.register_forward_hook(instead, with_kwargs=True)
             try:
                 return model(x)  # type: ignore[no-any-return]
             finally:

@@ -82,7 +82,7 @@ def inputs_of(model: nn.Module, module: nn.Module, calls: int, images: Tensor) -
     found: list[Tensor] = []
 
     def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        given = (*args, *kwargs.values())[0]
+        given = given_to(args, kwargs)
         found.append(given.clone() if calls > 1 else given)  # a later step may change it in place
         if len(found) == calls:
             raise _Enough
@@ -120,15 +120,16 @@ def pass_until_called(
 ) -> None:
     """One pass, in which the input and output of each call of these modules is given to the module's taker.
 
-    The pass ends when each module was called as often as its number says.
+    The pass ends when each module was called as often as its number says; calls of one beyond that are left out.
     """
-    missing = sum(calls for _, calls in takers.values())
+    missing = {module: calls for module, (_, calls) in takers.items()}
 
     def after(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
-        nonlocal missing
-        takers[module][0]((*args, *kwargs.values())[0], output)
-        missing -= 1
-        if not missing:
+        if not missing[module]:
+            return
+        takers[module][0](given_to(args, kwargs), output)
+        missing[module] -= 1
+        if not any(missing.values()):
             raise _Enough
 
     with ExitStack() as stack:
@@ -138,13 +139,25 @@ def pass_until_called(
             run(model, images)
         except _Enough:
             return
-    raise HetconvError("one pass calls a layer less often than another does; such a network cannot be looked into")
+    names = [name for name, module in model.named_modules() if missing.get(module)]
+    raise HetconvError(
+        f"one pass calls {', '.join(names)} less often than another does; give images of one size that reach all layers"
+    )
+
+
+def given_to(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """The input of a layer's call, by position or by keyword."""
+    return (*args, *kwargs.values())[0]  # type: ignore[no-any-return]
 
 
 def run(model: nn.Module, images: Tensor) -> Any:
-    """Raises UsageError if the model does not take the images."""
+    """What a model gives for a copy of the images, which it may change in place.
+
+    Raises:
+        UsageError: the model does not take the images.
+    """
     try:
-        return model(images)
+        return model(images.detach().clone())
     except Exception as error:
         shape = tuple(images.shape)
         raise UsageError(

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor, nn
 
 from hetconv.adaptation.image_batches import ImageBatches
@@ -15,6 +16,7 @@ from hetconv.adaptation.losses import layer_losses
 from hetconv.adaptation.plan import FORMAT, TOLERANCE, NotPlanned, Plan, PlannedLayer, Trial
 from hetconv.adaptation.targets import Target, Times, target_of
 from hetconv.convert import convert_, convertible
+from hetconv.cost.circumstances import processor_name
 from hetconv.errors import UsageError
 from hetconv.pattern import USUAL_PARTS
 from hetconv.wrappers import unwrap
@@ -64,7 +66,7 @@ def plan(
 
     Raises:
         UsageError: not one budget but none or two; no layer of the model can be converted, or made faster; `measured`
-            is of other layers or of another target.
+            is of other layers, of another target, or of another number of images or threads or processor.
     """
     check_asked(speedup, budget_ms, parts)
     model = unwrap(model)
@@ -72,7 +74,7 @@ def plan(
     if measured is None:
         layers, others = _layers(model, example, place, _name(target), parts, ImageBatches.of(images), told)
     else:
-        _check_measured(measured, model, _name(target), parts)
+        _check_measured(measured, model, example, _name(target), parts)
         layers, others = measured.layers, measured.others
     search = _Search(
         model, example, place, {layer.name: layer.times_ms for layer in layers},
@@ -120,10 +122,21 @@ def _layers(
     return layers, tuple(NotPlanned(name, reason) for name, reason in others.items())
 
 
-def _check_measured(measured: Plan, model: nn.Module, target: str, parts: Sequence[int]) -> None:
+def _check_measured(measured: Plan, model: nn.Module, example: Tensor, target: str, parts: Sequence[int]) -> None:
     """Raises UsageError where a plan's times and losses are not of this network's layers on this target."""
+    if not isinstance(measured, Plan):
+        raise UsageError(f"measured={measured!r} must be a plan; hetconv.Plan.load reads one from a file")
     if measured.target != target:
         raise UsageError(f"the measured plan is for {measured.target} and this one for {target}; measure anew")
+    was = measured.circumstances
+    if was is not None:
+        then = {"images": was.batch_size, "threads": was.threads, "processor": was.processor}
+        now = {"images": len(example), "threads": torch.get_num_threads(), "processor": processor_name()}
+        for name in then:
+            if then[name] != now[name]:
+                raise UsageError(
+                    f"the measured plan's times are with {name} {then[name]} and not with {now[name]}; measure anew"
+                )
     modules = dict(model.named_modules())
     for layer in measured.layers:
         is_there = isinstance(modules.get(layer.name), nn.Conv2d) and _words(model, layer.name) == layer.layer

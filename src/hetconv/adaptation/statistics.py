@@ -27,8 +27,14 @@ class Answers:
 
     @classmethod
     def of(cls, original: nn.Module, batches: Sequence[Tensor]) -> Answers:
-        """Raises HetconvError for an output that is NaN or infinite."""
-        return cls(batches, [_outputs("original", original, images) for images in batches])
+        """Raises HetconvError for an output that is NaN or infinite, and UsageError where there is none to compare."""
+        outputs = [_outputs("original", original, images) for images in batches]
+        if not any(outputs):
+            raise UsageError(
+                f"{type(original).__name__} gives no floating-point tensor to compare; wrap it in a module that "
+                "returns such tensors, alone or in lists, tuples or dicts"
+            )
+        return cls(batches, outputs)
 
     def error_of(self, model: nn.Module) -> float:
         """Root mean square difference of a network's outputs over that of these.
@@ -58,7 +64,7 @@ def _outputs(name: str, network: nn.Module, images: Tensor) -> list[Tensor]:
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
-    """The floating-point tensors inside of lists, tuples, dicts, or an object's attributes."""
+    """The floating-point tensors inside of lists, tuples and dicts."""
     if isinstance(value, Tensor):
         if value.is_floating_point():
             yield value

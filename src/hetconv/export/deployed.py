@@ -26,7 +26,7 @@ def export_deployed(deployed: Deployed, example: Tensor, path: str | Path, *, th
 
     Sessions need `register_onnx_runtime`. Weights are in the file as the layers have them and packed when a session is
     made, so that it runs on processors with other instruction sets too. Its numbers are the deployed network's bit by
-    bit, which is seen in several batch sizes before anything is written. Class names and the size of images are kept.
+    bit, which is checked in several batch sizes before anything is written. Class names and the size are kept.
 
     Args:
         deployed: by `hetconv.deploy` in float32 or 8 bits, or `hetconv.load_deployed`; it must be one native call.
@@ -47,11 +47,11 @@ def export_deployed(deployed: Deployed, example: Tensor, path: str | Path, *, th
     if not isinstance(example, Tensor) or example.dim() != 4:
         got = tuple(example.shape) if isinstance(example, Tensor) else type(example).__name__
         raise UsageError(f"example={got} must be one tensor, (batch, channels, height, width)")
-    if threads < 1:
-        raise UsageError(f"threads={threads} must be at least 1")
+    if not isinstance(threads, int) or threads < 1:
+        raise UsageError(f"threads={threads!r} must be at least 1")
     steps = steps_of_deployed(deployed)
-    size = example.shape[-1] if deployed.image_size is None else deployed.image_size
-    onnx = Metadata(tuple(deployed.class_names), size).written(whole_to_onnx(steps, example))
+    example = example.detach()
+    onnx = Metadata.for_images(deployed.class_names, example).written(whole_to_onnx(steps, example))
     tried = inputs(example)
     _check_bits(open_session("onnxruntime", onnx, threads, native=True), deployed, tried)
     write_atomically(path, onnx)

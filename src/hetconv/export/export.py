@@ -68,7 +68,7 @@ def export_onnx(
     model, path = unwrap(model), Path(path)
     check_output(path)
     form = _check(model, example, form, threads, runtime)
-    metadata = Metadata(tuple(class_names), example.shape[-1])
+    metadata = Metadata.for_images(class_names, example)
     has_layers = any(isinstance(module, HetConv2d) for module in model.modules())
     tried = inputs(example.detach().cpu())
     references = [reference(model, x) for x in tried]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
+
+from torch import Tensor
 
 from hetconv.errors import UsageError
 
@@ -18,11 +20,17 @@ class Metadata:
 
     Attributes:
         class_names: in order.
-        image_size: height and width in pixels.
+        image_size: height and width in pixels, where they are the same.
     """
 
     class_names: tuple[str, ...] = ()
     image_size: int | None = None
+
+    @classmethod
+    def for_images(cls, class_names: Sequence[str], example: Tensor) -> Self:
+        """Of a file that takes images of the example's size alone, (B, C, H, W)."""
+        height, width = example.shape[-2:]
+        return cls(tuple(class_names), height if height == width else None)
 
     @classmethod
     def of(cls, entries: Mapping[str, str]) -> Self:

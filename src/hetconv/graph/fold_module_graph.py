@@ -113,11 +113,15 @@ class _ModuleGraph(folding.FoldableGraph):
 def _stand_in(norm: nn.Module) -> nn.Identity:
     """What gives back its input, with what the network's code may read of the batch norm: its `eps`, and the like.
 
-    Its tensors are not among that: where code reads one of them, the result is the graph.
+    A weight that is None reads as None. Its tensors are not among that: where code reads one of them, the result is the
+    graph.
     """
     found = nn.Identity()
     for key, value in vars(norm).items():
         if not key.startswith("_"):
             setattr(found, key, value)
+    for key, tensor in {**norm._parameters, **norm._buffers}.items():
+        if tensor is None:
+            setattr(found, key, None)
     found._modules.update(norm._modules)
     return found
