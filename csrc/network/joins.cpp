@@ -147,12 +147,15 @@ class PadChannels : public Step {
   Run prepare(const std::vector<Value>& inputs, const Value& output, int64_t batch, int) const override {
     const Value x = inputs[0], y = output;
     const int filler = y.type == Int8Output::uint8 ? zero_ : 0;
+    const int64_t end_of_x = before_ + x.channels;  // behind it a copied block holds anything
     return [=, this](const void* const* in, void* out, const Threads& all) {
       parallel_where_it_pays(all, pixels_of(y, batch), y.pixel_bytes() * 2, [&](int64_t begin, int64_t end) {
         for (int64_t pixel = begin; pixel < end; ++pixel) {
           char* const to = static_cast<char*>(out) + pixel * y.pixel_bytes();
           std::memset(to, filler, static_cast<size_t>(y.pixel_bytes()));
           copy_channels(x, pixel_of(in[0], x, pixel), to, before_);
+          if (y.type == Int8Output::float32) continue;
+          for (int64_t c = end_of_x; c < whole_blocks(end_of_x); ++c) to[byte_of(c)] = static_cast<char>(filler);
         }
       });
     };

@@ -55,10 +55,9 @@ Window window_of(const Arguments& a, size_t at) {
   return {n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8] != 0};
 }
 
-int32_t small(int64_t number) {
-  if (number != static_cast<int32_t>(number)) {
-    throw Refused(std::to_string(number) + " must be an integer of 32 bits");
-  }
+// A u8: what stands for 0, or a bound.
+int32_t byte(int64_t number) {
+  if (number < 0 || number > 255) throw Refused(std::to_string(number) + " must be from 0 to 255, as u8 is");
   return static_cast<int32_t>(number);
 }
 
@@ -86,18 +85,18 @@ struct Kind {
 const std::map<std::string, Kind>& kinds() {
   static const std::map<std::string, Kind> all{
       // zero | factor
-      {"quantize", {1, 1, 0, [](const Arguments& a) { return quantize_step(a.reals[0], small(a.numbers[0])); }}},
+      {"quantize", {1, 1, 0, [](const Arguments& a) { return quantize_step(a.reals[0], byte(a.numbers[0])); }}},
       // zero | scale
-      {"dequantize", {1, 1, 0, [](const Arguments& a) { return dequantize_step(a.reals[0], small(a.numbers[0])); }}},
+      {"dequantize", {1, 1, 0, [](const Arguments& a) { return dequantize_step(a.reals[0], byte(a.numbers[0])); }}},
       // in_channels, out_channels, p, window (9), shifted, in_zero, float32?, residual?, residual_zero, zero |
       // residual_scale, least, most, in_factor | packed, start, scale
       {"int8_convolution",
        {18, 4, 3,
         [](const Arguments& a) {
           const std::vector<int64_t>& n = a.numbers;
-          return int8_convolution_step({n[0], n[1], n[2], window_of(a, 3), n[12] != 0, small(n[13]), a.reals[3],
+          return int8_convolution_step({n[0], n[1], n[2], window_of(a, 3), n[12] != 0, byte(n[13]), a.reals[3],
                                         n[14] != 0 ? Int8Output::float32 : Int8Output::uint8, n[15] != 0, a.reals[0],
-                                        small(n[16]), small(n[17]), a.reals[1], a.reals[2],
+                                        byte(n[16]), byte(n[17]), a.reals[1], a.reals[2],
                                         reinterpret_cast<const char*>(packed_array<uint8_t>(a)), a.arrays[0].count,
                                         array_of<int32_t>(a, 1, {n[1]}), array_of<float>(a, 2, {n[1]})});
         }}},
@@ -129,19 +128,17 @@ const std::map<std::string, Kind>& kinds() {
       // window (9), zero, count_padding
       {"average_pool",
        {11, 0, 0,
-        [](const Arguments& a) {
-          return average_pool_step(window_of(a, 0), small(a.numbers[9]), a.numbers[10] != 0);
-        }}},
+        [](const Arguments& a) { return average_pool_step(window_of(a, 0), byte(a.numbers[9]), a.numbers[10] != 0); }}},
       // zero | scale
       {"global_average",
-       {1, 1, 0, [](const Arguments& a) { return global_average_step(a.reals[0], small(a.numbers[0])); }}},
+       {1, 1, 0, [](const Arguments& a) { return global_average_step(a.reals[0], byte(a.numbers[0])); }}},
       // zero, least, most, each term's zero | each term's scale
       {"add",
        {3, 0, 0,
         [](const Arguments& a) {
           std::vector<Term> terms;
-          for (size_t i = 0; i < a.reals.size(); ++i) terms.push_back({a.reals[i], small(a.numbers[3 + i])});
-          return add_step(terms, small(a.numbers[0]), small(a.numbers[1]), small(a.numbers[2]));
+          for (size_t i = 0; i < a.reals.size(); ++i) terms.push_back({a.reals[i], byte(a.numbers[3 + i])});
+          return add_step(terms, byte(a.numbers[0]), byte(a.numbers[1]), byte(a.numbers[2]));
         },
         1}},
       // – | – | 256 u8
@@ -151,12 +148,11 @@ const std::map<std::string, Kind>& kinds() {
        {3, 1, 0,
         [](const Arguments& a) {
           const std::vector<int64_t>& n = a.numbers;
-          return product_step({a.reals[0], small(n[0]), small(n[1]), small(n[2])});
+          return product_step({a.reals[0], byte(n[0]), byte(n[1]), byte(n[2])});
         }}},
       // before, after, zero
       {"pad_channels",
-       {3, 0, 0,
-        [](const Arguments& a) { return pad_channels_step(a.numbers[0], a.numbers[1], small(a.numbers[2])); }}},
+       {3, 0, 0, [](const Arguments& a) { return pad_channels_step(a.numbers[0], a.numbers[1], byte(a.numbers[2])); }}},
       {"concatenate", {0, 0, 0, [](const Arguments&) { return concatenate_step(); }}},
       {"flatten", {0, 0, 0, [](const Arguments&) { return flatten_step(0); }}},
       // how many numbers are wanted
@@ -208,7 +204,7 @@ const std::map<std::string, Kind>& kinds() {
        {5, 0, 0,
         [](const Arguments& a) {
           const std::vector<int64_t>& n = a.numbers;
-          return pad_image_step({n[0], n[1], n[2], n[3]}, small(n[4]));
+          return pad_image_step({n[0], n[1], n[2], n[3]}, byte(n[4]));
         }}},
   };
   return all;

@@ -85,6 +85,9 @@ int64_t Network::add(std::unique_ptr<Step> step, std::vector<int64_t> inputs) {
 }
 
 std::vector<Value> Network::values(int64_t height, int64_t width) const {
+  if (entries_.empty()) throw std::invalid_argument("a network has no steps");
+  if (in_channels_ < 1) throw std::invalid_argument("a network takes images of no channels");
+  check_range("image size", {height, width}, 1);
   check_elements({height, width, in_channels_});
   std::vector<Value> values{float_value(in_channels_, height, width)};
   for (const Entry& entry : entries_) {

@@ -13,6 +13,10 @@ namespace {
 
 using Bytes = const uint8_t*;
 
+constexpr int64_t kMostBytes = 1 << 23;  // so many sum to an int32
+
+void check_sums(int64_t pixels) { check_step(pixels <= kMostBytes, "a mean is of more than 2^23 pixels of 8 bits"); }
+
 // Visits each output pixel with the pixels of its window that are inside the image.
 class Pool : public Step {
  public:
@@ -84,6 +88,11 @@ class AveragePool : public Pool {
  public:
   AveragePool(const Window& window, int32_t zero, bool count_padding) : Pool(window, count_padding), zero_(zero) {
     check_step(window.dilation_height == 1 && window.dilation_width == 1, "an average has no dilation");
+    area_ = window.kernel_height * window.kernel_width;
+  }
+  Value output(const std::vector<Value>& inputs) const override {
+    if (inputs[0].type == Int8Output::uint8) check_sums(area_);
+    return Pool::output(inputs);
   }
   void pool(const Bytes* pixels, int64_t count, int64_t counted, const Value& y, uint8_t* to) const override {
     if (y.type == Int8Output::float32) {
@@ -110,6 +119,7 @@ class AveragePool : public Pool {
 
  private:
   int32_t zero_;
+  int64_t area_;
 };
 
 class GlobalAverage : public Step {
@@ -117,6 +127,7 @@ class GlobalAverage : public Step {
   GlobalAverage(float scale, int32_t zero) : scale_(scale), zero_(zero) {}
   Value output(const std::vector<Value>& inputs) const override {
     check_step(inputs[0].type == Int8Output::uint8, "a global average is of u8");
+    check_sums(inputs[0].height * inputs[0].width);
     return float_value(inputs[0].channels, 1, 1);
   }
   Run prepare(const std::vector<Value>& inputs, const Value&, int64_t batch, int) const override {

@@ -17,21 +17,23 @@ struct Blend {
   float share;
 };
 
-// Of an axis. `scale` is 0 where the sizes say it.
+// Of an axis. `scale` is 0 where the sizes say it. PyTorch copies an axis that keeps its size, but for nearest-exact,
+// and doubles the nearest of one that becomes twice as long, whatever the scale.
 std::vector<Blend> blends_of(Sampling sampling, int64_t from, int64_t to, float scale) {
   const bool corners = sampling == Sampling::bilinear_corners;
-  const float ratio = scale > 0 && !corners ? static_cast<float>(1.0 / static_cast<double>(scale))
-                      : !corners            ? static_cast<float>(from) / static_cast<float>(to)
-                      : to > 1              ? static_cast<float>(from - 1) / static_cast<float>(to - 1)
-                                            : 0.0f;
+  const bool by_scale = scale > 0 && !corners && !(sampling == Sampling::nearest && to == 2 * from);
+  const float ratio = by_scale   ? static_cast<float>(1.0 / static_cast<double>(scale))
+                      : !corners ? static_cast<float>(from) / static_cast<float>(to)
+                      : to > 1   ? static_cast<float>(from - 1) / static_cast<float>(to - 1)
+                                 : 0.0f;
   std::vector<Blend> blends;
   for (int64_t i = 0; i < to; ++i) {
     const float at = static_cast<float>(i), middle = at + 0.5f;
-    const float place = from == to                            ? at
-                        : sampling == Sampling::nearest       ? at * ratio
-                        : sampling == Sampling::nearest_exact ? middle * ratio
-                        : corners                             ? at * ratio
-                                                              : std::max(middle * ratio - 0.5f, 0.0f);
+    const float place = sampling == Sampling::nearest_exact ? middle * ratio
+                        : from == to                        ? at
+                        : sampling == Sampling::nearest     ? at * ratio
+                        : corners                           ? at * ratio
+                                                            : std::max(middle * ratio - 0.5f, 0.0f);
     const int64_t first = std::min(static_cast<int64_t>(std::min(std::floor(place), 2147483648.0f)), from - 1);
     const float share = std::min(place - static_cast<float>(first), 1.0f);
     const bool blended = sampling == Sampling::bilinear || corners;

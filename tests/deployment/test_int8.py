@@ -345,6 +345,28 @@ class Segmentation(nn.Module):
         return functional.interpolate(y, scale_factor=2, mode="bilinear", align_corners=False)
 
 
+class Widened(nn.Module):
+    """Channels taken and concatenated, and zeros after them."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.wide, self.last = nn.Conv2d(3, 70, 3, padding=1), nn.Conv2d(70, 33, 1), nn.Conv2d(90, 8, 1)
+
+    def forward(self, x):
+        x = functional.relu(self.stem(x))
+        wide = functional.relu(self.wide(x))
+        taken = functional.pad(functional.max_pool2d(wide, 2)[:, :10], (0, 0, 0, 0, 0, 14))
+        joined = functional.max_pool2d(torch.cat([wide, wide], 1), 2)
+        return self.last(torch.cat([taken, joined], 1))
+
+
+def test_channels_of_zeros_after_others():
+    torch.manual_seed(0)
+    model = Widened().eval()
+    made = deploy(model, calibration(2), "int8", calibration(), timed=False)
+    assert relative_error(made(calibration(2)), model(calibration(2))) < 0.05
+
+
 UPSAMPLING = {
     "nearest": nn.Upsample(scale_factor=2),
     "nearest-exact": nn.Upsample(scale_factor=(2.0, 2.0), mode="nearest-exact"),

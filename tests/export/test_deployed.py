@@ -292,6 +292,7 @@ def test_images_that_it_does_not_take(content, steps):
         run.run(None, {"input": x[:, :, :8]})
     for given, message in (
         (x[:, :1], "images have 1 channels, the network takes 3"),
+        (x[:, :, :0], r"image size=\(0, 16\) must be from 1 to"),
         (x[:0], r"images are \(0, 3, 16, 16\); the network takes \(B, C, H, W\), B of at least 1"),
         (np.where(x > 2, np.float32("nan"), x), "images hold NaN or infinity, which 8 bits cannot carry"),
         (np.where(x > 2, np.float32("inf"), x), "images hold NaN or infinity, which 8 bits cannot carry"),

@@ -550,6 +550,8 @@ RESIZINGS = {
 }
 SIZES = [(14, 10), (13, 17), (7, 5), (3, 2), (1, 1), (28, 9), (100, 1)]
 SCALES = [(2.0, 2.0), (0.5, 1.5), (1.0, 3.25), (1.25, 0.375)]
+SAME_OR_TWICE = [((3, 4), (1.25, 1.1875)), ((2, 3), (2.25, 2.3125))]
+"""Sizes that their scales leave as they are, or make twice as large, though the scales are no 1 and no 2."""
 
 
 def resizings():
@@ -575,6 +577,16 @@ def test_images_are_resized(channels):
     ]
     right = functional.interpolate(functional.max_pool2d(x, (3, 2), (2, 1)), size=(7, 5))
     assert torch.equal(Network(channels, like)(x), right)
+
+
+@pytest.mark.parametrize("sampling", RESIZINGS)
+def test_a_scale_that_keeps_or_doubles_a_size(sampling):
+    for size, scale in SAME_OR_TWICE:
+        x = torch.randn(2, 20, *size)
+        got = Network(20, [network.resize(0, network.Resizing(sampling, scale=scale))])(x)
+        right = functional.interpolate(x, scale_factor=scale, **RESIZINGS[sampling])
+        allowed = 0 if sampling.startswith("nearest") else 8 * 2**-24 * 4
+        assert (got - right).abs().max() <= allowed * x.abs().max()
 
 
 @pytest.mark.parametrize("channels", [64, 20])
@@ -610,6 +622,58 @@ def test_channels_and_borders_of_8_bits(instruction_set):
         assert torch.equal(Network(150, steps)(x), x[:, list(channels)])
     steps = [network.quantize(0, of), network.pad_image(1, 1, 2, 0, 3, of), network.dequantize(2, of)]
     assert torch.equal(Network(150, steps)(x), functional.pad(x, (0, 3, 1, 2)))
+
+
+def test_channels_that_are_padded_are_zeros_whatever_was_behind_the_last_channel(instruction_set):
+    x, of = images(150, (4, 5), 2, 5), Affine(1.0, 5)
+    start = [
+        network.quantize(0, of),
+        network.select_channels(1, range(64, 74)),
+        network.select_channels(1, range(3, 12)),
+    ]
+    pad = network.pad_channels
+    for steps, right in (
+        ([pad(2, 0, 6, of)], functional.pad(x[:, 64:74], (0, 0, 0, 0, 0, 6))),
+        ([pad(3, 64, 60, of)], functional.pad(x[:, 3:12], (0, 0, 0, 0, 64, 60))),
+        (
+            [network.concatenate((2, 3)), pad(4, 0, 6, of)],
+            functional.pad(x[:, [*range(64, 74), *range(3, 12)]], (0, 0, 0, 0, 0, 6)),
+        ),
+    ):
+        last = len(start) + len(steps)
+        assert torch.equal(Network(150, [*start, *steps, network.dequantize(last, of)])(x), right)
+
+
+def test_networks_and_images_that_are_empty():
+    resize = network.resize(0, network.Resizing("nearest", (4, 4)))
+    for size in ((0, 4), (4, 0)):
+        with pytest.raises(UsageError, match=r"image size=\(.* must be from 1 to"):
+            Network(3, [resize])(torch.zeros(1, 3, *size))
+    steps = [network.adaptive_average(0, (1, 1)), network.float_join(0, 1, "sum")]
+    with pytest.raises(UsageError, match="a network takes images of no channels"):
+        Network(0, steps)(torch.zeros(1, 0, 4, 4))
+    with pytest.raises(UsageError, match="a network has no steps"):
+        Network(3, [])(torch.zeros(1, 3, 4, 4))
+
+
+@pytest.mark.parametrize("zero", [-1, 256, 2**31 - 1, -(2**31), 2**40])
+def test_zeros_that_are_no_u8(zero):
+    of = Affine(1.0, zero)
+    for step in (
+        network.quantize(0, of), network.dequantize(1, of), network.global_average(1, of),
+        network.average_pool(1, Window((2, 2), Geometry()), of), network.add([(1, of)], Affine(1.0)),
+        network.add([(1, Affine(1.0))], of), network.product((1, of), (1, of), of),
+        network.pad_image(1, 1, 1, 1, 1, of), network.pad_channels(1, 1, 1, of),
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match="must be from 0 to 255, as u8 is"):
+            Network(64, [network.quantize(0, Affine(1.0)), step])
+
+
+def test_means_of_8_bits_of_more_pixels_than_32_bits_sum():
+    window = Window((4096, 4096), Geometry(padding=(2048, 2048)))
+    wide = [network.quantize(0, Affine(1.0)), network.average_pool(1, window), network.dequantize(2, Affine(1.0))]
+    with pytest.raises(UsageError, match="a mean is of more than 2\\^23 pixels"):
+        Network(64, wide)(torch.zeros(1, 64, 2, 2))
 
 
 def test_a_difference_of_8_bits(instruction_set):
