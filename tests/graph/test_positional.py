@@ -21,7 +21,9 @@ CALLS = [
 ]
 
 
-@pytest.mark.parametrize(("function", "args", "kwargs", "expected", "left"), CALLS, ids=lambda one: str(one)[:30])
+@pytest.mark.parametrize(
+    ("function", "args", "kwargs", "expected", "left"), CALLS, ids=lambda one: getattr(one, "__name__", str(one))
+)
 def test_first_operands(function, args, kwargs, expected, left):
     others = dict(kwargs)
     assert by_position("call_function", function, args, others) == expected
