@@ -1,6 +1,6 @@
 """Networks of float32 deployed, against ONNX Runtime on its own operators and on ours: timed in turns.
 
-python benchmarks/one_call.py out.json --threads 1 vgg16_cifar:het-p4 vgg16_cifar:het-p8 resnet18 timm:ghostnet_100
+python benchmarks/one_call.py out.json --threads 1 vgg16_cifar:het-p4 resnet50:het-p4 resnet18 timm:ghostnet_100
 python benchmarks/one_call.py                           the table in docs/speed.md, of the committed records
 
 A network is one of ours with a variant, of torchvision, or of timm. Weights are as they are made; times do not depend
@@ -42,7 +42,8 @@ def network(name: str) -> tuple[nn.Module, Tensor]:
     torch.manual_seed(0)
     if ":" in name and not name.startswith("timm:"):
         model, variant = name.split(":")
-        return create_model(model, variant, 10).eval(), torch.randn(1, 3, 32, 32)
+        size = 32 if model.endswith("cifar") else 224
+        return create_model(model, variant, 10).eval(), torch.randn(1, 3, size, size)
     if name.startswith("timm:"):
         import timm
 
@@ -120,7 +121,16 @@ def table(records: Sequence[Mapping[str, Any]]) -> str:
     versions = ", ".join(f"{name} {where['versions'][name]}" for name in ("torch", "onnxruntime"))
     headings = ("network", "threads", "deployed, ms", *(f"over {way}" for way in others))
     note = f"{where['processor']}, batch 1, {where['date']}; {versions}."
-    return Table.of_rows(headings, rows, (note,)).markdown()
+    return Table.of_rows(headings, rows, (note, *map(mean, records))).markdown()
+
+
+def mean(record: Mapping[str, Any]) -> str:
+    times = [row["times"] for row in record["rows"] if STANDARD in row["times"]]
+    ratios = [found[STANDARD]["median_ms"] / found[DEPLOYED]["median_ms"] for found in times]
+    return (
+        f"Over ONNX Runtime, threads={record['threads']}: geometric mean {statistics.geometric_mean(ratios):.2f} of "
+        f"{len(ratios)} networks, least {min(ratios):.2f}."
+    )
 
 
 def committed() -> list[dict[str, Any]]:

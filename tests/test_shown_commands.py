@@ -37,7 +37,7 @@ TINY = {
     "adapt": "--epochs 1 --train-limit 24 --train-batch-size 12 --images 24 --p 2,4 --width 0.5 --image-size 32",
     "profile": "--input 3,32,32",
     "bench": "--width 0.5",
-    "export": "--width 0.5 --input 3,32,32 --form dense",
+    "export": "--width 0.5 --input 3,32,32",
     "deploy": "--width 0.5 --input 3,32,32",
     "evaluate": "--image-size 32",
     "predict": "--image-size 32",
@@ -166,6 +166,8 @@ def tiny(command: str) -> list[str]:
     assert program == "hetconv", command
     arguments = [INSTEAD.get(argument, str(Path(argument).expanduser())) for argument in shown]
     options = TINY.get(arguments[0], "") + (" --width 0.5" if "--model" in arguments else "")
+    if arguments[0] == "export" and "--precision" not in arguments:
+        options += " --form dense"  # no forms are timed
     return [*arguments, *shlex.split(options)]
 
 

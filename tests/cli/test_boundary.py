@@ -60,7 +60,7 @@ def theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def only_line(capsys: pytest.CaptureFixture[str]) -> str:
     """The one line on stderr, but for notes and what says how far it has come."""
     lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("hetconv: note: ")]
-    (line,) = [line for line in lines if not line.startswith("measuring the time of")]
+    (line,) = [line for line in lines if not line.startswith("measuring times, in turns")]
     assert line.startswith("hetconv: ")
     assert line.isprintable()
     return line

@@ -66,7 +66,7 @@ def join_parallel(captured: Captured) -> dict[str, str]:
     for node in list(captured.graph.nodes):
         if called(node) in ("add", "add_") and len(node.args) == 2 and not node.kwargs:
             branches = [branch for operand in node.args if (branch := _branch(captured, operand)) is not None]
-            if len(branches) < 2:
+            if len(branches) < 2 or node.args[0] is node.args[1]:
                 continue
             one, other = sorted(branches, key=lambda branch: (-branch.taps, branch.groups))
             weight = _sum(one, other)
