@@ -85,7 +85,7 @@ def on_runtime(model: nn.Module, x: Tensor, threads: int, native: bool, small: b
 
 def calls_of(model: nn.Module, x: Tensor, threads: int) -> tuple[dict[str, Call], Deployed, dict[str, str]]:
     small = x.shape[-1] == 32
-    deployed = deploy(model, x)
+    deployed = deploy(model, x, timed=False)
     made: dict[str, Callable[[], Call]] = {
         DEPLOYED: lambda: lambda: deployed(x),
         ONE_BY_ONE: lambda: lambda: deployed.network.graph(x),
@@ -148,7 +148,12 @@ def main() -> None:
         write_table(ROOT / "docs/speed.md", "one call", table(committed()))
         return
     torch.set_num_threads(given.threads)
-    rows = []
+    where = circumstances(torch.device("cpu"), "float32", "channels_last", 1, given.threads)
+    versions = {**where.versions, "onnxruntime": importlib.metadata.version("onnxruntime")}
+    record: dict[str, Any] = {
+        "processor": where.processor, "threads": given.threads, "date": where.date, "versions": versions,
+        "rounds": given.rounds, "rows": [],
+    }  # fmt: skip
     for name in given.networks:
         model, x = network(name)
         with torch.inference_mode():
@@ -156,14 +161,10 @@ def main() -> None:
             times = times_in_turns({key: wall(call) for key, call in calls.items()}, given.rounds, sample_ms=2.0)
         found = {key: {"median_ms": statistics.median(t), "least_ms": min(t)} for key, t in times.items()}
         parts = [part.one_call for part in deployed.report.planned]
-        rows.append({"network": name, "one_call": parts, "times": found, "refused": refused})
+        record["rows"].append({"network": name, "one_call": parts, "times": found, "refused": refused})
+        given.out.write_text(json.dumps(record, indent=1) + "\n")
         words = ", ".join(f"{key} {t['median_ms']:.2f} (least {t['least_ms']:.2f})" for key, t in found.items())
         print(f"{time.strftime('%H:%M:%S')} {name}: {words} {refused or ''}", flush=True)
-    where = circumstances(torch.device("cpu"), "float32", "channels_last", 1, given.threads)
-    versions = {**where.versions, "onnxruntime": importlib.metadata.version("onnxruntime")}
-    record = {"processor": where.processor, "threads": given.threads, "date": where.date, "versions": versions,
-              "rounds": given.rounds, "rows": rows}  # fmt: skip
-    given.out.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

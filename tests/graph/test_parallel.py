@@ -40,7 +40,18 @@ class Sum(nn.Module):
         return found.relu()
 
 
+class FromZero(Sum):
+    """As code adds that does not know its first branch."""
+
+    def forward(self, x):
+        found = 0
+        for branch in self.branches:
+            found += branch(x)
+        return found.relu()
+
+
 BLOCKS = {
+    "a sum that begins with 0": FromZero(convolution(16, 16, 3, padding=1), convolution(16, 16, 1), norm(16)),
     "RepVGG": Sum(convolution(16, 16, 3, padding=1), convolution(16, 16, 1), norm(16)),
     "a norm first": Sum(norm(16), convolution(16, 16, 1), convolution(16, 16, 3, padding=1)),
     "with stride": Sum(convolution(16, 32, 1, stride=2), convolution(16, 32, 3, stride=2, padding=1)),

@@ -65,8 +65,12 @@ def join_parallel(captured: Captured) -> dict[str, str]:
     joined: dict[str, str] = {}
     for node in list(captured.graph.nodes):
         if called(node) in ("add", "add_") and len(node.args) == 2 and not node.kwargs:
-            branches = [branch for operand in node.args if (branch := _branch(captured, operand)) is not None]
-            if len(branches) < 2 or node.args[0] is node.args[1]:
+            operands = [operand for operand in node.args if operand not in (0, 0.0)]  # sums may begin with 0
+            branches = [branch for operand in operands if (branch := _branch(captured, operand)) is not None]
+            if len(operands) == len(branches) == 1:
+                node.replace_all_uses_with(branches[0].node)
+                captured.graph.erase_node(node)
+            if len(branches) < 2 or operands[0] is operands[1]:
                 continue
             one, other = sorted(branches, key=lambda branch: (-branch.taps, branch.groups))
             weight = _sum(one, other)
